@@ -1,0 +1,91 @@
+# Every target creates or reuses one .venv and needs nothing but make and Python 3.11 or newer.
+# The plain way without make is in README.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo 'PYTHON=python3.13 chooses the interpreter, ARGS="..." is passed on (test, bench, demo, up).'
+
+.PHONY: venv
+venv: $(STAMP) ## create or update .venv
+
+# Runs when the stamp is missing or older than what it stands for. A working .venv is kept, so to
+# change the interpreter say `make clean venv PYTHON=...`.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo "make: there is no '$(PYTHON)'. Install Python 3.11 or newer, or name it: make venv PYTHON=/path/to/python3"; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is $$('$(PYTHON)' -V 2>&1), and 3.11 or newer is needed. Name one: make venv PYTHON=python3.13"; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) cannot create environments: its module 'ensurepip' is missing."; \
+	  echo "      Debian and Ubuntu keep it in a package of its own: apt install python3-venv"; exit 1; }
+	@echo '--- .venv: installing what stream-enforcer needs (about 160 MB to download, most of it a Java runtime for the local Kafka and a compiler)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || '$(PYTHON)' -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP) ## watch a fleet of agents, one of them going bad, on a real Kafka and a real Valkey
+	$(BIN)/enforcer demo $(ARGS)
+
+.PHONY: up
+up: $(STAMP) ## start a Kafka, a Valkey and a worker on this machine
+	$(BIN)/enforcer up $(ARGS)
+
+.PHONY: warm
+warm: $(STAMP) ## compile the kernels ahead
+	$(BIN)/enforcer warm
+
+.PHONY: test
+test: $(STAMP) ## run all tests, with those on real servers
+	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## run the tests that need no server
+	$(BIN)/python -m pytest -m 'not soak and not integration' $(ARGS)
+
+.PHONY: nojit
+nojit: $(STAMP) ## run unit and property tests with kernels as plain Python
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(BIN)/python -m pytest \
+	  -m 'not soak and not integration' tests/unit tests/property $(ARGS)
+
+.PHONY: soak
+soak: $(STAMP) ## run the tests that take minutes
+	$(BIN)/python -m pytest -m soak $(ARGS)
+
+.PHONY: check check-lint check-format check-types check-tidy
+check: check-lint check-format check-types check-tidy ## ruff, formatting, types, and the tidy test
+
+check-lint: $(STAMP)
+	$(BIN)/ruff check
+
+check-format: $(STAMP)
+	$(BIN)/ruff format --check
+
+check-types: $(STAMP)
+	$(BIN)/mypy
+
+check-tidy: $(STAMP)
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+.PHONY: bench
+bench: $(STAMP) ## measure throughput beside its floor, in one run
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+.PHONY: bench-short
+bench-short: $(STAMP) ## the same for a minute: shows that it runs, proves no figure
+	$(BIN)/python -m benchmarks.throughput --short $(ARGS)
+
+.PHONY: clean
+clean: ## remove .venv, caches and builds
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""The log: who reads it in a group, who appends in order, who reads it alone, what topics are.
+
+`contract` is what the rest of the system knows; `memory` is the broker in a process, for unit
+tests and simulation; the Kafka doors are the real thing. No numpy here: a gateway needs this room.
+"""
+
+from __future__ import annotations
+
+from .contract import (
+    Bounds,
+    Chunk,
+    EventSource,
+    Listener,
+    LogReader,
+    Publisher,
+    Record,
+    TopicAdmin,
+    TopicSpec,
+    TopicState,
+)
+from .kafka import KafkaSpec
+from .kafka_publisher import KafkaPublisher
+from .kafka_reader import KafkaReader
+from .kafka_source import KafkaSource
+from .kafka_topics import KafkaTopics
+from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemorySource, MemoryTopics
+
+__all__ = [
+    "Bounds",
+    "Chunk",
+    "EventSource",
+    "KafkaPublisher",
+    "KafkaReader",
+    "KafkaSource",
+    "KafkaSpec",
+    "KafkaTopics",
+    "Listener",
+    "LogReader",
+    "MemoryLog",
+    "MemoryPublisher",
+    "MemoryReader",
+    "MemorySource",
+    "MemoryTopics",
+    "Publisher",
+    "Record",
+    "TopicAdmin",
+    "TopicSpec",
+    "TopicState",
+]

@@ -1,0 +1,174 @@
+"""What all Kafka doors share: settings, connections, errors, and looking a topic up.
+
+aiokafka's names stay in the files called kafka*.py. Its errors leave as `BusUnavailable` (try
+again) or `ConfigError` (somebody must change something), each wait has an end, and a topic is never
+created by asking for it, which is what brokers with auto.create.topics.enable do otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal
+
+import aiokafka.errors as vendor
+import msgspec
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.metadata import MetadataRequest
+
+from stream.errors import BusUnavailable, ConfigError, EnforcerError
+
+log = logging.getLogger(__name__)
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=10, le=600_000)]
+Brokers = Annotated[
+    str,
+    msgspec.Meta(max_length=2_048, pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$"),
+]
+Bytes = Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)]
+
+REFUSALS: Final = (
+    vendor.TopicAuthorizationFailedError,
+    vendor.GroupAuthorizationFailedError,
+    vendor.ClusterAuthorizationFailedError,
+    vendor.SaslAuthenticationFailed,
+    vendor.AuthenticationFailedError,
+    vendor.AuthenticationMethodNotSupported,
+    vendor.UnsupportedSaslMechanismError,
+)
+STOP_GRACE_S: Final = 5.0
+
+
+class KafkaSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
+    tag="kafka",
+):  # fmt: skip
+    """How to reach Kafka, and how patient to be.
+
+    `bootstrap`: brokers to ask first, `host:port` with commas between. `member_id`: the static id
+    of this worker in the group, so that a quick restart moves no partition; empty for none.
+    `request_ms`: one answer of a broker. `delivery_ms`: one record acknowledged. A member that
+    does not heartbeat for `session_ms` is out; one that does not let go of its partitions within
+    `rebalance_ms` too. `fetch_wait_ms`: how long a broker waits for records to come.
+    """
+
+    bootstrap: Brokers
+    client_id: Name = "stream-enforcer"
+    group: Name = "stream-enforcer"
+    member_id: Annotated[str, msgspec.Meta(max_length=249)] = ""
+    security: Literal["plaintext"] = "plaintext"
+    request_ms: Milliseconds = 20_000
+    delivery_ms: Milliseconds = 30_000
+    session_ms: Milliseconds = 6_000
+    heartbeat_ms: Milliseconds = 300
+    rebalance_ms: Milliseconds = 10_000
+    fetch_wait_ms: Milliseconds = 500
+    fetch_bytes_max: Bytes = 50 * 1_048_576
+    partition_fetch_bytes_max: Bytes = 4 * 1_048_576
+    linger_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 2
+    batch_bytes: Bytes = 131_072
+    record_bytes_max: Bytes = 1_048_576
+
+    def __post_init__(self) -> None:
+        # The client waits for the group no longer than for any other answer.
+        if self.rebalance_ms >= self.request_ms:
+            raise ValueError("rebalance_ms must be below request_ms")
+        if self.heartbeat_ms * 3 > self.session_ms:
+            raise ValueError("session_ms must hold at least three heartbeat_ms")
+        if self.fetch_wait_ms >= self.request_ms:
+            raise ValueError("fetch_wait_ms must be below request_ms")
+
+
+def client_options(spec: KafkaSpec) -> dict[str, Any]:
+    """Return what each of aiokafka's clients is made with."""
+    return {
+        "bootstrap_servers": spec.bootstrap,
+        "client_id": spec.client_id,
+        "request_timeout_ms": spec.request_ms,
+        "retry_backoff_ms": 100,
+        "security_protocol": spec.security.upper(),
+    }
+
+
+def reader_options(spec: KafkaSpec) -> dict[str, Any]:
+    """Return what each consumer is made with, in a group or not.
+
+    An offset that the log does not hold is an error for us to handle, never a silent jump.
+    """
+    return client_options(spec) | {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "fetch_max_wait_ms": spec.fetch_wait_ms,
+        "fetch_max_bytes": spec.fetch_bytes_max,
+        "max_partition_fetch_bytes": spec.partition_fetch_bytes_max,
+    }
+
+
+def translated(error: BaseException, what: str) -> EnforcerError:
+    """Return our error for one of the client's."""
+    if isinstance(error, REFUSALS):
+        return ConfigError(
+            f"{what}: Kafka refuses ({type(error).__name__} {error})",
+            hint="give this principal the right at the broker, see `enforcer acl`",
+        )
+    if isinstance(error, vendor.UnsupportedCodecError):
+        return ConfigError(
+            f"{what}: a producer compresses with a codec that is not installed ({error})",
+            hint="pip install 'aiokafka[all]', or let producers use gzip or none",
+        )
+    if isinstance(error, vendor.MessageSizeTooLargeError | vendor.RecordListTooLargeError):
+        return ConfigError(
+            f"{what}: the record is too large ({error})",
+            hint="raise record_bytes_max and the topic's max.message.bytes, or send less",
+        )
+    if isinstance(error, TimeoutError):
+        return BusUnavailable(f"{what}: Kafka did not answer in time")
+    return BusUnavailable(f"{what}: {type(error).__name__} {error}")
+
+
+@contextlib.asynccontextmanager
+async def answered(what: str, within_s: float) -> AsyncIterator[None]:
+    """Bound what is awaited inside, and let only our errors out.
+
+    Errors: BusUnavailable, ConfigError; `what` says what was being done.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except (vendor.KafkaError, vendor.ConsumerStoppedError, OSError) as error:
+        # OSError includes TimeoutError.
+        raise translated(error, what) from error
+
+
+async def count_partitions(client: AIOKafkaClient, topic: str, within_s: float) -> int:
+    """Return how many partitions a topic has, without creating it.
+
+    Errors: ConfigError when it does not exist, BusUnavailable.
+    """
+    async with answered(f"look up topic {topic}", within_s):
+        request = MetadataRequest([topic], allow_auto_topic_creation=False)
+        answer = await client.send(client.get_random_node(), request)
+    for code, name, _, partitions in answer.topics:
+        if name == topic and code == 0:
+            return len(partitions)
+        error = vendor.for_code(code)
+        if error in REFUSALS:
+            raise translated(error(topic), f"look up topic {topic}")
+        if error not in (vendor.UnknownTopicOrPartitionError, vendor.InvalidTopicError):
+            raise BusUnavailable(f"look up topic {topic}: {error.__name__}")
+    raise ConfigError(
+        f"topic {topic} does not exist", hint="`enforcer topics` creates what is missing"
+    )
+
+
+async def stop_quietly(what: str, stop: Any, within_s: float) -> None:
+    """Await a client's stop, no longer than that; what goes wrong while leaving is only logged."""
+    try:
+        async with asyncio.timeout(within_s):
+            await stop
+    except (vendor.KafkaError, OSError) as error:
+        log.warning("stop %s: %s %s", what, type(error).__name__, error)

@@ -1,0 +1,167 @@
+"""One idempotent producer of Kafka, that replaces itself when the broker gives up on it.
+
+An idempotent producer numbers its batches per partition. One batch refused for good leaves a gap,
+and the broker then refuses all that follow: so after such a failure the next `send` makes a new
+producer, with a new id, after the old one has delivered what it still can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from stream.errors import BusUnavailable, ConfigError
+from stream.identity import home_partition
+
+from .kafka import (
+    STOP_GRACE_S,
+    KafkaSpec,
+    answered,
+    client_options,
+    count_partitions,
+    stop_quietly,
+    translated,
+)
+
+# murmur2 costs microseconds a key, and the same workloads come again and again.
+KEYS_REMEMBERED: Final = 65_536
+
+
+class KafkaPublisher:
+    """Appends records in the order sent, each acknowledged by every replica in sync.
+
+    Errors: BusUnavailable, ConfigError, as the contract says.
+    """
+
+    def __init__(self, spec: KafkaSpec) -> None:
+        self._spec = spec
+        self._request_s = spec.request_ms / 1_000
+        self._delivery_s = spec.delivery_ms / 1_000
+        self._producer: AIOKafkaProducer | None = None
+        self._is_spent = False
+        self._renewal = asyncio.Lock()
+        self._topics: set[str] = set()
+
+    async def start(self) -> None:
+        """Connect, and get a producer id."""
+        assert self._producer is None, "started twice"
+        self._producer = await self._open()
+
+    async def _open(self) -> AIOKafkaProducer:
+        spec = self._spec
+        producer = AIOKafkaProducer(
+            **client_options(spec),
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=spec.linger_ms,
+            max_batch_size=spec.batch_bytes,
+            max_request_size=spec.record_bytes_max,
+            partitioner=_partition_of,
+        )
+        try:
+            async with answered("connect a producer", self._request_s):
+                await producer.start()
+        except (BusUnavailable, ConfigError, asyncio.CancelledError):
+            await self._close(producer)
+            raise
+        return producer
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> Awaitable[int]:
+        """Queue a record; the awaitable gives its offset once every replica in sync has it."""
+        assert key is not None or (partition is not None and value is not None)
+        producer = await self._usable()
+        if topic not in self._topics:
+            await count_partitions(producer.client, topic, self._request_s)
+            self._topics.add(topic)
+        async with answered(f"send to {topic}", self._delivery_s):
+            if partition is not None:
+                known = await producer.partitions_for(topic)
+                if partition not in known:
+                    raise ConfigError(
+                        f"topic {topic} has {len(known)} partitions, and no {partition}"
+                    )
+            future = await producer.send(topic, value=value, key=key, partition=partition)
+        future.add_done_callback(self._judge)
+        return _Acknowledgement(future, topic, self._delivery_s)
+
+    def _judge(self, future: asyncio.Future[Any]) -> None:
+        # Also fetches the error of a record that nobody waits for, which asyncio would report.
+        if not future.cancelled() and future.exception() is not None:
+            self._is_spent = True
+
+    async def _usable(self) -> AIOKafkaProducer:
+        producer = self._producer
+        assert producer is not None, "not started, or stopped"
+        if not self._is_spent:
+            return producer
+        async with self._renewal:
+            if self._is_spent:
+                await self._close(producer)
+                self._producer = await self._open()
+                self._is_spent = False
+        return self._producer
+
+    async def flush(self) -> None:
+        """Wait until everything queued is acknowledged or failed.
+
+        Errors: BusUnavailable when that takes too long.
+        """
+        assert self._producer is not None, "not started, or stopped"
+        async with answered("flush", self._delivery_s):
+            await self._producer.flush()
+
+    async def stop(self) -> None:
+        """Flush and disconnect; what cannot be delivered in time is given up."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await self._close(producer)
+
+    async def _close(self, producer: AIOKafkaProducer) -> None:
+        await stop_quietly("a producer", producer.stop(), self._delivery_s + STOP_GRACE_S)
+        task = producer._sender.sender_task
+        if task is not None and not task.done():
+            # It retries for ever; what it still had is unknown to us, as after any lost answer.
+            task.cancel()
+            await stop_quietly("a producer's connections", producer.client.close(), STOP_GRACE_S)
+
+
+class _Acknowledgement:
+    """The offset of one record, once it is known."""
+
+    def __init__(self, future: asyncio.Future[Any], topic: str, within_s: float) -> None:
+        self._future = future
+        self._topic = topic
+        self._within_s = within_s
+
+    def __await__(self) -> Generator[Any, None, int]:
+        return self._offset().__await__()
+
+    async def _offset(self) -> int:
+        if not self._future.done():
+            await asyncio.wait({self._future}, timeout=self._within_s)
+        what = f"acknowledge a record of {self._topic}"
+        if not self._future.done():
+            raise BusUnavailable(f"{what}: Kafka did not answer in {self._within_s:g} s")
+        error = self._future.exception()
+        if error is not None:
+            raise translated(error, what) from error
+        offset = int(self._future.result().offset)
+        if offset < 0:
+            # The broker knows the batch as a repeat, and no longer where it put it.
+            raise BusUnavailable(f"{what}: appended, but where is unknown")
+        return offset
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _home(key: bytes, partitions: int) -> int:
+    return home_partition(key, partitions)
+
+
+def _partition_of(key: bytes, partitions: Sequence[int], available: Sequence[int]) -> int:
+    return _home(key, len(partitions))

@@ -1,0 +1,180 @@
+"""Reads logs of Kafka outside any group: a range, or what comes.
+
+One consumer serves `bounds` and `read`, one after another; each `follow` has its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import aiokafka.errors as vendor
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream.errors import BusUnavailable
+
+from .contract import Bounds, Record
+from .kafka import (
+    STOP_GRACE_S,
+    KafkaSpec,
+    answered,
+    count_partitions,
+    reader_options,
+    stop_quietly,
+    translated,
+)
+
+# An empty answer of the broker is how the end of a compacted range shows, so it must come soon.
+EMPTY_ANSWER_MS: Final = 100
+RECORDS_AT_ONCE: Final = 10_000
+
+
+class KafkaReader:
+    """Reads what is committed.
+
+    Errors: BusUnavailable, ConfigError.
+    """
+
+    def __init__(self, spec: KafkaSpec) -> None:
+        self._spec = spec
+        self._request_s = spec.request_ms / 1_000
+        self._consumer: AIOKafkaConsumer | None = None
+        self._reading = asyncio.Lock()
+        self._stopping: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Connect."""
+        assert self._consumer is None, "started twice"
+        self._stopping = asyncio.get_running_loop().create_future()
+        self._consumer = await self._open()
+
+    async def _open(self) -> AIOKafkaConsumer:
+        options = reader_options(self._spec)
+        options["fetch_max_wait_ms"] = min(EMPTY_ANSWER_MS, self._spec.fetch_wait_ms)
+        consumer = AIOKafkaConsumer(**options, group_id=None)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(consumer.stop)
+            async with answered("connect a reader", self._request_s):
+                await consumer.start()
+            undo.pop_all()
+        return consumer
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Return what the log holds of each partition of a topic."""
+        consumer = self._started()
+        count = await count_partitions(consumer._client, topic, self._request_s)
+        return await self._bounds(consumer, [TopicPartition(topic, p) for p in range(count)])
+
+    async def _bounds(
+        self, consumer: AIOKafkaConsumer, at: list[TopicPartition]
+    ) -> dict[int, Bounds]:
+        async with answered(f"ask for the bounds of {at[0].topic}", self._request_s):
+            starts = await consumer.beginning_offsets(at)
+            ends = await consumer.end_offsets(at)
+        return {each.partition: Bounds(starts[each], ends[each]) for each in at}
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
+        """Return the records in [start, end) that the log holds now, in order; waits for none."""
+        consumer = self._started()
+        at = TopicPartition(topic, partition)
+        async with self._reading:
+            held = (await self._bounds(consumer, [at]))[partition]
+            start, end = max(start, held.start), min(end, held.end)
+            if start >= end:
+                return []
+            consumer.assign([at])
+            consumer.seek(at, start)
+            try:
+                return await self._read_to(at, end)
+            except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
+                raise translated(error, f"read {topic} {partition}") from error
+            finally:
+                # Else the client fetches on in the background.
+                consumer.pause(at)
+
+    async def _read_to(self, at: TopicPartition, end: int) -> list[Record]:
+        """Read on until the position is at the end, or nothing but a gap lies before it.
+
+        Compaction and retention may leave no record between the position and the end; the position
+        then stays. An answer of the broker that came at this position, knew of the end and had no
+        record says so.
+        """
+        consumer, loop = self._started(), asyncio.get_running_loop()
+        records: list[Record] = []
+        position = await consumer.position(at)
+        moved_at, answered_ms = loop.time(), consumer.last_poll_timestamp(at)
+        while position < end:
+            last_ms, readable = consumer.last_poll_timestamp(at), consumer.last_stable_offset(at)
+            got = await consumer.getmany(
+                at, timeout_ms=2 * EMPTY_ANSWER_MS, max_records=RECORDS_AT_ONCE
+            )
+            records += [each for each in _records(got) if each.offset < end]
+            before, position = position, await consumer.position(at)
+            if position != before:
+                moved_at, answered_ms = loop.time(), consumer.last_poll_timestamp(at)
+            elif last_ms != answered_ms and readable is not None and readable >= end:
+                break
+            elif loop.time() - moved_at > self._request_s:
+                raise BusUnavailable(f"read {at.topic} {at.partition}: no answer at {position}")
+        return records
+
+    async def follow(
+        self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
+    ) -> AsyncIterator[list[Record]]:
+        """Yield what comes from `starts` (partition -> offset) on, until the reader stops."""
+        self._started()
+        stopping = self._stopping
+        assert stopping is not None
+        consumer = await self._open()
+        try:
+            positions = await self._begin(consumer, topic, starts)
+            consumer.assign(list(positions))
+            for at, offset in positions.items():
+                consumer.seek(at, offset)
+            while not stopping.done():
+                try:
+                    got = await consumer.getmany(
+                        timeout_ms=max(1, round(wait_s * 1_000)), max_records=RECORDS_AT_ONCE
+                    )
+                except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
+                    raise translated(error, f"follow {topic}") from error
+                yield _records(got)
+        finally:
+            await stop_quietly("a follower", consumer.stop(), STOP_GRACE_S)
+
+    async def _begin(
+        self, consumer: AIOKafkaConsumer, topic: str, starts: Mapping[int, int]
+    ) -> dict[TopicPartition, int]:
+        await count_partitions(consumer._client, topic, self._request_s)
+        at = [TopicPartition(topic, partition) for partition in sorted(starts)]
+        held = await self._bounds(consumer, at)
+        for partition, start in starts.items():
+            if start > held[partition].end:
+                raise BusUnavailable(
+                    f"follow {topic} {partition}: it ends at {held[partition].end},"
+                    f" before {start}: the log is not the one it was",
+                    hint="read its bounds again",
+                )
+        return {each: max(starts[each.partition], held[each.partition].start) for each in at}
+
+    async def stop(self) -> None:
+        """Disconnect; followers end by themselves."""
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_quietly("a reader", consumer.stop(), STOP_GRACE_S)
+
+    def _started(self) -> AIOKafkaConsumer:
+        assert self._consumer is not None, "not started, or stopped"
+        return self._consumer
+
+
+def _records(got: Mapping[TopicPartition, list[Any]]) -> list[Record]:
+    return [
+        Record(at.partition, record.offset, record.timestamp, record.key, record.value)
+        for at, records in got.items()
+        for record in records
+    ]

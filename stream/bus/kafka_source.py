@@ -1,0 +1,188 @@
+"""One member of a consumer group of Kafka, whose positions are the listener's, never the group's.
+
+The client assigns partitions and starts to look for a committed offset at once. So before it can
+ask, in the same step of the event loop, each partition is given some position and paused; the
+listener's answer moves it and lets it go. The group's protocol here is eager: at each change every
+member gives up everything, `revoked` and `assigned` follow each other, and what a member had in
+its buffers is gone with the old assignment. The client stays in the group by heartbeats alone, as
+long as the event loop runs: how long the listener or a step takes does not matter to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+import aiokafka.errors as vendor
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from stream.errors import BusUnavailable
+
+from .contract import Bounds, Chunk, Listener
+from .kafka import (
+    STOP_GRACE_S,
+    KafkaSpec,
+    answered,
+    count_partitions,
+    reader_options,
+    stop_quietly,
+    translated,
+)
+from .kafka_fetch import Drain, open_drain
+from .membership import Membership
+from .rarely import Rarely
+
+log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
+
+# The client leaves the group when nobody fetches for so long. A worker that waits for its store
+# must not: that would move its partitions to others who wait for the same store.
+NEVER_IDLE_MS = 10**12
+
+
+class KafkaSource:
+    """Reads the partitions of one topic that the group gives to this member.
+
+    Errors: BusUnavailable, ConfigError, and what the listener raises.
+    """
+
+    def __init__(self, spec: KafkaSpec, topic: str) -> None:
+        self._spec = spec
+        self._topic = topic
+        self._request_s = spec.request_ms / 1_000
+        self._consumer: AIOKafkaConsumer | None = None
+        self._members: Membership | None = None
+        self._drain: Drain | None = None
+
+    async def start(self, listener: Listener) -> None:
+        """Connect and begin to join the group; the listener hears of partitions from here on.
+
+        Errors: ConfigError when the topic does not exist.
+        """
+        assert self._consumer is None, "started twice"
+        spec = self._spec
+        consumer = AIOKafkaConsumer(
+            **reader_options(spec),
+            group_id=spec.group,
+            group_instance_id=spec.member_id or None,
+            session_timeout_ms=spec.session_ms,
+            heartbeat_interval_ms=spec.heartbeat_ms,
+            rebalance_timeout_ms=spec.rebalance_ms,
+            max_poll_interval_ms=NEVER_IDLE_MS,
+        )
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(consumer.stop)
+            async with answered("connect a consumer", self._request_s):
+                await consumer.start()
+            await count_partitions(consumer._client, self._topic, self._request_s)
+            undo.pop_all()
+        self._consumer = consumer
+        self._members = Membership(listener, self._place)
+        self._drain = open_drain(consumer)
+        consumer.subscribe([self._topic], listener=_Turns(consumer, self._members))
+
+    def _place(self, starts: Mapping[int, int]) -> None:
+        consumer = self._started()[0]
+        for at, offset in self._at(starts).items():
+            consumer.seek(at, offset)
+            consumer.resume(at)
+
+    async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
+        """Return what has come, at most `records_max` records, waiting at most `wait_s`."""
+        _, members, drain = self._started()
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + wait_s
+        while True:
+            members.check()
+            was_open, changed = members.is_open, members.changed
+            try:
+                chunks = await drain.take(records_max) if was_open else []
+                left_s = over_at - loop.time()
+                if chunks or left_s <= 0:
+                    return chunks
+                if was_open:
+                    await drain.wait(left_s, changed)
+                else:
+                    await asyncio.wait({changed}, timeout=left_s)
+            except vendor.OffsetOutOfRangeError as error:
+                self._give_again(error.args[0])
+            except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
+                raise translated(error, f"fetch from {self._topic}") from error
+            if was_open and changed.done():
+                return []
+
+    def _give_again(self, positions: Mapping[TopicPartition, int]) -> None:
+        consumer, members, _ = self._started()
+        for at, offset in positions.items():
+            rarely.warning("%s no longer holds offset %s: its bounds decide anew", at, offset)
+            consumer.pause(at)
+            members.give_again(at.partition)
+
+    async def commit(self, next_offsets: Mapping[int, int]) -> None:
+        """Tell the group how far we are, for lag tools only; failure is not an error."""
+        consumer, members, _ = self._started()
+        ours = {p: offset for p, offset in next_offsets.items() if p in members.held}
+        if not ours:
+            return
+        try:
+            async with answered("commit", self._request_s):
+                await consumer.commit(self._at(ours))
+        except BusUnavailable as error:
+            rarely.warning("lag tools see an old position: %s", error)
+
+    async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:
+        """Return what the log holds of each partition."""
+        consumer = self._started()[0]
+        at = list(self._at(dict.fromkeys(partitions, 0)))
+        async with answered(f"ask for the bounds of {self._topic}", self._request_s):
+            starts = await consumer.beginning_offsets(at)
+            ends = await consumer.end_offsets(at)
+        return {each.partition: Bounds(starts[each], ends[each]) for each in at}
+
+    async def partition_count(self) -> int:
+        """Return the number of partitions of the topic."""
+        consumer = self._started()[0]
+        return await count_partitions(consumer._client, self._topic, self._request_s)
+
+    async def stop(self) -> None:
+        """Leave the group; the listener hears of the partitions lost by it before they are."""
+        if self._consumer is None or self._members is None:
+            return
+        letting_go = self._members.leave()
+        try:
+            await asyncio.wait({letting_go})
+        finally:
+            consumer, self._consumer = self._consumer, None
+            # A join that waits for other members ends with its own request.
+            await stop_quietly("a consumer", consumer.stop(), self._request_s + STOP_GRACE_S)
+        letting_go.result()
+
+    def _at(self, by_partition: Mapping[int, int]) -> dict[TopicPartition, int]:
+        return {TopicPartition(self._topic, p): value for p, value in by_partition.items()}
+
+    def _started(self) -> tuple[AIOKafkaConsumer, Membership, Drain]:
+        assert self._consumer is not None, "not started, or stopped"
+        assert self._members is not None
+        assert self._drain is not None
+        return self._consumer, self._members, self._drain
+
+
+class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """What the client calls at each change of the group."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, members: Membership) -> None:
+        self._consumer = consumer
+        self._members = members
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Return when the listener has let go: only then may the client join again."""
+        await asyncio.wait({self._members.take()})
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Hold all partitions still at once, and return, so that heartbeats begin."""
+        for at in assigned:
+            self._consumer.seek(at, 0)
+            self._consumer.pause(at)
+        self._members.give([at.partition for at in assigned])

@@ -1,0 +1,19 @@
+"""Pure kernels from row and event to evidence; they know nothing of actions.
+
+Declared detectors are exact: a limit is over or it is not, a sequence matched or it did not.
+"""
+
+from .forbid import is_match, may_renew, set_mark
+from .limit import RELEASE_PERCENT, amount_of, belongs, count_windows, demand_of, total_of
+
+__all__ = [
+    "RELEASE_PERCENT",
+    "amount_of",
+    "belongs",
+    "count_windows",
+    "demand_of",
+    "is_match",
+    "may_renew",
+    "set_mark",
+    "total_of",
+]

@@ -1,0 +1,29 @@
+"""What is in force: the ledger of a row, the loop that decides, decisions to commands."""
+
+from .decision import TALLIES, Out, new_out
+from .loop import ConditionTables, Where, run
+from .plan import (
+    Held,
+    Incident,
+    Outgoing,
+    held_tail,
+    plan,
+    printable,
+    restore_held,
+)
+
+__all__ = [
+    "TALLIES",
+    "ConditionTables",
+    "Held",
+    "Incident",
+    "Out",
+    "Outgoing",
+    "Where",
+    "held_tail",
+    "new_out",
+    "plan",
+    "printable",
+    "restore_held",
+    "run",
+]

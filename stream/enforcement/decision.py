@@ -1,0 +1,111 @@
+"""What the compiled loop hands to Python: one record for each decision, complete in itself.
+
+Later events of the same batch may change the row, so a decision carries all that a command's body
+is made of; only texts are looked up afterwards, in the event that caused it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+ISSUE, RENEW, RELEASE, LIFT = range(4)
+
+DECISION: Final = np.dtype(
+    [
+        ("event", np.int32),
+        ("slot", np.int32),
+        ("rule_id", np.uint64),
+        ("subject", np.uint64),
+        ("observed", np.int64),
+        ("demand", np.int64),
+        ("mark_ms", np.int64),
+        ("mark_operation", np.uint64),
+        ("clock_ms", np.int64),
+        ("until_ms", np.int64),
+        ("rule", np.int32),
+        ("ordinal", np.int32),
+        ("repeat", np.int32),
+        ("context", np.int32),
+        ("what", np.int16),
+        ("action", np.int16),
+        ("mode", np.int16),
+        ("kind", np.int16),
+    ],
+    align=True,
+)
+
+TALLIES: Final = (
+    "requests",
+    "events",
+    "duplicates",
+    "refused",
+    "refused_disbelieved",
+    "unauthenticated",
+    "late",
+    "future",
+    "restarted",
+    "grants",
+    "completions",
+    "contexts_dropped",
+    "transitions_dropped",
+    "ledger_dropped",
+    "issued",
+    "renewed",
+    "released",
+)
+(
+    REQUESTS_TALLY,
+    EVENTS_TALLY,
+    DUPLICATES_TALLY,
+    REFUSED_TALLY,
+    DISBELIEVED_TALLY,
+    UNAUTHENTICATED_TALLY,
+    LATE_TALLY,
+    FUTURE_TALLY,
+    RESTARTED_TALLY,
+    GRANTS_TALLY,
+    COMPLETIONS_TALLY,
+    CONTEXTS_TALLY,
+    TRANSITIONS_TALLY,
+    LEDGER_TALLY,
+    ISSUED_TALLY,
+    RENEWED_TALLY,
+    RELEASED_TALLY,
+) = range(len(TALLIES))
+
+DECISIONS_MAX: Final = 8_192
+DECISIONS_PER_EVENT_MAX: Final = 1_100  # every rule of a policy, every ledger entry, a lift
+
+
+class Out(NamedTuple):
+    """Where the loop writes.
+
+    Shapes: decisions [n] of DECISION; used [1]: how many are written; tallies [tally].
+    """
+
+    decisions: Any
+    used: Any
+    tallies: Any
+
+
+class Cause(NamedTuple):
+    """The event a decision is made at, as kernels pass it on.
+
+    Units: `at_ms` the event's time after clamping, `clock_ms` the row's clock after it.
+    """
+
+    event: int
+    slot: int
+    at_ms: int
+    clock_ms: int
+    context: int
+    force: int  # OFF for an exempt workload, SHADOW while stopped, else ENFORCE
+
+
+def new_out() -> Out:
+    """Return empty outputs."""
+    return Out(
+        np.zeros(DECISIONS_MAX, DECISION), np.zeros(1, np.int64), np.zeros(len(TALLIES), np.int64)
+    )

@@ -1,0 +1,414 @@
+"""The compiled loop over a batch: each event updates its row and is decided at that event.
+
+The order within an event is fixed here and nowhere else: skip what was applied, restart what was
+idle, adopt the policy, honour a lift, believe or disbelieve a refusal, count windows, judge
+limits, match sequences, follow the context, remember the transition.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from stream.detectors import (
+    RELEASE_PERCENT,
+    amount_of,
+    belongs,
+    count_windows,
+    demand_of,
+    is_match,
+    may_renew,
+    set_mark,
+    total_of,
+)
+from stream.kernel import kernel
+from stream.policy import (
+    ENFORCE,
+    IDLE_MAX_MS,
+    OFF,
+    POLICY_HASH,
+    SHADOW,
+    SKEW_MS,
+    TASKS_VOUCHED,
+)
+from stream.profiles import (
+    COMPLETION,
+    DENIED,
+    GRANT,
+    LEDGER,
+    REFUSED,
+    clear,
+    clear_context,
+    count_transition,
+    find_context,
+    open_context,
+    remember_operation,
+)
+
+from .decision import (
+    COMPLETIONS_TALLY,
+    CONTEXTS_TALLY,
+    DECISIONS_MAX,
+    DECISIONS_PER_EVENT_MAX,
+    DISBELIEVED_TALLY,
+    DUPLICATES_TALLY,
+    EVENTS_TALLY,
+    FUTURE_TALLY,
+    GRANTS_TALLY,
+    LATE_TALLY,
+    LIFT,
+    REFUSED_TALLY,
+    REQUESTS_TALLY,
+    RESTARTED_TALLY,
+    TRANSITIONS_TALLY,
+    UNAUTHENTICATED_TALLY,
+    Cause,
+    Out,
+)
+from .ledger import (
+    REVOKE,
+    TOKEN_KIND,
+    clear_entry,
+    find_subject,
+    issue,
+    must_renew,
+    purge,
+    record_decision,
+    release,
+)
+
+NO_OPERATION: Final = np.uint64(0)
+
+
+class Where(NamedTuple):
+    """What was looked up for a batch beforehand.
+
+    Shapes: slots, operations [event]; sets [operation, effect]; effects [operation].
+    """
+
+    slots: Any
+    operations: Any
+    sets: Any
+    effects: Any
+
+
+class ConditionTables(NamedTuple):
+    """What holds in each partition now.
+
+    Shapes: forgotten_before_ms, stopped_until_ms, era [partition].
+    """
+
+    forgotten_before_ms: Any
+    stopped_until_ms: Any
+    era: Any
+
+
+@kernel
+def _restart(table: Any, slot: int) -> None:
+    """Make a row new, except for who it is and what was applied. Mutates: table."""
+    head = table.head[slot]
+    head["policy"] = np.uint64(0)
+    head["clock_ms"] = 0
+    head["first_ms"] = 0
+    head["events"] = 0
+    head["late"] = 0
+    head["contexts_dropped"] = 0
+    head["transitions_dropped"] = 0
+    head["ledger_dropped"] = 0
+    head["tasks"] = 0
+    head["in_force"] = 0
+    for place in range(table.counts.shape[1]):
+        clear(table.counts[slot, place])
+    for place in range(table.sums.shape[1]):
+        clear(table.sums[slot, place])
+    for place in range(table.contexts.shape[1]):
+        clear_context(table.contexts[slot], table.marks[slot], place)
+    for place in range(table.transitions.shape[1]):
+        entry = table.transitions[slot, place]
+        entry["source"] = NO_OPERATION
+        entry["target"] = NO_OPERATION
+        entry["count"] = 0
+        entry["error"] = 0
+    for place in range(LEDGER):
+        clear_entry(table.ledger[slot, place])
+
+
+@kernel
+def _adopt(table: Any, slot: int, policy: Any) -> None:
+    """Forget what the policy does not name for the row's class. Mutates: table."""
+    group = policy.classes[table.local[slot]["class_index"]]
+    for is_sum in range(2):
+        places = table.sums.shape[1] if is_sum == 1 else table.counts.shape[1]
+        for place in range(places):
+            named = False
+            for number in range(group["pairs_start"], group["pairs_end"]):
+                pair = policy.pairs[policy.class_pairs[number]]
+                if pair["is_sum"] == is_sum and pair["place"] == place:
+                    named = True
+            if not named and is_sum == 1:
+                clear(table.sums[slot, place])
+            elif not named:
+                clear(table.counts[slot, place])
+    for place in range(table.marks.shape[2]):
+        named = False
+        for number in range(group["forbids_start"], group["forbids_end"]):
+            if policy.forbids[number]["place"] == place:
+                named = True
+        if not named:
+            for context in range(table.marks.shape[1]):
+                mark = table.marks[slot, context, place]
+                mark["at_ms"] = 0
+                mark["operation"] = NO_OPERATION
+
+
+@kernel
+def _arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out: Out) -> int:
+    """Bring a row to an event; return the event's clamped time, -1 where it was applied before.
+
+    Mutates: table, out.tallies.
+    """
+    head = table.head[slot]
+    partition = event["partition"]
+    era = conditions.era[partition]
+    if head["era"] == era and (
+        event["offset"] < head["offset"]
+        or (event["offset"] == head["offset"] and event["ordinal"] <= head["ordinal"])
+    ):
+        out.tallies[DUPLICATES_TALLY] += 1
+        return -1
+    at_ms = np.int64(event["at_ms"])
+    latest = event["append_ms"] + policy.facts[SKEW_MS]
+    if at_ms > latest:
+        at_ms = latest
+        out.tallies[FUTURE_TALLY] += 1
+    if head["first_ms"] > 0 and (
+        at_ms - head["clock_ms"] > policy.facts[IDLE_MAX_MS]
+        or head["clock_ms"] < conditions.forgotten_before_ms[partition]
+    ):
+        _restart(table, slot)
+        out.tallies[RESTARTED_TALLY] += 1
+    local = table.local[slot]
+    if local["dirty_offset"] < 0:
+        local["dirty_offset"] = event["offset"]
+    head["offset"] = event["offset"]
+    head["ordinal"] = event["ordinal"]
+    head["era"] = era
+    number = np.uint64(policy.facts[POLICY_HASH])
+    if head["policy"] != number:
+        _adopt(table, slot, policy)
+        head["policy"] = number
+    if head["first_ms"] == 0:
+        head["first_ms"] = max(at_ms, 1)
+    return at_ms
+
+
+@kernel
+def _lift(table: Any, slot: int, cause: Cause, policy: Any, out: Out) -> None:
+    """Honour an operator's lift: nothing is in force any more. Mutates: table, out."""
+    head = table.head[slot]
+    head["lift_offset"] = table.local[slot]["lift_offset"]
+    for place in range(LEDGER):
+        entry = table.ledger[slot, place]
+        if entry["rule"] != np.uint64(0):
+            decision = record_decision(out, cause, policy.no_rule[0], entry, LIFT)
+            out.decisions[decision]["until_ms"] = cause.clock_ms
+            clear_entry(entry)
+    head["in_force"] = 0
+
+
+@kernel
+def _context_of(event: Any, slot: int, clock_ms: int, table: Any, policy: Any, out: Out) -> int:
+    """Return the context an event belongs to, opening or closing a task's. Mutates: table."""
+    contexts, marks, head = table.contexts[slot], table.marks[slot], table.head[slot]
+    task = event["task"]
+    place = find_context(contexts, task)
+    if place == 0:
+        return 0
+    if event["kind"] == COMPLETION:
+        if place > 0:
+            clear_context(contexts, marks, place)
+            head["tasks"] -= 1
+        return 0
+    if place < 0 and (policy.facts[TASKS_VOUCHED] != 0 or event["kind"] == GRANT):
+        dropped = np.int64(head["contexts_dropped"])
+        place = open_context(contexts, marks, head, task)
+        out.tallies[CONTEXTS_TALLY] += np.int64(head["contexts_dropped"]) - dropped
+    if place < 0:
+        return 0
+    if event["kind"] == GRANT:
+        contexts[place]["granted"] = 1
+    contexts[place]["used_ms"] = clock_ms + 1
+    return place
+
+
+@kernel
+def _judge_limits(event: Any, cause: Cause, table: Any, policy: Any, flags: Any, out: Out) -> None:
+    """Issue, renew and release what limits ask for. Mutates: table, out."""
+    slot = cause.slot
+    sets, is_refused = flags
+    head, ledger = table.head[slot], table.ledger[slot]
+    group = policy.classes[table.local[slot]["class_index"]]
+    for number in range(group["limits_start"], group["limits_end"]):
+        limit = policy.limits[number]
+        pair = policy.pairs[limit["pair"]]
+        observed = total_of(table, slot, pair)
+        at_most = np.int64(limit["at_most"])
+        if head["in_force"] > 0:
+            demand = np.int64(demand_of(table, slot, policy, limit))
+            for place in range(LEDGER):
+                entry = ledger[place]
+                if entry["rule"] != limit["rule"] or entry["until_ms"] <= cause.clock_ms:
+                    continue
+                never = entry["action"] == REVOKE and entry["kind"] == TOKEN_KIND
+                if demand * 100 < at_most * RELEASE_PERCENT and not never:
+                    done = release(ledger, head, place, cause, limit, out)
+                    out.decisions[done]["observed"] = observed
+                    out.decisions[done]["demand"] = demand
+        if observed > at_most or head["in_force"] > 0:
+            _over(event, cause, table, policy, (number, sets, is_refused), out)
+
+
+@kernel
+def _over(event: Any, cause: Cause, table: Any, policy: Any, flags: Any, out: Out) -> None:
+    """Renew a limit whose demand is over, or issue it at an event that contributes.
+
+    Mutates: table, out.
+    """
+    number, sets, is_refused = flags
+    limit = policy.limits[number]
+    pair = policy.pairs[limit["pair"]]
+    head, ledger = table.head[cause.slot], table.ledger[cause.slot]
+    observed = np.int64(total_of(table, cause.slot, pair))
+    demand = np.int64(demand_of(table, cause.slot, policy, limit))
+    place = find_subject(ledger, limit, event)
+    if place >= 0 and ledger[place]["until_ms"] > cause.clock_ms:
+        if demand <= limit["at_most"] or not must_renew(ledger[place], cause.clock_ms):
+            return
+    elif (
+        is_refused
+        or observed <= limit["at_most"]
+        or amount_of(pair["measure"], event, False) == 0
+        or not belongs(pair["operations"], sets)
+    ):
+        return
+    done = issue(ledger, head, cause, limit, event, out)
+    if done >= 0:
+        out.decisions[done]["observed"] = observed
+        out.decisions[done]["demand"] = demand
+
+
+@kernel
+def _match(event: Any, cause: Cause, table: Any, policy: Any, sets: Any, out: Out) -> None:
+    """Match declared sequences in the event's context. Mutates: table, out."""
+    slot = cause.slot
+    head, ledger = table.head[slot], table.ledger[slot]
+    group = policy.classes[table.local[slot]["class_index"]]
+    for number in range(group["forbids_start"], group["forbids_end"]):
+        forbid = policy.forbids[number]
+        mark = table.marks[slot, cause.context, forbid["place"]]
+        if belongs(forbid["then"], sets) and is_match(mark, forbid["within_ms"], cause.at_ms):
+            place = find_subject(ledger, forbid, event)
+            if (
+                place < 0
+                or ledger[place]["until_ms"] <= cause.clock_ms
+                or may_renew(ledger[place], cause.clock_ms)
+            ):
+                done = issue(ledger, head, cause, forbid, event, out)
+                if done >= 0:
+                    out.decisions[done]["observed"] = abs(cause.at_ms - (mark["at_ms"] - 1))
+                    out.decisions[done]["mark_ms"] = mark["at_ms"] - 1
+                    out.decisions[done]["mark_operation"] = mark["operation"]
+    if event["outcome"] != DENIED:
+        for number in range(group["forbids_start"], group["forbids_end"]):
+            forbid = policy.forbids[number]
+            if belongs(forbid["first"], sets):
+                mark = table.marks[slot, cause.context, forbid["place"]]
+                set_mark(mark, event["operation"], cause.at_ms)
+
+
+@kernel
+def _follow(event: Any, cause: Cause, table: Any, out: Out) -> None:
+    """Remember the operation in its context and count the transition. Mutates: table, out."""
+    slot = cause.slot
+    context = table.contexts[slot, cause.context]
+    before = context["recent"][0]
+    if before != NO_OPERATION:
+        dropped = count_transition(table.transitions[slot], before, event["operation"], 1)
+        table.head[slot]["transitions_dropped"] += dropped
+        out.tallies[TRANSITIONS_TALLY] += dropped
+    remember_operation(context, event["operation"], cause.clock_ms)
+
+
+@kernel
+def _apply(event: Any, cause: Cause, table: Any, policy: Any, where: Any, out: Out) -> None:
+    """Do everything one event asks for, its row being there. Mutates: table, out."""
+    slot = cause.slot
+    head = table.head[slot]
+    old_ms = np.int64(head["clock_ms"])
+    head["clock_ms"] = cause.clock_ms
+    refuses = purge(table.ledger[slot], head, cause.clock_ms)
+    is_refused = event["outcome"] == REFUSED
+    if is_refused:
+        out.tallies[REFUSED_TALLY] += 1
+        if not refuses:
+            out.tallies[DISBELIEVED_TALLY] += 1
+            is_refused = False
+    operation = where.operations[cause.event]
+    effect = np.int64(event["effect"]) - 1
+    if effect < 0:
+        effect = np.int64(where.effects[operation])
+    sets = where.sets[operation, effect]
+    if count_windows(
+        table, policy, event, (slot, old_ms, cause.clock_ms, cause.at_ms), (sets, is_refused)
+    ):
+        head["late"] += 1
+        out.tallies[LATE_TALLY] += 1
+    if event["kind"] == GRANT:
+        out.tallies[GRANTS_TALLY] += 1
+        return
+    if event["kind"] == COMPLETION:
+        out.tallies[COMPLETIONS_TALLY] += 1
+        return
+    head["events"] += 1
+    out.tallies[REQUESTS_TALLY] += event["count"]
+    _judge_limits(event, cause, table, policy, (sets, is_refused), out)
+    if not is_refused:
+        _match(event, cause, table, policy, sets, out)
+        _follow(event, cause, table, out)
+
+
+@kernel
+def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any) -> int:
+    """Apply the events from `start` on; return how far it came: less than all if `out` is full.
+
+    Shapes: events [event] of EVENT; rest = (conditions, out).
+    Mutates: table, out.
+    """
+    conditions, out = rest
+    for place in range(start, len(events)):
+        if out.used[0] + DECISIONS_PER_EVENT_MAX > DECISIONS_MAX:
+            return place
+        event = events[place]
+        out.tallies[EVENTS_TALLY] += 1
+        if event["authenticated"] == 0:
+            out.tallies[UNAUTHENTICATED_TALLY] += 1
+            continue
+        slot = np.int64(where.slots[place])
+        at_ms = _arrive(event, slot, table, policy, conditions, out)
+        if at_ms < 0:
+            continue
+        local, head = table.local[slot], table.head[slot]
+        clock_ms = max(np.int64(head["clock_ms"]), at_ms)
+        force = np.int64(ENFORCE)
+        if conditions.stopped_until_ms[event["partition"]] > clock_ms:
+            force = np.int64(SHADOW)
+        if local["exempt_until_ms"] > clock_ms:
+            force = np.int64(OFF)
+        if local["lift_offset"] > head["lift_offset"]:
+            _lift(table, slot, Cause(place, slot, at_ms, clock_ms, 0, force), policy, out)
+        context = _context_of(event, slot, clock_ms, table, policy, out)
+        _apply(
+            event, Cause(place, slot, at_ms, clock_ms, context, force), table, policy, where, out
+        )
+    return len(events)

@@ -1,0 +1,295 @@
+"""Decisions to commands: bodies with their reasons, envelopes, and the records of subjects.
+
+What a body says comes from the decision, the policy and the causing event, and from nothing that
+differs between live and replay. `held` keeps what is in force per row, because a record carries
+all of it and a release names what an earlier event named; it is stored with the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stream.events import (
+    ACTIONS,
+    SUBJECT_KINDS,
+    Body,
+    Command,
+    Finding,
+    Reason,
+    Request,
+    Subject,
+    SubjectRecord,
+    TokenRef,
+    Version,
+    Weight,
+    command_id,
+    encode,
+    subject_key,
+)
+from stream.kernel import HashKey
+from stream.policy import Policy, Rule, spell_duration, stable_id
+from stream.profiles import token_text
+
+from .decision import ISSUE, LIFT, RELEASE, RENEW
+from .ledger import RELEASE_SHOWN_MS
+
+HELD_MAX: Final = 16
+MODES: Final = ("exempt", "shadow", "enforce")
+_commands_decoder = msgspec.json.Decoder(list[Command])
+_encoder = msgspec.json.Encoder()
+
+Held = dict[tuple[int, int, int], Command]  # (rule id, subject kind, subject hash) -> command
+
+
+class Outgoing(NamedTuple):
+    """One record for the enforcement topic, and which row and offset it was derived from."""
+
+    partition: int
+    row: int
+    offset: int
+    key: bytes
+    value: bytes
+    expires_at_ms: int
+    command: Command
+
+
+class Incident(NamedTuple):
+    """The decision, the event that caused it, and whose row it is."""
+
+    decision: Any
+    event: Any
+    workload: str
+    request: Request
+
+
+def subject_hash(key: HashKey, subject: Subject) -> int:
+    """Return the keyed hash a row keeps of a command's subject; 0 for the workload."""
+    if subject.token is not None:
+        return key.hash(token_text(subject.token.issuer, subject.token.id))
+    text = subject.task or subject.operation
+    return key.hash(text) if text else 0
+
+
+def restore_held(key: HashKey, tail: bytes) -> Held:
+    """Return what a stored row's tail says is in force.
+
+    Errors: ValueError when the tail is not ours.
+    """
+    held: Held = {}
+    for command in _commands_decoder.decode(tail) if tail else []:
+        body = command.body
+        kind = SUBJECT_KINDS.index(body.subject.kind)
+        held[stable_id("rule", body.rule), kind, subject_hash(key, body.subject)] = command
+    return held
+
+
+def held_tail(held: Held) -> bytes:
+    """Return the bytes that `restore_held` reads back."""
+    return _encoder.encode(list(held.values())) if held else b""
+
+
+def plan(
+    incident: Incident, policy: Policy, held: Held, era: int
+) -> tuple[Finding | None, Outgoing | None]:
+    """Return what a decision comes to: a finding, and where it binds anybody a record.
+
+    Mutates: held.
+    """
+    decision = incident.decision
+    what = int(decision["what"])
+    place = int(decision["rule_id"]), int(decision["kind"]), int(decision["subject"])
+    if what in (ISSUE, RENEW):
+        rule = policy.rules[int(decision["rule"])]
+        reason = _reason(incident, rule)
+        finding = _finding(incident, rule.name, rule.detector, reason)
+        if rule.spec.action == "observe" or decision["mode"] == 0:
+            return finding, None
+        body = _body(incident, policy, rule, reason)
+    else:
+        before = held.get(place)
+        if before is None:
+            return None, None
+        reason = _release_reason(incident, before, what)
+        finding = _finding(incident, before.body.rule, before.body.reason.detector, reason)
+        body = msgspec.structs.replace(
+            before.body,
+            action="release",
+            reason=reason,
+            clock_ms=int(decision["clock_ms"]),
+            until_ms=int(decision["clock_ms"]) + RELEASE_SHOWN_MS,
+            policy=policy.hash,
+            rate=None,
+            repeat=0,
+        )
+    return finding, _publish(incident, body, held, place, era)
+
+
+def _publish(
+    incident: Incident, body: Body, held: Held, place: tuple[int, int, int], era: int
+) -> Outgoing:
+    """Put a body in its envelope and in the record of its subject. Mutates: held."""
+    event, decision = incident.event, incident.decision
+    version = Version(era, int(event["offset"]), int(decision["ordinal"]))
+    command = Command(
+        id=command_id(body, version),
+        body=body,
+        version=version,
+        partition=int(event["partition"]),
+        caused_at_ms=int(event["append_ms"]),
+        expires_at_ms=int(event["append_ms"]) + body.until_ms - body.clock_ms,
+        offsets=(int(event["offset"]),),
+    )
+    for other in [each for each in held if held[each].body.until_ms <= body.clock_ms]:
+        del held[other]
+    held[place] = command
+    if len(held) > HELD_MAX:
+        del held[min(held, key=lambda each: held[each].version)]
+    together = sorted(
+        (each for other, each in held.items() if other[1:] == place[1:]),
+        key=lambda each: each.version,
+    )
+    record = SubjectRecord(
+        issuer="home",
+        partition=command.partition,
+        subject=body.subject,
+        version=version,
+        expires_at_ms=max(each.expires_at_ms for each in together),
+        commands=tuple(together),
+    )
+    return Outgoing(
+        partition=command.partition,
+        row=int(event["workload"]),
+        offset=version.offset,
+        key=subject_key("home", body.subject),
+        value=encode(record),
+        expires_at_ms=record.expires_at_ms,
+        command=command,
+    )
+
+
+def _subject(incident: Incident) -> Subject:
+    request, kind = incident.request, SUBJECT_KINDS[int(incident.decision["kind"])]
+    if kind == "task":
+        return Subject(workload=incident.workload, task=request.task)
+    if kind == "token" and request.token is not None:
+        token = TokenRef(request.token.issuer, request.token.id)
+        return Subject(workload=incident.workload, token=token)
+    if kind == "operation":
+        return Subject(workload=incident.workload, operation=request.operation)
+    return Subject(workload=incident.workload)
+
+
+def _body(incident: Incident, policy: Policy, rule: Rule, reason: Reason) -> Body:
+    decision = incident.decision
+    return Body(
+        subject=_subject(incident),
+        action=ACTIONS[int(decision["action"])],
+        mode="enforce" if decision["mode"] == MODES.index("enforce") else "shadow",
+        rule=rule.name,
+        reason=reason,
+        clock_ms=int(decision["clock_ms"]),
+        until_ms=int(decision["until_ms"]),
+        policy=policy.hash,
+        rate=rule.rate,
+        repeat=int(decision["repeat"]),
+    )
+
+
+def _finding(incident: Incident, rule: str, detector: str, reason: Reason) -> Finding:
+    decision = incident.decision
+    released = decision["what"] in (RELEASE, LIFT)
+    return Finding(
+        workload=incident.workload,
+        at_ms=incident.request.at_ms,
+        clock_ms=int(decision["clock_ms"]),
+        operation=incident.request.operation,
+        rule=rule,
+        detector=detector,
+        action="release" if released else ACTIONS[int(decision["action"])],
+        mode=MODES[int(decision["mode"])],
+        observed=reason.observed,
+        expected=reason.expected,
+        task=incident.request.task,
+        text=reason.text,
+    )
+
+
+def _reason(incident: Incident, rule: Rule) -> Reason:
+    """Return why a rule fired, in words and in numbers."""
+    decision, operation = incident.decision, printable(incident.request.operation)
+    weights = (Weight(incident.request.operation),)
+    observed = int(decision["observed"])
+    if rule.pair is not None:
+        span = spell_duration(rule.pair.window_ms)
+        what = _measured(rule)
+        text = (
+            f"{observed} {what} in {span} where at most {rule.at_most} are allowed"
+            f" ({_over_percent(observed, rule.at_most)}); the last was {operation}"
+        )
+        return Reason(
+            text=_with_note(text, rule),
+            detector=rule.detector,
+            measure=rule.pair.measure,
+            observed=observed,
+            expected=rule.at_most,
+            window_ms=rule.pair.window_ms,
+            weights=weights,
+            otherwise=f"{rule.at_most} or fewer {what} in any {span} would not have fired",
+            controls=rule.spec.controls,
+        )
+    assert rule.spec.forbid is not None
+    within = spell_duration(rule.within_ms)
+    first = ", ".join(rule.spec.forbid.first)
+    where = f"task {printable(incident.request.task)}" if decision["context"] else "this workload"
+    text = f"{operation} came {spell_duration(observed)} after a call of {first} in {where}"
+    return Reason(
+        text=_with_note(f"{text}; that sequence is forbidden within {within}", rule),
+        detector=rule.detector,
+        measure="span_ms",
+        observed=observed,
+        expected=rule.within_ms,
+        window_ms=rule.within_ms,
+        weights=weights,
+        otherwise=f"the same call more than {within} after the last {first} would not have fired",
+        controls=rule.spec.controls,
+    )
+
+
+def _release_reason(incident: Incident, before: Command, what: int) -> Reason:
+    old, decision = before.body.reason, incident.decision
+    if what == LIFT:
+        text = "lifted by an operator"
+    else:
+        text = (
+            f"demand fell to {int(decision['demand'])} {old.measure} in "
+            f"{spell_duration(old.window_ms)}, under 80 % of {old.expected}"
+        )
+    return msgspec.structs.replace(
+        old, text=text, observed=int(decision["demand"]), weights=(), otherwise=""
+    )
+
+
+def _measured(rule: Rule) -> str:
+    """Return what a limit counts, in words."""
+    assert rule.pair is not None and rule.spec.limit is not None
+    words = {"bytes": "response bytes", "cost": "micro-units of cost"}
+    what = words.get(rule.pair.measure, rule.pair.measure)
+    if rule.pair.effect:
+        what = f"{rule.pair.effect} {what}"
+    return f"{what} of {', '.join(rule.pair.operations)}" if rule.pair.operations else what
+
+
+def _over_percent(observed: int, at_most: int) -> str:
+    return f"{observed * 100 // at_most} % of it" if at_most else "none is"
+
+
+def _with_note(text: str, rule: Rule) -> str:
+    return f"{text}. {rule.spec.note}" if rule.spec.note else text
+
+
+def printable(text: str) -> str:
+    """Return text that an attacker chose, fit for a sentence: no control characters, not long."""
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= 160 else f"{shown[:157]}..."

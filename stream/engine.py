@@ -1,0 +1,324 @@
+"""step(): the one place that orders find -> resolve -> count -> judge -> plan.
+
+No I/O, no clock, no random: live, replay, backtest, tests and simulation all run this same step.
+What differs between them is who made the batch and who carries the results away. The order of
+events within a partition decides everything; how they are cut into batches decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from stream.enforcement import (
+    TALLIES,
+    ConditionTables,
+    Held,
+    Incident,
+    Out,
+    Outgoing,
+    Where,
+    held_tail,
+    new_out,
+    plan,
+    restore_held,
+    run,
+)
+from stream.errors import RowCorrupt
+from stream.events import Conditions, Finding, RejectCode
+from stream.kernel import HashKey, kernel
+from stream.policy import Policy, PolicyTables
+from stream.profiles import (
+    Batch,
+    Layout,
+    OperationTable,
+    ProfileTable,
+    RowFormat,
+    with_tail,
+)
+
+PARTITIONS_MAX: Final = 4_096
+FOREVER_MS: Final = (1 << 62) - 1
+
+
+class StepResult(NamedTuple):
+    """What a step came to.
+
+    `outgoing`: records to publish, in order; `findings`: what rules saw; `names`: operations first
+    seen in a partition, (partition, hash, text); `refused`: events that found no row, with a code;
+    `tallies`: int64 counts, named by `enforcement.TALLIES`.
+    """
+
+    outgoing: list[Outgoing]
+    findings: list[Finding]
+    names: list[tuple[int, int, str]]
+    refused: list[tuple[int, RejectCode]]
+    tallies: Any
+
+
+class Bound(NamedTuple):
+    """A policy bound to the layout of the rows, with the operations seen under it."""
+
+    policy: Policy
+    tables: PolicyTables
+    operations: OperationTable
+
+
+@kernel
+def _touch(slots: Any, local: Any, number: int, serial: int) -> int:
+    """Mark the rows of a batch as used; return how many were resolved under older conditions."""
+    stale = 0
+    for event in range(len(slots)):
+        slot = slots[event]
+        if slot >= 0:
+            local[slot]["used"] = number
+            if local[slot]["serial"] != serial:
+                stale += 1
+    return stale
+
+
+@kernel
+def _first_seen(index: Any, partitions: Any, seen: Any, out: Any) -> int:
+    """Write into `out` the events whose operation is new to their partition; return how many.
+
+    Shapes: index, partitions, out [event]; seen [operation, partition]. Mutates: seen, out.
+    """
+    count = 0
+    for event in range(len(index)):
+        if seen[index[event], partitions[event]] == 0:
+            seen[index[event], partitions[event]] = 1
+            out[count] = event
+            count += 1
+    return count
+
+
+class State:
+    """Everything a step reads and changes: rows, operations, conditions, what is held in force."""
+
+    def __init__(self, key: HashKey, slots_max: int, partitions: int) -> None:
+        if not 1 <= partitions <= PARTITIONS_MAX:
+            raise ValueError(f"partitions must be 1..{PARTITIONS_MAX}, not {partitions}")
+        self.key = key
+        self.partitions = partitions
+        self.table = ProfileTable(Layout((), (), ()), slots_max)
+        self.format = RowFormat(self.table.layout, key.id)
+        self.held: dict[int, Held] = {}
+        self.conditions: dict[int, Conditions] = {}
+        self.bound: dict[str, Bound] = {}
+        self.serial = 0
+        self.batch_number = 0
+        self._tables = ConditionTables(
+            np.zeros(partitions, np.int64),
+            np.zeros(partitions, np.int64),
+            np.zeros(partitions, np.int32),
+        )
+        self._out: Out = new_out()
+
+    def adopt(self, partition: int, conditions: Conditions, policy: Policy) -> None:
+        """Let conditions hold in a partition from its next event on; rows are kept."""
+        assert policy.hash == conditions.policy_hash
+        self.conditions[partition] = conditions
+        self._tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
+        self._tables.stopped_until_ms[partition] = conditions.stopped_until_ms
+        self._tables.era[partition] = conditions.era
+        self.serial += 1
+        in_use = {each.policy_hash for each in self.conditions.values()}
+        for gone in set(self.bound) - in_use:
+            del self.bound[gone]
+        if policy.hash not in self.bound:
+            self._bind(policy)
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forget partitions and their rows, saving nothing."""
+        gone = set(partitions)
+        for slot in self.table.slots_of(gone).tolist():
+            self.evict(slot)
+        for partition in gone:
+            self.conditions.pop(partition, None)
+            for bound in self.bound.values():
+                bound.operations.seen[:, partition] = 0
+
+    def evict(self, slot: int) -> None:
+        """Forget one row in this process."""
+        self.held.pop(slot, None)
+        self.table.remove(slot)
+
+    def stored(self, slots: Sequence[int]) -> list[bytes]:
+        """Return the stored form of rows, with what is held in force on them."""
+        encoded = self.format.encode(self.table, slots)
+        if not self.held:
+            return encoded
+        return [
+            with_tail(row, held_tail(self.held[slot])) if slot in self.held else row
+            for slot, row in zip(slots, encoded, strict=True)
+        ]
+
+    def restore(self, name: str, ids: tuple[int, int, int], stored: bytes) -> int:
+        """Admit a stored row; return its slot. `ids` are hash, home and partition.
+
+        Errors: RowCorrupt; the row is then not there.
+        """
+        slot = self.table.admit(ids[0], name, ids[1], ids[2])
+        try:
+            tail = self.format.restore(self.table, slot, stored)
+            held = restore_held(self.key, tail)
+        except (RowCorrupt, ValueError, RecursionError) as error:
+            self.evict(slot)
+            raise RowCorrupt(f"the stored row of {name} is corrupt: {error}") from error
+        self.table.sections.head[slot]["partition"] = ids[2]
+        self.table.reset_local(slot)
+        if held:
+            self.held[slot] = held
+        return slot
+
+    def _bind(self, policy: Policy) -> None:
+        """Bind a policy, giving rows the layout that all policies in use need."""
+        layout = policy.layout
+        for bound in self.bound.values():
+            layout = bound.policy.layout.union(layout)
+        if layout != self.table.layout:
+            self.table.relayout(layout)
+            self.format = RowFormat(layout, self.key.id)
+            for name, each in self.bound.items():
+                self.bound[name] = each._replace(tables=each.policy.bind(layout))
+        operations = OperationTable(policy, self.partitions)
+        self.bound[policy.hash] = Bound(policy, policy.bind(layout), operations)
+
+    def resolve(self, slot: int, policy: Policy) -> None:
+        """Find out once what conditions mean for a row: class, exemption, lift."""
+        local, name = self.table.sections.local[slot], self.table.names[slot]
+        assert name is not None
+        partition = int(self.table.sections.head[slot]["partition"])
+        conditions = self.conditions[partition]
+        local["class_index"] = policy.class_of(name)
+        local["exempt_until_ms"] = FOREVER_MS if policy.is_exempt(name) else 0
+        for exemption in conditions.exemptions:
+            if exemption.workload == name:
+                local["exempt_until_ms"] = max(exemption.until_ms, local["exempt_until_ms"])
+        local["lift_offset"] = max(
+            (each.offset for each in conditions.lifts if each.workload == name), default=0
+        )
+        local["serial"] = self.serial
+
+
+def missing(state: State, batch: Batch) -> list[int]:
+    """Return one event for each workload of the batch that has no row in memory."""
+    events = batch.events
+    slots = np.empty(len(events), np.int32)
+    if not len(events) or state.table.locate(events["workload"], slots) == 0:
+        return []
+    absent = np.flatnonzero((slots < 0) & (events["authenticated"] != 0))
+    _, first = np.unique(events["workload"][absent], return_index=True)
+    return sorted(absent[first].tolist())
+
+
+def step(state: State, batch: Batch) -> StepResult:
+    """Apply a batch; return everything that follows from it.
+
+    Requires: conditions adopted for every partition of the batch; rows that a store has are
+    restored before (`missing` names them), new ones are made here while there are free slots.
+    Mutates: state.
+    """
+    result = StepResult([], [], [], [], np.zeros(len(TALLIES), np.int64))
+    if not len(batch.events):
+        return result
+    hashes = {
+        int(each): state.conditions[int(each)].policy_hash
+        for each in np.unique(batch.events["partition"])
+    }
+    for policy_hash in dict.fromkeys(hashes.values()):
+        part = batch
+        if len(set(hashes.values())) > 1:
+            here = [each for each in hashes if hashes[each] == policy_hash]
+            chosen = np.flatnonzero(np.isin(batch.events["partition"], here))
+            part = Batch(batch.events[chosen], [batch.payloads[each] for each in chosen])
+        _step_one(state, part, state.bound[policy_hash], result)
+    return result
+
+
+def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> None:
+    """Apply a batch whose partitions are all under one policy. Mutates: state, result."""
+    events, table = batch.events, state.table
+    state.batch_number += 1
+    slots = np.empty(len(events), np.int32)
+    if table.locate(events["workload"], slots):
+        batch, slots = _admit(state, batch, slots, result)
+        events = batch.events
+    if _touch(slots, table.sections.local, state.batch_number, state.serial):
+        used = np.unique(slots[slots >= 0])
+        for slot in used[table.sections.local["serial"][used] != state.serial].tolist():
+            state.resolve(slot, bound.policy)
+    index = _operations(state, batch, bound, result)
+    where = Where(slots, *bound.operations.view(index))
+    state_out = state._out._replace(tallies=result.tallies)
+    start = 0
+    while start < len(events):
+        state_out.used[0] = 0
+        start = run(events, start, where, table.sections, bound.tables, (state._tables, state_out))
+        _plan_all(state, batch, bound, state_out, result)
+
+
+def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[Batch, Any]:
+    """Make rows for new workloads; leave out events that find no place. Mutates: state, result."""
+    events, table = batch.events, state.table
+    for event in missing(state, batch):
+        if table.free:
+            one = events[event]
+            table.admit(
+                int(one["workload"]), batch.workload(event), int(one["home"]), int(one["partition"])
+            )
+    table.locate(events["workload"], slots)
+    homeless = (slots < 0) & (events["authenticated"] != 0)
+    if homeless.any():
+        for event in np.flatnonzero(homeless).tolist():
+            result.refused.append((event, RejectCode.TOO_MANY))
+        kept = np.flatnonzero(~homeless)
+        batch = Batch(events[kept], [batch.payloads[each] for each in kept])
+        slots = slots[kept]
+    return batch, slots
+
+
+def _operations(state: State, batch: Batch, bound: Bound, result: StepResult) -> Any:
+    """Return the place of each event's operation, adding new ones. Mutates: bound, result."""
+    events, table = batch.events, bound.operations
+    index = np.empty(len(events), np.int32)
+    if table.locate(events["operation"], index):
+        absent = np.flatnonzero(index < 0)
+        hashes, first = np.unique(events["operation"][absent], return_index=True)
+        if not table.has_room(len(hashes)):
+            table.empty()
+            absent = np.arange(len(events))
+            hashes, first = np.unique(events["operation"], return_index=True)
+        for value, place in zip(hashes.tolist(), absent[first].tolist(), strict=True):
+            table.add(value, batch.request(place).operation)
+        table.locate(events["operation"], index)
+    fresh = np.empty(len(events), np.int32)
+    count = _first_seen(index, events["partition"], table.seen, fresh)
+    for event in fresh[:count].tolist():
+        one = events[event]
+        text = batch.request(event).operation
+        result.names.append((int(one["partition"]), int(one["operation"]), text))
+    return index
+
+
+def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepResult) -> None:
+    """Turn the decisions of a run into findings and records. Mutates: state.held, result."""
+    for decision in out.decisions[: out.used[0]]:
+        slot, event = int(decision["slot"]), int(decision["event"])
+        name = state.table.names[slot]
+        assert name is not None
+        one = batch.events[event]
+        era = state.conditions[int(one["partition"])].era
+        held = state.held.get(slot, {})
+        incident = Incident(decision, one, name, batch.request(event))
+        finding, outgoing = plan(incident, bound.policy, held, era)
+        if finding is not None:
+            result.findings.append(finding)
+        if outgoing is not None:
+            result.outgoing.append(outgoing)
+        if held:
+            state.held[slot] = held
+        else:
+            state.held.pop(slot, None)

@@ -1,0 +1,96 @@
+"""From all that binds a request to one verdict: the strongest command that has not expired.
+
+A hold or a revoke outranks every throttle; between equals the one that lasts longest speaks. Of
+several throttles each must let the request pass, and a permit is taken from all of them or none.
+A command in shadow is judged beside, with a bucket of its own, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .binding import HOLD, Binding
+from .verdict import ALLOW, STATUS_OF, Verdict, WouldHave
+
+
+def judge(found: tuple[Binding, ...], now_ms: int, lifted_ms: int) -> Verdict:
+    """Return the verdict on one request; commands caused before `lifted_ms` are cancelled.
+
+    Mutates: the buckets of throttles, those in shadow too.
+    """
+    strongest: Binding | None = None
+    throttles: list[Binding] | None = None
+    shadows: list[Binding] | None = None
+    for binding in found:
+        if now_ms >= binding.expires_at_ms or binding.caused_at_ms < lifted_ms:
+            continue
+        if binding.is_shadow:
+            shadows = [*(shadows or ()), binding]
+        elif binding.rank >= HOLD:
+            if strongest is None or _is_stronger(binding, strongest):
+                strongest = binding
+        else:
+            throttles = [*(throttles or ()), binding]
+    if strongest is not None:
+        verdict = _denial(strongest, now_ms)
+    else:
+        verdict = ALLOW if throttles is None else _throttled(throttles, now_ms)
+    if shadows is None:
+        return verdict
+    would_have = tuple(_would_have(shadows, now_ms))
+    return msgspec.structs.replace(verdict, shadow=would_have) if would_have else verdict
+
+
+def _is_stronger(one: Binding, other: Binding) -> bool:
+    return (one.rank, one.expires_at_ms) > (other.rank, other.expires_at_ms)
+
+
+def _denial(binding: Binding, now_ms: int) -> Verdict:
+    return Verdict(
+        "deny",
+        STATUS_OF["deny"],
+        binding.action,
+        binding.rule,
+        binding.reason,
+        binding.expires_at_ms - now_ms,
+        binding.command,
+    )
+
+
+def _throttled(throttles: list[Binding], now_ms: int) -> Verdict:
+    """Return ALLOW and take a permit of each, or the verdict of the one to wait for longest."""
+    longest: Binding | None = None
+    wait_ms = 0
+    for binding in throttles:
+        assert binding.bucket is not None, "a throttle has a bucket"
+        # A throttle that has expired is waited for no longer.
+        wait = min(binding.bucket.refill(now_ms), binding.expires_at_ms - now_ms)
+        if wait > wait_ms:
+            longest, wait_ms = binding, wait
+    if longest is None:
+        for binding in throttles:
+            if binding.bucket is not None:
+                binding.bucket.take()
+        return ALLOW
+    return Verdict(
+        "throttle",
+        STATUS_OF["throttle"],
+        longest.action,
+        longest.rule,
+        longest.reason,
+        wait_ms,
+        longest.command,
+    )
+
+
+def _would_have(shadows: list[Binding], now_ms: int) -> list[WouldHave]:
+    """Return what each command in shadow would have said, those that would have allowed left out."""
+    said = []
+    for binding in shadows:
+        if binding.bucket is None:
+            said.append(WouldHave("deny", binding.rule, binding.command))
+        elif binding.bucket.refill(now_ms):
+            said.append(WouldHave("throttle", binding.rule, binding.command))
+        else:
+            binding.bucket.take()
+    return said

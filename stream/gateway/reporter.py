@@ -1,0 +1,190 @@
+"""Reports requests to the topic `requests` without ever making a request wait.
+
+`offer` only puts an event in a bounded buffer. One task takes them out and sends them, in order.
+What finds no room is summed up (`Sums`), so a flood that outruns the reporting still shows its full
+count; what finds no room there is counted in `lost`.
+
+Each event is handed to Kafka's client once. When the client says that it never took it, it is
+offered again; when the answer to one it had taken is lost, the event is counted in `unconfirmed`
+and not sent again, because an event that is counted twice can revoke the innocent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import Final
+
+from stream.bus import Publisher
+from stream.clock import Clock
+from stream.errors import BusUnavailable, ConfigError
+from stream.events import Request
+
+from .fitting import encode_fitting
+from .spec import ReportSpec
+from .sums import Sums
+
+SUMS_EVERY_S: Final = 1.0
+"""Sums go out when the buffer is empty, and at least this often while it is not."""
+
+ROUND: Final = 200
+"""Events sent under one deadline and before the loop's other tasks have their turn."""
+
+PAUSE_S: Final = 0.1
+PAUSE_MAX_S: Final = 5.0
+
+
+class Reporter:
+    """A bounded buffer of events and the loop that empties it; belongs to one event loop.
+
+    `counts`: `offered`, `sent`, `summed` (requests that went into a sum), `lost` (requests that
+    nothing will show), `unreportable` (events that no worker would accept), `unconfirmed`,
+    `pauses` (times that Kafka was out of reach). `io_s` is the deadline of one round of sending.
+    """
+
+    def __init__(self, topic: str, clock: Clock, spec: ReportSpec, io_s: float) -> None:
+        self._topic = topic
+        self._clock = clock
+        self._spec = spec
+        self._io_s = io_s
+        self._waiting: deque[tuple[bytes, bytes]] = deque()
+        self._waiting_bytes = 0
+        self._sums = Sums(spec.sums_max)
+        self._sums_sent_s = clock.monotonic_s()
+        self._in_flight: deque[asyncio.Future[int]] = deque()
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self.counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Return the number of events and sums that wait."""
+        return len(self._waiting) + len(self._sums)
+
+    def offer(self, request: Request) -> None:
+        """Take one event for reporting; return at once, whatever becomes of it.
+
+        Requires: called from the thread of the event loop; `request.workload` is canonical.
+        """
+        self.counts["offered"] += 1
+        if not self._has_room(request):
+            self._sum_up(request)
+        elif not self._append(request):
+            return
+        self._wake.set()
+
+    def close(self) -> None:
+        """Take no more; `run` returns when everything that waits is sent."""
+        self._is_closing = True
+        self._wake.set()
+
+    async def run(self, publisher: Publisher) -> None:
+        """Send what is offered until closed.
+
+        Requires: the publisher is started; one `run` at a time.
+        """
+        pause_s = PAUSE_S
+        while not (self._is_closing and not len(self)):
+            await self._wake.wait()
+            try:
+                async with asyncio.timeout(self._io_s):
+                    await self._send_round(publisher)
+            except (BusUnavailable, ConfigError, TimeoutError) as fault:
+                if isinstance(fault, ConfigError):
+                    self._drop_first()
+                self.counts["pauses"] += 1
+                await asyncio.sleep(pause_s)
+                pause_s = min(PAUSE_MAX_S, pause_s * 2)
+                continue
+            pause_s = PAUSE_S
+            self._take_up_sums()
+            if not len(self) and not self._is_closing:
+                self._wake.clear()
+            await asyncio.sleep(0)
+        while self._in_flight:
+            await self._settle()
+
+    def abandon(self) -> None:
+        """Count everything that still waits as lost, after the time for sending is over."""
+        self.counts["lost"] += len(self._waiting)
+        self.counts["lost"] += sum(request.count for request in self._sums.drain())
+        self.counts["unconfirmed"] += len(self._in_flight)
+        for future in self._in_flight:
+            future.cancel()
+        self._in_flight.clear()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _has_room(self, request: Request) -> bool:
+        # The start and the end of a task cannot be summed up: an eighth of the room is theirs.
+        extra = 0 if request.kind == "request" else self._spec.events_max // 8 + 1
+        return (
+            not self._is_closing
+            and len(self._waiting) < self._spec.events_max + extra
+            and self._waiting_bytes < self._spec.bytes_max
+        )
+
+    def _append(self, request: Request) -> bool:
+        try:
+            payload = encode_fitting(request)
+            key = request.workload.encode()
+        except (ValueError, TypeError):
+            self.counts["unreportable"] += 1
+            return False
+        self._waiting.append((key, payload))
+        self._waiting_bytes += len(key) + len(payload)
+        return True
+
+    def _sum_up(self, request: Request) -> None:
+        if not self._is_closing and self._sums.add(request):
+            self.counts["summed"] += request.count
+        else:
+            self.counts["lost"] += request.count
+
+    def _take_up_sums(self) -> None:
+        """Let the sums wait as events behind the others, when it is time.
+
+        Only after a round that succeeded: while Kafka is out of reach what waits must not grow.
+        """
+        now_s = self._clock.monotonic_s()
+        if not self._waiting or now_s - self._sums_sent_s >= SUMS_EVERY_S:
+            self._sums_sent_s = now_s
+            for request in self._sums.drain():
+                self._append(request)
+
+    async def _send_round(self, publisher: Publisher) -> None:
+        """Send the events that have waited longest.
+
+        Errors: BusUnavailable, ConfigError or TimeoutError; the event that was not taken waits
+                still, as the first.
+        """
+        for _ in range(min(ROUND, len(self._waiting))):
+            key, payload = self._waiting[0]
+            acknowledged = await publisher.send(self._topic, key, payload)
+            self._pop_first()
+            self._in_flight.append(asyncio.ensure_future(acknowledged))
+            self.counts["sent"] += 1
+            while self._in_flight and (
+                self._in_flight[0].done() or len(self._in_flight) >= self._spec.in_flight_max
+            ):
+                await self._settle()
+
+    def _pop_first(self) -> None:
+        key, payload = self._waiting.popleft()
+        self._waiting_bytes -= len(key) + len(payload)
+
+    def _drop_first(self) -> None:
+        """Lose the event that Kafka will not have, lest it keep back all that come after it."""
+        if self._waiting:
+            self._pop_first()
+            self.counts["lost"] += 1
+
+    async def _settle(self) -> None:
+        """Wait for the answer to the oldest event in flight; a cancelled wait leaves it there."""
+        oldest = self._in_flight[0]
+        await asyncio.wait([oldest])
+        self._in_flight.popleft()
+        fault = oldest.exception()
+        if isinstance(fault, BusUnavailable | ConfigError):
+            self.counts["unconfirmed"] += 1
+        elif fault is not None:
+            raise fault

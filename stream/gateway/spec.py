@@ -1,0 +1,70 @@
+"""What an operator sets of a gateway; every bound is here and printed at start."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+GatewayMode = Literal["open", "closed", "last"]
+"""What a gateway says while it does not know: allow all, deny all, or what it knew last."""
+
+TopicText = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
+class TableSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="table"
+):
+    """The table of commands in force.
+
+    `records_max` and `bytes_max` (of the records as they came) bound its memory: about 2 KiB a
+    record, so the default is about 400 MB at worst. `gateways` is the number of gateways that
+    share the estate's traffic evenly; each enforces that part of a throttle's rate. A heartbeat
+    older than `heartbeats_missed_max` of its own intervals proves nothing any more.
+    """
+
+    mode: GatewayMode = "last"
+    gateways: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    heartbeats_missed_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 5
+    records_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 200_000
+    bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 40)] = 256 << 20
+
+
+class ReportSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="report"
+):
+    """How much may wait to be reported.
+
+    `events_max` and `bytes_max` bound the events that wait one by one; `sums_max` the groups
+    that are summed up beyond; `in_flight_max` those that the broker has not acknowledged yet.
+    """
+
+    events_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 20_000
+    bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 34)] = 16 << 20
+    sums_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_000
+    in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_000
+
+
+class GatewaySpec(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="gateway",
+):
+    """A gateway: its name in the events it reports, its topics, and how long it waits for what.
+
+    `io_s` is the deadline of one call to Kafka; `close_s` what is left at the end for events that
+    still wait; `reload_s` how long a table may disagree with its heartbeats before it is read
+    again from the start of the log (doubled each time that did not help, up to an hour).
+    """
+
+    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    requests: TopicText = "requests"
+    enforcement: TopicText = "enforcement"
+    table: TableSpec = TableSpec()
+    report: ReportSpec = ReportSpec()
+    io_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 10.0
+    close_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 5.0
+    reload_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0

@@ -1,0 +1,101 @@
+"""Events summed up for want of room: fewer events that stand for as many requests.
+
+What is summed is what a flood repeats: same workload, operation, outcome, task. Details that may
+differ within a group (resources, actors, scopes, ids) are left out, and token and purpose where
+they do differ, because they would be claims about requests that did not make them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream.events import Request
+
+from .fitting import BYTES_MAX, COST_MAX, COUNT_MAX, clip_operation
+
+_Group = tuple[str, str, str, str, bool]
+
+class _Sum(msgspec.Struct):
+    """One group: an event of it, and the totals of all; `at_ms` is the latest."""
+
+    first: Request
+    at_ms: int
+    count: int
+    bytes: int
+    cost: int
+    is_one_token: bool = True
+    is_one_purpose: bool = True
+
+
+class Sums:
+    """At most `groups_max` groups; `add` refuses what would open one more."""
+
+    def __init__(self, groups_max: int) -> None:
+        self._groups_max = groups_max
+        self._sums: dict[_Group, _Sum] = {}
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._sums)
+
+    def add(self, request: Request) -> bool:
+        """Add one event to its group; return False if it has none and there is no room for one.
+
+        A grant or a completion says what no sum can say, so it has no group.
+        """
+        if request.kind != "request":
+            return False
+        operation = clip_operation(request.operation)
+        group = (
+            request.workload,
+            operation,
+            request.outcome,
+            request.task,
+            request.authenticated,
+        )
+        held = self._sums.get(group)
+        if held is None:
+            if len(self._sums) >= self._groups_max:
+                return False
+            first = msgspec.structs.replace(
+                request, operation=operation, resources=(), scopes=(), actors=(), id=""
+            )
+            self._sums[group] = _Sum(first, first.at_ms, first.count, first.bytes, first.cost)
+            return True
+        held.at_ms = max(held.at_ms, request.at_ms)
+        held.count += request.count
+        held.bytes += request.bytes
+        held.cost += request.cost
+        held.is_one_token = held.is_one_token and held.first.token == request.token
+        held.is_one_purpose = held.is_one_purpose and held.first.purpose == request.purpose
+        return True
+
+    def drain(self) -> list[Request]:
+        """Return the sums as events, and start again from nothing."""
+        sums, self._sums = self._sums, {}
+        return [event for held in sums.values() for event in _events_of(held)]
+
+
+def _events_of(held: _Sum) -> list[Request]:
+    """Return the events of one group, none of which stands for more than COUNT_MAX requests.
+
+    Bytes and cost fill the events up to the bound of each; what is above all of them is cut.
+    """
+    whole = msgspec.structs.replace(
+        held.first,
+        at_ms=held.at_ms,
+        token=held.first.token if held.is_one_token else None,
+        purpose=held.first.purpose if held.is_one_purpose else "",
+    )
+    events = []
+    count, size, cost = held.count, held.bytes, held.cost
+    while count > 0:
+        event = msgspec.structs.replace(
+            whole,
+            count=min(count, COUNT_MAX),
+            bytes=min(size, BYTES_MAX),
+            cost=min(cost, COST_MAX),
+        )
+        count, size, cost = count - event.count, size - event.bytes, cost - event.cost
+        events.append(event)
+    return events

@@ -1,0 +1,275 @@
+"""The table of commands in force: records of the topic `enforcement` in, verdicts out.
+
+Pure: no I/O, and time comes as an argument. What it holds is a function of the records applied, in
+their order within each Kafka partition, however they are cut into pieces. Every byte may be
+forged, late, huge or repeated: a record is taken whole or not at all, and what is not taken is
+counted by why. Memory is bounded by `TableSpec`; beyond it new subjects are refused and the state
+is `overflow`, never a table that silently lacks some.
+
+What outranks what: a stop, then an exemption, then what a gateway that does not know says by its
+mode, then the commands: revoke, hold, throttle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from stream.bus import Record
+from stream.events import (
+    TIME_MS_MAX,
+    Command,
+    Heartbeat,
+    OperatorRecord,
+    SubjectRecord,
+    TokenRef,
+    decode_value,
+)
+
+from .binding import RANKS, bindings_of, inherit_buckets
+from .bound import NONE, Acts, Bound, acts_of
+from .holdings import Holding, Holdings, Kept
+from .homes import Homes, HomeState, StateName
+from .intake import KEY_BYTES_MAX, Fault, Verify, read_value
+from .judge import judge
+from .spec import TableSpec
+from .verdict import ALLOW, STATUS_UNKNOWING, Verdict
+
+Applied = Kept | Fault | Literal["heartbeat", "unverified"]
+"""What became of one record: `applied`, `removed` and `heartbeat` changed something."""
+
+RETRY_UNKNOWING_MS: Final = 1_000
+
+
+class CommandTable:
+    """All that is in force, by workload; `check` answers from it, `apply` changes it.
+
+    `log_partitions` is the number of partitions of the topic; records of home partition p are
+    believed only in p mod that. `verify` says whether a record's signature holds.
+    """
+
+    def __init__(self, spec: TableSpec, log_partitions: int, verify: Verify | None = None) -> None:
+        self._spec = spec
+        self._log_partitions = log_partitions
+        self._verify = verify
+        self._homes = Homes(spec.heartbeats_missed_max)
+        self._holdings = Holdings(spec, self._homes)
+        self._bound: dict[str, Bound] = {}
+        self._estate: Bound | None = None
+        self._acts = Acts()
+        self._is_loading = True
+        # What is known holds until these times, if nothing more is heard: the name of the state,
+        # and that nothing but commands decides.
+        self._state: StateName = "loading"
+        self._state_until_ms = 0
+        self._plain_until_ms = 0
+        self.counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Return the number of records held, operators' included."""
+        return len(self._holdings)
+
+    @property
+    def bytes_held(self) -> int:
+        """Return the sum of the sizes of the keys and values held."""
+        return self._holdings.bytes_held
+
+    @property
+    def is_loading(self) -> bool:
+        """Tell whether the initial read has not reached the end of the log yet."""
+        return self._is_loading
+
+    def check(
+        self,
+        now_ms: int,
+        workload: str,
+        operation: str,
+        task: str = "",
+        token: TokenRef | None = None,
+    ) -> Verdict:
+        """Return what holds for a request at a time.
+
+        Requires: `workload` is canonical (`stream.identity.canonical_workload`).
+        Cost:     one look-up when nothing binds the workload.
+        Mutates:  the buckets of the throttles that bind the request.
+        """
+        bound = self._bound.get(workload)
+        if now_ms >= self._plain_until_ms:
+            verdict = self._overriding(now_ms, bound)
+            if verdict is not None:
+                return verdict
+        if bound is None:
+            if self._estate is None:
+                return ALLOW
+            found = NONE
+        else:
+            acts = bound.acts
+            if acts is not None and now_ms < acts.free_until_ms:
+                return acts.free
+            found = bound.on(operation, task, token)
+        if self._estate is not None:
+            found += self._estate.on(operation, task, token)
+        return judge(found, now_ms, self._lifted_ms(now_ms, bound)) if found else ALLOW
+
+    def apply(self, record: Record) -> Applied:
+        """Take one record of the log; return what became of it, which is counted too.
+
+        Requires: records of one Kafka partition come in their order.
+        """
+        outcome = self._apply(record)
+        self.counts[outcome] += 1
+        return outcome
+
+    def finish_loading(self) -> None:
+        """Say that the initial read has reached the end of the log."""
+        self._is_loading = False
+        self._doubt()
+
+    def inherit(self, earlier: CommandTable) -> None:
+        """Go on with the buckets of the throttles that an earlier table of the log had too."""
+        for held in self._holdings:
+            new = self.bound(held.subject.workload)
+            old = earlier.bound(held.subject.workload)
+            if new is not None and old is not None:
+                inherit_buckets(new.of(held.subject), old.of(held.subject))
+
+    def bound(self, workload: str) -> Bound | None:
+        """Return all that binds a workload, or, for an empty one, what is bound estate-wide."""
+        return self._bound.get(workload) if workload else self._estate
+
+    def state(self, now_ms: int) -> StateName:
+        """Return the name of what is known of the table's truth at a time."""
+        if self._is_loading:
+            return "loading"
+        if now_ms >= self._state_until_ms:
+            self._state, self._state_until_ms = self._homes.state_at(now_ms)
+            if self._holdings.overflowed:
+                self._state, self._state_until_ms = "overflow", TIME_MS_MAX
+        return self._state
+
+    def homes(self, now_ms: int) -> tuple[HomeState, ...]:
+        """Return the state of each home partition."""
+        return self._homes.states_at(now_ms)
+
+    def in_force(self, now_ms: int) -> Iterator[Command]:
+        """Return the commands that bind at a time, in shadow too, without those that are lifted.
+
+        Cost: decodes each record held.
+        """
+        for held in self._holdings:
+            value = decode_value(held.value)
+            if not isinstance(value, SubjectRecord):
+                continue
+            lifted_ms = self._lifted_ms(now_ms, self.bound(held.subject.workload))
+            for command in value.commands:
+                is_live = now_ms < command.expires_at_ms and command.caused_at_ms >= lifted_ms
+                if is_live and command.body.action in RANKS:
+                    yield command
+
+    def operators(self) -> Iterator[OperatorRecord]:
+        """Return the records of operators' acts, ended acts included."""
+        for held in self._holdings:
+            value = decode_value(held.value)
+            if isinstance(value, OperatorRecord):
+                yield value
+
+    def _overriding(self, now_ms: int, bound: Bound | None) -> Verdict | None:
+        """Return the verdict that outranks every command, or None if the commands decide.
+
+        Mutates: the time until which this need not be asked again.
+        """
+        if now_ms < self._acts.free_until_ms:
+            return self._acts.free
+        if self._spec.mode == "last":
+            self._plain_until_ms = TIME_MS_MAX
+            return None
+        state = self.state(now_ms)
+        if state == "ready":
+            self._plain_until_ms = self._state_until_ms
+            return None
+        if bound is not None and bound.acts is not None and now_ms < bound.acts.free_until_ms:
+            return bound.acts.free
+        reason = f"the gateway does not know what is in force ({state}), its mode is "
+        if self._spec.mode == "open":
+            return Verdict("allow", action=state, reason=reason + "open")
+        return Verdict(
+            "deny", STATUS_UNKNOWING, state, "", reason + "closed", RETRY_UNKNOWING_MS
+        )
+
+    def _lifted_ms(self, now_ms: int, bound: Bound | None) -> int:
+        """Return the time before which commands on a workload were caused that are cancelled."""
+        lifted_ms = self._acts.lifted_before_ms if now_ms < self._acts.lift_until_ms else 0
+        acts = bound.acts if bound is not None else None
+        if acts is not None and now_ms < acts.lift_until_ms:
+            return max(lifted_ms, acts.lifted_before_ms)
+        return lifted_ms
+
+    def _doubt(self) -> None:
+        """Let the next check ask again what is known."""
+        self._state_until_ms = 0
+        self._plain_until_ms = 0
+
+    def _apply(self, record: Record) -> Applied:
+        if record.key is None or len(record.key) > KEY_BYTES_MAX:
+            return "malformed"
+        if self._verify is not None and not self._verify(record):
+            return "unverified"
+        if record.value is None:
+            kept, held = self._holdings.remove(record)
+            if held is not None:
+                self._unbind(held)
+            return kept
+        value = read_value(record, self._log_partitions)
+        if isinstance(value, Heartbeat):
+            is_heard = self._homes.hear(value, record.append_ms)
+            self._doubt()
+            return "heartbeat" if is_heard else "older"
+        if isinstance(value, str):
+            return value
+        kept = self._holdings.hold(record, value)
+        if kept == "applied":
+            self._bind(value, record.append_ms)
+        elif kept == "overflow":
+            self._doubt()
+        return kept
+
+    def _bind(self, value: SubjectRecord | OperatorRecord, append_ms: int) -> None:
+        """Let checks see a record that is held from now on."""
+        if isinstance(value, SubjectRecord):
+            bound = self.bound(value.subject.workload) or Bound()
+            bindings = bindings_of(value, self._spec.gateways)
+            inherit_buckets(bindings, bound.of(value.subject))
+            bound.put(value.subject, value.issuer, bindings)
+            self._put(value.subject.workload, bound)
+        else:
+            self._set_acts(value.workload, acts_of(value, append_ms))
+
+    def _unbind(self, held: Holding) -> None:
+        """Let checks see no more of a record that is not held any longer."""
+        workload = held.subject.workload
+        if held.version is None:
+            self._set_acts(workload, None)
+            return
+        bound = self.bound(workload)
+        if bound is not None:
+            bound.put(held.subject, held.issuer, ())
+            self._put(workload, bound)
+
+    def _set_acts(self, workload: str, acts: Acts | None) -> None:
+        if workload:
+            bound = self.bound(workload) or Bound()
+            bound.acts = acts
+            self._put(workload, bound)
+        else:
+            self._acts = acts or Acts()
+            self._doubt()
+
+    def _put(self, workload: str, bound: Bound) -> None:
+        """Keep what binds a workload, or nothing of it if it is empty."""
+        if not workload:
+            self._estate = None if bound.is_empty else bound
+        elif bound.is_empty:
+            self._bound.pop(workload, None)
+        else:
+            self._bound[workload] = bound

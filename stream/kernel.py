@@ -1,0 +1,219 @@
+"""The one way to compile a kernel, and the arithmetic that must be the same compiled or not.
+
+Numba's disk cache does not notice a change in a called function of another file, so the cache
+folder is named by a hash of every source that can hold kernels, and of the versions of Python,
+numpy and Numba. `NUMBA_DISABLE_JIT=1` runs the same functions as plain Python (coverage,
+debugging); for the two to agree, wrapping 64-bit arithmetic happens only in the helpers here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import numba
+import numpy as np
+from numba.core.errors import NumbaExperimentalFeatureWarning
+
+KERNEL_ROOMS: Final = (
+    "kernel.py",
+    "profiles",
+    "baselines",
+    "detectors",
+    "policy",
+    "enforcement",
+    "engine.py",
+)
+CACHES_MAX: Final = 4
+KEY_BYTES: Final = 16
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# First-class record types are what numba calls experimental; we use only field access on them.
+warnings.filterwarnings("ignore", category=NumbaExperimentalFeatureWarning)
+
+
+def is_compiled() -> bool:
+    """Tell whether kernels are compiled in this process."""
+    return not numba.config.DISABLE_JIT
+
+
+def cache_folder() -> Path:
+    """Return the folder for compiled kernels of exactly these sources and versions."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256(
+        f"{sys.version} {np.__version__} {numba.__version__}".encode()  # no separator needed
+    )
+    package = Path(__file__).parent
+    for room in KERNEL_ROOMS:
+        place = package / room
+        for file in [place] if place.suffix == ".py" else sorted(place.glob("*.py")):
+            if file.exists():
+                digest.update(file.name.encode() + file.read_bytes())
+    return root / "stream-enforcer" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _use_cache() -> None:
+    """Point Numba at our folder; keep only the newest few of earlier versions."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        old = sorted(folder.parent.glob("kernels-*"), key=lambda each: -each.stat().st_mtime)
+        for stale in old[CACHES_MAX:]:
+            shutil.rmtree(stale, ignore_errors=True)
+    except OSError:
+        return  # a read-only home: Numba falls back to its own rules
+    numba.config.CACHE_DIR = str(folder)
+
+
+_use_cache()
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function: no GIL, cached on disk, no fast math, integer overflow never raises.
+
+    Requires: no allocation, no exception, bounded loops, at most six arguments.
+    """
+    compiled = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy")(function)
+    return cast(Function, compiled)
+
+
+_MASK: Final = 0xFFFFFFFFFFFFFFFF
+
+
+def _rotate(value: int, left: int) -> int:
+    return ((value << left) | (value >> (64 - left))) & _MASK
+
+
+def _siphash_python(data: bytes, key: tuple[int, int]) -> int:
+    """SipHash-1-3 in plain integers; the reference of the compiled one."""
+    k0, k1 = key
+    v0, v1 = k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D
+    v2, v3 = k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573
+
+    def rounds(count: int) -> None:
+        nonlocal v0, v1, v2, v3
+        for _ in range(count):
+            v0 = (v0 + v1) & _MASK
+            v1 = _rotate(v1, 13) ^ v0
+            v0 = _rotate(v0, 32)
+            v2 = (v2 + v3) & _MASK
+            v3 = _rotate(v3, 16) ^ v2
+            v0 = (v0 + v3) & _MASK
+            v3 = _rotate(v3, 21) ^ v0
+            v2 = (v2 + v1) & _MASK
+            v1 = _rotate(v1, 17) ^ v2
+            v2 = _rotate(v2, 32)
+
+    length = len(data)
+    for start in range(0, length - length % 8, 8):
+        word = int.from_bytes(data[start : start + 8], "little")
+        v3 ^= word
+        rounds(1)
+        v0 ^= word
+    word = int.from_bytes(data[length - length % 8 :], "little") | (length & 0xFF) << 56
+    v3 ^= word
+    rounds(1)
+    v0 ^= word
+    v2 ^= 0xFF
+    rounds(3)
+    return v0 ^ v1 ^ v2 ^ v3
+
+
+@kernel
+def rotate64(value: np.uint64, left: np.uint64) -> np.uint64:
+    """Return `value` rotated left by 1..63 bits."""
+    return (value << left) | (value >> (np.uint64(64) - left))
+
+
+@kernel
+def mix64(first: np.uint64, second: np.uint64) -> np.uint64:
+    """Return a well-mixed 64-bit hash of two hashes; not keyed, its inputs are.
+
+    Source: the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014), over first ^ rot(second).
+    """
+    value = first ^ rotate64(second, np.uint64(23))
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def _sip_all(data: Any, ends: Any, key: Any, out: Any) -> None:
+    """Hash every slice of `data` between two ends; see `hash_all`."""
+    one, eight = np.uint64(1), np.uint64(8)
+    start = 0
+    for text in range(len(ends)):
+        end = ends[text]
+        v0, v1 = key[0] ^ np.uint64(0x736F6D6570736575), key[1] ^ np.uint64(0x646F72616E646F6D)
+        v2, v3 = key[0] ^ np.uint64(0x6C7967656E657261), key[1] ^ np.uint64(0x7465646279746573)
+        length = end - start
+        words = length // 8 + 1
+        for index in range(words + 3):
+            word = np.uint64(0)
+            if index < words:
+                base = start + index * 8
+                for place in range(min(8, end - base)):
+                    word |= np.uint64(data[base + place]) << (eight * np.uint64(place))
+                if index == words - 1:
+                    word |= np.uint64(length & 255) << np.uint64(56)
+            elif index == words:
+                v2 ^= np.uint64(0xFF)
+            v3 ^= word
+            v0 += v1
+            v1 = rotate64(v1, np.uint64(13)) ^ v0
+            v0 = rotate64(v0, np.uint64(32))
+            v2 += v3
+            v3 = rotate64(v3, np.uint64(16)) ^ v2
+            v0 += v3
+            v3 = rotate64(v3, np.uint64(21)) ^ v0
+            v2 += v1
+            v1 = rotate64(v1, np.uint64(17)) ^ v2
+            v2 = rotate64(v2, np.uint64(32))
+            v0 ^= word
+        value = v0 ^ v1 ^ v2 ^ v3
+        out[text] = value if value != np.uint64(0) else one
+        start = end
+
+
+class HashKey:
+    """The secret of the keyed hash of strings: 16 bytes, and a short id that rows carry.
+
+    Attackers choose names, so names are hashed with SipHash-1-3 under a secret: nobody can aim at
+    a slot, a set or a collision. A hash of 0 means "none" everywhere, so no text hashes to 0.
+    Source: Aumasson, Bernstein, SipHash, INDOCRYPT 2012.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise ValueError(f"the hash key must have {KEY_BYTES} bytes, it has {len(secret)}")
+        self._words = (
+            int.from_bytes(secret[:8], "little"),
+            int.from_bytes(secret[8:], "little"),
+        )
+        self._array = np.array(self._words, np.uint64)
+        self.id = int.from_bytes(hashlib.sha256(b"stream-enforcer" + secret).digest()[:2], "big")
+
+    def __repr__(self) -> str:
+        return f"HashKey(id={self.id})"
+
+    def hash_all(self, texts: Sequence[str]) -> list[int]:
+        """Return the keyed 64-bit hash of each text's UTF-8 bytes; never 0."""
+        if not is_compiled():
+            return [_siphash_python(text.encode(), self._words) or 1 for text in texts]
+        encoded = [text.encode() for text in texts]
+        ends = np.cumsum([len(each) for each in encoded], dtype=np.int64)
+        out = np.empty(len(encoded), np.uint64)
+        _sip_all(np.frombuffer(b"".join(encoded), np.uint8), ends, self._array, out)
+        return cast(list[int], out.tolist())
+
+    def hash(self, text: str) -> int:
+        """Return the keyed 64-bit hash of one text; never 0."""
+        return self.hash_all((text,))[0]

@@ -1,0 +1,385 @@
+"""A policy with its meaning: classes, operation sets, windows, rules; and its arrays for kernels.
+
+`compile_policy` checks what the Structs cannot say (names that must exist, numbers that must
+fit); `Policy.bind` places the policy in a layout of rows. Ids of pairs, sequences and rules are
+hashes of what they mean, so that rows keep across policies whatever both of them name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream.errors import PolicyError
+from stream.events import POLICY_BYTES_MAX, Rate
+from stream.identity import (
+    InvalidPattern,
+    Pattern,
+    compile_operation_pattern,
+    compile_workload_pattern,
+)
+from stream.profiles import FORBIDS_MAX, MEASURES, SUM_MEASURES, Layout, PairId
+
+from .spec import ForbidSpec, LimitSpec, PolicySpec, RuleSpec
+from .tables import (
+    CLASS,
+    ENFORCE,
+    FORBID,
+    LIMIT,
+    NO_RULE,
+    PAIR,
+    SHADOW,
+    PolicyTables,
+)
+from .units import duration_ms, quantity, rate
+
+WINDOW_MS_MIN: Final = 1_000
+WINDOW_MS_MAX: Final = 86_400_000
+DURATION_MS_MIN: Final = 1_000
+DURATION_MS_MAX: Final = 7 * 86_400_000
+IDLE_MS_MIN: Final = 25 * 3_600_000
+IDLE_MS_MAX: Final = 400 * 86_400_000
+SKEW_MS_MAX: Final = 3_600_000
+AT_MOST_MAX: Final = 10**18
+OPERATION_SETS_MAX: Final = 63
+COUNTS_MAX: Final = 24
+SUMS_MAX: Final = 8
+ACTION_INDEX: Final = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
+KIND_INDEX: Final = {"workload": 0, "task": 1, "token": 2, "operation": 3}
+OTHER_CLASS: Final = "other"
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def stable_id(*parts: object) -> int:
+    """Return a 64-bit id of what the parts mean; never 0, the same on every machine."""
+    digest = hashlib.blake2b(_encoder.encode(parts), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+class OperationSet(NamedTuple):
+    """Operations by patterns (none: all) and by effect (empty: either)."""
+
+    patterns: tuple[Pattern, ...]
+    effect: str
+
+    def matches(self, operation: str, effect: str) -> bool:
+        """Tell whether a call of the operation with this effect belongs to the set."""
+        if self.effect and effect != self.effect:
+            return False
+        return not self.patterns or any(each.matches(operation) for each in self.patterns)
+
+
+class Rule(NamedTuple):
+    """One rule with its numbers; `spec` keeps the words."""
+
+    spec: RuleSpec
+    id: int
+    detector: str
+    mode: int
+    duration_ms: int
+    rate: Rate | None
+    pair: PairId | None
+    at_most: int
+    within_ms: int
+    first: int
+    then: int
+
+    @property
+    def name(self) -> str:
+        """Return the rule's name."""
+        return self.spec.name
+
+
+class Policy:
+    """One compiled policy: immutable, named by the hash of its canonical text."""
+
+    def __init__(self, spec: PolicySpec) -> None:
+        self.spec = spec
+        self.text = _encoder.encode(spec).decode()
+        self.hash = hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        self.number = int(self.hash, 16) or 1
+        if len(self.text) > POLICY_BYTES_MAX:
+            raise PolicyError(f"the policy has {len(self.text)} bytes, at most {POLICY_BYTES_MAX}")
+        self.idle_ms = _span(spec.idle, "$.idle", IDLE_MS_MIN, IDLE_MS_MAX)
+        self.skew_ms = _span(spec.skew, "$.skew", 0, SKEW_MS_MAX)
+        self.classes = [
+            (each.name, _workload_patterns(each.workloads, f"$.classes[{index}].workloads"))
+            for index, each in enumerate(spec.classes)
+        ]
+        self.exemptions = [
+            _workload_patterns(each.workloads, f"$.exemptions[{index}].workloads")
+            for index, each in enumerate(spec.exemptions)
+        ]
+        self.operation_sets: list[OperationSet] = []
+        self._set_index: dict[tuple[tuple[str, ...], str], int] = {}
+        self.rules = [self._rule(each, f"$.rules[{i}]") for i, each in enumerate(spec.rules)]
+        _check_names(spec)
+        self.pairs = _pairs_of(self.rules)
+        self.layout = self._layout()
+
+    def class_of(self, workload: str) -> int:
+        """Return the index of the first class with a matching pattern, else of `other`."""
+        for index, (_, patterns) in enumerate(self.classes):
+            if any(each.matches(workload) for each in patterns):
+                return index
+        return len(self.classes)
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class by its index."""
+        return self.classes[index][0] if index < len(self.classes) else OTHER_CLASS
+
+    def is_exempt(self, workload: str) -> bool:
+        """Tell whether the policy exempts the workload."""
+        return any(each.matches(workload) for group in self.exemptions for each in group)
+
+    def sets_of(self, operation: str, effect: str) -> int:
+        """Return the bit mask of the operation sets that a call belongs to."""
+        mask = 0
+        for index, each in enumerate(self.operation_sets):
+            if each.matches(operation, effect):
+                mask |= 1 << index
+        return mask
+
+    def _rule(self, spec: RuleSpec, path: str) -> Rule:
+        span = _span(spec.duration, f"{path}.for", DURATION_MS_MIN, DURATION_MS_MAX)
+        if span > self.idle_ms:
+            raise PolicyError(
+                f"a command outlives the row (idle: {self.spec.idle}) - at {path}.for"
+            )
+        if (spec.limit is None) == (spec.forbid is None):
+            raise PolicyError(
+                f"a rule needs exactly one of limit and forbid - at {path}",
+                hint="add `limit: {measure: requests, at_most: 100, per: 10s}`",
+            )
+        if (spec.action == "throttle") != (spec.rate is not None):
+            raise PolicyError(
+                f"a rate belongs to action throttle, and only there - at {path}.rate",
+                hint="write `rate: 5/s` beside `action: throttle`",
+            )
+        if spec.action == "throttle" and spec.on == "token":
+            raise PolicyError(f"a token is revoked, not throttled - at {path}.on")
+        mode = {"off": 0, "shadow": SHADOW, "enforce": ENFORCE}[spec.mode]
+        numbers = self._limit(spec.limit, path) if spec.limit else self._forbid(spec.forbid, path)
+        pair, at_most, within_ms, first, then = numbers
+        return Rule(
+            spec=spec,
+            id=stable_id("rule", spec.name),
+            detector="limit" if spec.limit else "forbid",
+            mode=mode,
+            duration_ms=span,
+            rate=_at(f"{path}.rate", rate, spec.rate) if spec.rate else None,
+            pair=pair,
+            at_most=at_most,
+            within_ms=within_ms,
+            first=first,
+            then=then,
+        )
+
+    def _limit(self, spec: LimitSpec, path: str) -> tuple[PairId, int, int, int, int]:
+        at = f"{path}.limit"
+        window_ms = _span(spec.per, f"{at}.per", WINDOW_MS_MIN, WINDOW_MS_MAX)
+        at_most = _at(f"{at}.at_most", quantity, spec.at_most)
+        if at_most > AT_MOST_MAX or (spec.measure not in SUM_MEASURES and at_most > 4 * 10**9):
+            raise PolicyError(f"{at_most} is more than a window can count - at {at}.at_most")
+        patterns = tuple(sorted(set(spec.operations or ())))
+        pair = PairId(spec.measure, patterns, spec.effect or "", window_ms)
+        self.set_index(pair.operations, pair.effect, f"{at}.operations")
+        return pair, at_most, 0, 0, 0
+
+    def _forbid(
+        self, spec: ForbidSpec | None, path: str
+    ) -> tuple[PairId | None, int, int, int, int]:
+        assert spec is not None
+        at = f"{path}.forbid"
+        within_ms = _span(spec.within, f"{at}.within", 1, WINDOW_MS_MAX)
+        first = self.set_index(tuple(sorted(set(spec.first))), "", f"{at}.first")
+        then = self.set_index(tuple(sorted(set(spec.then))), "", f"{at}.then")
+        return None, 0, within_ms, first, then
+
+    def set_index(self, patterns: tuple[str, ...], effect: str, path: str) -> int:
+        """Return the index of an operation set, -1 for all operations; made when new.
+
+        Errors: PolicyError.
+        """
+        if not patterns and not effect:
+            return -1
+        key = (patterns, effect)
+        if key not in self._set_index:
+            if len(self.operation_sets) >= OPERATION_SETS_MAX:
+                raise PolicyError(f"more than {OPERATION_SETS_MAX} sets of operations - at {path}")
+            try:
+                compiled = tuple(compile_operation_pattern(each) for each in patterns)
+            except InvalidPattern as error:
+                raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
+            self._set_index[key] = len(self.operation_sets)
+            self.operation_sets.append(OperationSet(compiled, effect))
+        return self._set_index[key]
+
+    def _layout(self) -> Layout:
+        counts = tuple(stable_id(*each) for each in self.pairs if each.measure not in SUM_MEASURES)
+        sums = tuple(stable_id(*each) for each in self.pairs if each.measure in SUM_MEASURES)
+        forbids = tuple(dict.fromkeys(forbid_id(self, each) for each in self._live("forbid")))
+        layout = Layout(counts, sums, forbids)
+        if len(counts) > COUNTS_MAX or len(sums) > SUMS_MAX or len(forbids) > FORBIDS_MAX:
+            raise PolicyError(
+                f"the rules name {len(counts)} windows of counts (at most {COUNTS_MAX}), "
+                f"{len(sums)} of bytes and cost ({SUMS_MAX}), {len(forbids)} sequences "
+                f"({FORBIDS_MAX}) - at $.rules",
+                hint="let rules share measure, operations and span; a limit on requests that "
+                "enforces needs a second window for refused ones",
+            )
+        return layout
+
+    def _live(self, detector: str) -> list[Rule]:
+        return [each for each in self.rules if each.mode and each.detector == detector]
+
+    def bind(self, layout: Layout) -> PolicyTables:
+        """Return the arrays of this policy for rows of a layout that names all it needs."""
+        pairs = np.zeros(len(self.pairs), PAIR)
+        for place, pair in enumerate(self.pairs):
+            is_sum = pair.measure in SUM_MEASURES
+            ids = layout.sums if is_sum else layout.counts
+            pairs[place] = (
+                pair.window_ms,
+                MEASURES.index(pair.measure),
+                self.set_index(pair.operations, pair.effect, "$.rules"),
+                ids.index(stable_id(*pair)),
+                is_sum,
+            )
+        classes = np.zeros(len(self.classes) + 1, CLASS)
+        class_pairs: list[int] = []
+        limits: list[tuple[Any, ...]] = []
+        forbids: list[tuple[Any, ...]] = []
+        for index in range(len(classes)):
+            here = [
+                (number, rule)
+                for number, rule in enumerate(self.rules)
+                if rule.mode
+                and (not rule.spec.classes or self.class_name(index) in rule.spec.classes)
+            ]
+            starts = len(class_pairs), len(limits), len(forbids)
+            wanted = _pairs_of([rule for _, rule in here])
+            class_pairs += [self.pairs.index(each) for each in wanted]
+            limits += [self._limit_row(n, rule) for n, rule in here if rule.pair]
+            forbids += [self._forbid_row(n, rule, layout) for n, rule in here if not rule.pair]
+            ends = len(class_pairs), len(limits), len(forbids)
+            classes[index] = tuple(
+                edge for ends_ in zip(starts, ends, strict=True) for edge in ends_
+            )
+        no_rule = np.zeros(1, LIMIT)
+        no_rule["index"] = NO_RULE
+        facts = [self.number, self.spec.tasks == "vouched", self.idle_ms, self.skew_ms]
+        return PolicyTables(
+            classes=classes,
+            class_pairs=np.array(class_pairs, np.int32),
+            pairs=pairs,
+            limits=np.array(limits, LIMIT),
+            forbids=np.array(forbids, FORBID),
+            no_rule=no_rule,
+            facts=np.array(facts, np.uint64).view(np.int64),
+        )
+
+    def _limit_row(self, number: int, rule: Rule) -> tuple[Any, ...]:
+        pair = rule.pair
+        assert pair is not None
+        demand = _demand_of(rule)
+        return (
+            rule.id,
+            rule.at_most,
+            rule.duration_ms,
+            number,
+            self.pairs.index(pair),
+            self.pairs.index(demand) if demand else -1,
+            ACTION_INDEX[rule.spec.action],
+            rule.mode,
+            KIND_INDEX[rule.spec.on],
+            0,
+        )
+
+    def _forbid_row(self, number: int, rule: Rule, layout: Layout) -> tuple[Any, ...]:
+        return (
+            rule.id,
+            rule.within_ms,
+            rule.duration_ms,
+            number,
+            layout.forbids.index(forbid_id(self, rule)),
+            rule.first,
+            rule.then,
+            ACTION_INDEX[rule.spec.action],
+            rule.mode,
+            KIND_INDEX[rule.spec.on],
+            0,
+        )
+
+
+def forbid_id(policy: Policy, rule: Rule) -> int:
+    """Return the id of what a forbidden sequence marks: its first operations."""
+    first = policy.operation_sets[rule.first]
+    return stable_id("first", [each.text for each in first.patterns])
+
+
+def _demand_of(rule: Rule) -> PairId | None:
+    """Return the window of refused requests that a limit needs to see its demand (DESIGN 21)."""
+    if rule.pair is None or rule.pair.measure != "requests" or rule.spec.action == "observe":
+        return None
+    return rule.pair._replace(measure="refused")
+
+
+def _pairs_of(rules: list[Rule]) -> list[PairId]:
+    pairs: dict[PairId, None] = {}
+    for rule in rules:
+        if rule.mode and rule.pair:
+            pairs[rule.pair] = None
+            demand = _demand_of(rule)
+            if demand:
+                pairs[demand] = None
+    return list(pairs)
+
+
+def _check_names(spec: PolicySpec) -> None:
+    classes = [each.name for each in spec.classes]
+    rules = [each.name for each in spec.rules]
+    for names, path in ((classes, "$.classes"), (rules, "$.rules")):
+        twice = {each for each in names if names.count(each) > 1}
+        if twice:
+            raise PolicyError(f"{sorted(twice)[0]!r} is there twice - at {path}")
+    for index, rule in enumerate(spec.rules):
+        for name in rule.classes:
+            if name not in classes and name != OTHER_CLASS:
+                raise PolicyError(
+                    f"there is no class {name!r} - at $.rules[{index}].classes",
+                    hint=f"classes are {', '.join([*classes, OTHER_CLASS])}",
+                )
+
+
+def _workload_patterns(texts: tuple[str, ...], path: str) -> tuple[Pattern, ...]:
+    try:
+        return tuple(compile_workload_pattern(each) for each in texts)
+    except InvalidPattern as error:
+        raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
+
+
+def _at(path: str, convert: Any, text: Any) -> Any:
+    try:
+        return convert(text)
+    except PolicyError as error:
+        raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
+
+
+def _span(text: str, path: str, least_ms: int, most_ms: int) -> int:
+    span_ms: int = _at(path, duration_ms, text)
+    if not least_ms <= span_ms <= most_ms:
+        raise PolicyError(f"{text} is not between {least_ms} and {most_ms} ms - at {path}")
+    return span_ms
+
+
+def compile_policy(spec: PolicySpec) -> Policy:
+    """Return the policy with its meaning.
+
+    Errors: PolicyError `reason - at $.path`.
+    """
+    return Policy(spec)

@@ -1,0 +1,125 @@
+"""The policy file as Structs: what an operator writes, before any meaning is compiled.
+
+Unknown fields are refused, so a misspelt setting is a message and not a hole. `text.py` turns a
+YAML file into a `PolicySpec` with line numbers in its errors; `compiled.py` gives it meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+# A description says what to write there; `text.py` gives it as the hint of a message.
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=64,
+        # Python's `$` also matches before a line end, which no name shall have.
+        pattern=r"^[a-z0-9][a-z0-9._-]*$(?!\n)",
+        description="a name of small letters, digits, `.`, `_` and `-`, such as export-burst",
+    ),
+]
+Note = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=512, description="a sentence of 1..512 characters")
+]
+Duration = Annotated[
+    str,
+    msgspec.Meta(min_length=2, max_length=32, description="a duration such as 10s, 5m or 1h30m"),
+]
+Pattern = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=2048, description="a pattern, as text in quotes"),
+]
+Patterns = Annotated[
+    tuple[Pattern, ...],
+    msgspec.Meta(
+        min_length=1, max_length=64, description='a list of 1..64 patterns: ["...", "..."]'
+    ),
+]
+Names = Annotated[
+    tuple[Name, ...], msgspec.Meta(max_length=256, description="a list of names: [a, b]")
+]
+RateText = Annotated[
+    str, msgspec.Meta(min_length=3, max_length=32, description="a rate such as 5/s or 300/5m")
+]
+_AMOUNT = "a whole number of at most 10^18, or text such as 100k or 20MB"
+Amount = (
+    Annotated[int, msgspec.Meta(ge=0, le=10**18, description=_AMOUNT)]
+    | Annotated[str, msgspec.Meta(min_length=1, max_length=32, description=_AMOUNT)]
+)
+ControlId = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, description="a control id such as OWASP ASI02")
+]
+
+Measure = Literal["requests", "errors", "denials", "bytes", "cost"]
+
+
+class ClassSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Workloads expected to behave alike; the first class with a matching pattern has them."""
+
+    name: Name
+    workloads: Patterns
+
+
+class LimitSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A level: more than `at_most` of a measure within any span of length `per`."""
+
+    measure: Measure
+    at_most: Amount
+    per: Duration
+    operations: Patterns | None = None
+    effect: Literal["read", "change"] | None = None
+
+
+class ForbidSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An edge: an operation of `first`, then one of `then` within a span, in one context."""
+
+    first: Patterns
+    then: Patterns
+    within: Duration
+
+
+class RuleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule: exactly one of `limit` and `forbid`, and what follows from it.
+
+    `on` says what a command binds: all of the workload, or the task, token or operation of the
+    causing event. `classes` empty means every class. `for` is how long a command lasts.
+    """
+
+    name: Name
+    limit: LimitSpec | None = None
+    forbid: ForbidSpec | None = None
+    classes: Names = ()
+    action: Literal["observe", "throttle", "revoke"]
+    on: Literal["workload", "task", "token", "operation"] = "workload"
+    rate: RateText | None = None
+    duration: Duration = msgspec.field(default="5m", name="for")
+    mode: Literal["off", "shadow", "enforce"] = "shadow"
+    note: Note | None = None
+    controls: Annotated[tuple[ControlId, ...], msgspec.Meta(max_length=16)] = ()
+
+
+class ExemptionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Workloads whose findings are recorded and that no command binds."""
+
+    workloads: Patterns
+    note: Note
+
+
+class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole policy.
+
+    `tasks`: `vouched` where the gateways of the topic vouch for task ids, `granted` where a task
+    counts only after its grant event. `idle`: a row restarts after so long without an event.
+    `skew`: how far ahead of the broker's clock an event's time may be.
+    """
+
+    name: Name
+    tasks: Literal["vouched", "granted"] = "vouched"
+    idle: Duration = "8d"
+    skew: Duration = "5s"
+    classes: Annotated[tuple[ClassSpec, ...], msgspec.Meta(max_length=256)] = ()
+    rules: Annotated[tuple[RuleSpec, ...], msgspec.Meta(max_length=1024)] = ()
+    exemptions: Annotated[tuple[ExemptionSpec, ...], msgspec.Meta(max_length=256)] = ()

@@ -1,0 +1,88 @@
+"""Durations, quantities and rates as policy files write them, converted once to integers."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from stream.errors import PolicyError
+from stream.events import Rate
+
+_DURATION_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_QUANTITY: Final = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+}
+_PART = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_AMOUNT = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
+PERMITS_MAX: Final = 1_000_000
+
+
+def duration_ms(text: str) -> int:
+    """Return the milliseconds of a duration such as `10s`, `5m` or `1h30m`.
+
+    Errors: PolicyError.
+    """
+    place, total = 0, 0
+    while place < len(text):
+        part = _PART.match(text, place)
+        if part is None:
+            break
+        total += int(part[1]) * _DURATION_MS[part[2]]
+        place = part.end()
+    if not text or place < len(text) or len(text) > 32:
+        raise PolicyError(f"{text[:40]!r} is not a duration", hint="write 10s, 5m, 1h30m or 7d")
+    return total
+
+
+def quantity(amount: int | str) -> int:
+    """Return a plain number for `100`, `"100k"`, `"20 MB"` or `"1GiB"`.
+
+    Errors: PolicyError.
+    """
+    if isinstance(amount, int):
+        return amount
+    match = _AMOUNT.fullmatch(amount)
+    if match is None or match[2] not in _QUANTITY:
+        raise PolicyError(f"{amount[:40]!r} is not a quantity", hint="write 100, 100k or 20MB")
+    return int(match[1]) * _QUANTITY[match[2]]
+
+
+def rate(text: str) -> Rate:
+    """Return the rate of `5/s`, `300/5m` or `1/10s`.
+
+    Errors: PolicyError.
+    """
+    permits, slash, span = text.partition("/")
+    if slash and permits.strip().isascii() and permits.strip().isdigit() and len(permits) <= 9:
+        span = span.strip()
+        per_ms = duration_ms(f"1{span}" if span in _DURATION_MS else span)
+        count = int(permits)
+        if 1 <= count <= PERMITS_MAX and 1 <= per_ms <= _DURATION_MS["d"]:
+            return Rate(count, per_ms)
+    raise PolicyError(
+        f"{text[:40]!r} is not a rate", hint=f"write 5/s or 300/5m: 1..{PERMITS_MAX} in 1ms..1d"
+    )
+
+
+def spell_duration(span_ms: int) -> str:
+    """Return the shortest spelling of a duration that `duration_ms` reads back."""
+    if span_ms == 0:
+        return "0ms"
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        size = _DURATION_MS[unit]
+        if span_ms >= size:
+            parts.append(f"{span_ms // size}{unit}")
+            span_ms %= size
+    return "".join(parts)

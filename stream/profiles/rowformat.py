@@ -1,0 +1,230 @@
+"""The row in Redis: the row in memory with unused sections left out, copied and never re-encoded.
+
+    word 0       format version (16 bits) | id of the hash key (16) | number of words (32)
+    word 1       checksum of all words but itself
+    then, a section each:
+    word         kind (8) | index (8) | number of body words (16) | zero (32)
+    word         stable id of the pair or sequence, else 0
+    words        the body, as in memory
+    and, after the counted words, an optional tail: crc32 (4 bytes), opaque bytes
+
+All words little-endian. A section whose body is all zero is left out. A section that the layout
+does not name is skipped on reading: that is a window of a policy no longer in force. A newer
+format, another key id or a wrong checksum is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from stream.errors import RowCorrupt
+from stream.kernel import kernel, mix64
+
+from .layout import (
+    CONTEXT,
+    CONTEXTS,
+    COUNT_WINDOW,
+    HEAD,
+    LEDGER,
+    LEDGER_ENTRY,
+    MARK,
+    SUM_WINDOW,
+    TRANSITION,
+    TRANSITION_SETS,
+    TRANSITION_WAYS,
+    Layout,
+)
+from .table import ProfileTable
+
+FORMAT_VERSION: Final = 1
+ROW_BYTES_MAX: Final = 65_536
+KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
+GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION = range(6)
+FAULTS: Final = (
+    "good",
+    "its length is wrong",
+    "its checksum is wrong",
+    "its format is unknown",
+    "it was written under another hash key",
+    "it has a section of an unknown kind or size",
+)
+
+SECTION: Final = np.dtype(
+    [("tag", np.uint64), ("id", np.uint64), ("start", np.int32), ("words", np.int32)], align=True
+)
+
+
+class Restored(NamedTuple):
+    """Rows as read from the store: slots they went to, and their opaque tails."""
+
+    slots: list[int]
+    tails: list[bytes]
+
+
+@kernel
+def _checksum(words: Any, start: int, end: int) -> Any:
+    """Return the checksum of a row: all its words but the second."""
+    value = np.uint64(end - start)
+    for place in range(start, end):
+        if place != start + 1:
+            value = mix64(value, words[place])
+    return value
+
+
+@kernel
+def _encode(rows: Any, slots: Any, plan: Any, first: Any, out: Any) -> int:
+    """Write the rows of some slots one after another; return the words written.
+
+    Shapes: rows [slot, word]; plan [section] of SECTION; first: word 0 without its length.
+    out[0] receives the words, out[1] the end of each row. Mutates: out.
+    """
+    words, ends = out
+    at = 0
+    for number in range(len(slots)):
+        row = rows[slots[number]]
+        begin = at
+        at += 2
+        for place in range(len(plan)):
+            section = plan[place]
+            start = section["start"]
+            size = section["words"]
+            used = False
+            for word in range(start, start + size):
+                if row[word] != np.uint64(0):
+                    used = True
+                    break
+            if used:
+                words[at] = section["tag"]
+                words[at + 1] = section["id"]
+                for word in range(size):
+                    words[at + 2 + word] = row[start + word]
+                at += 2 + size
+        words[begin] = first | (np.uint64(at - begin) << np.uint64(32))
+        words[begin + 1] = _checksum(words, begin, at)
+        ends[number] = at
+    return at
+
+
+@kernel
+def _restore(words: Any, span: Any, plan: Any, first: Any, row: Any) -> int:
+    """Write one stored row into `row`; return a fault number.
+
+    Shapes: words [word], of which span[0]..span[1] are the row; row [word]. Mutates: row.
+    """
+    start, end = span
+    if end - start < 2 or np.int64(words[start] >> np.uint64(32)) != end - start:
+        return BAD_LENGTH
+    if (words[start] & np.uint64(0xFFFF)) != (first & np.uint64(0xFFFF)):
+        return BAD_VERSION
+    if ((words[start] ^ first) & np.uint64(0xFFFF0000)) != np.uint64(0):
+        return BAD_KEY
+    if _checksum(words, start, end) != words[start + 1]:
+        return BAD_CHECKSUM
+    at = start + 2
+    while at < end:
+        if end - at < 2:
+            return BAD_LENGTH
+        tag = words[at]
+        size = np.int64((tag >> np.uint64(16)) & np.uint64(0xFFFF))
+        if at + 2 + size > end:
+            return BAD_LENGTH
+        kind = np.int64(tag & np.uint64(0xFF))
+        if kind > KIND_LEDGER:
+            return BAD_SECTION
+        for place in range(len(plan)):
+            section = plan[place]
+            if section["tag"] == tag and section["id"] == words[at + 1]:
+                for word in range(size):
+                    row[section["start"] + word] = words[at + 2 + word]
+                break
+        at += 2 + size
+    return GOOD
+
+
+class RowFormat:
+    """Encodes and restores rows of one layout under one hash key."""
+
+    def __init__(self, layout: Layout, key_id: int) -> None:
+        self.plan = _plan(layout)
+        self._first = np.uint64(FORMAT_VERSION | key_id << 16)
+        self.words_max = 2 + int((self.plan["words"] + 2).sum())
+
+    def encode(self, table: ProfileTable, slots: Sequence[int]) -> list[bytes]:
+        """Return the stored form of the rows, without tails."""
+        numbers = np.array(slots, np.int64)
+        if not len(numbers):
+            return []
+        words = np.empty(len(numbers) * self.words_max, np.uint64)
+        ends = np.empty(len(numbers), np.int64)
+        _encode(_words(table), numbers, self.plan, self._first, (words, ends))
+        data = words.tobytes() if len(numbers) < 64 else memoryview(words).cast("B")
+        spans = zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
+        return [bytes(data[start * 8 : end * 8]) for start, end in spans]
+
+    def restore(self, table: ProfileTable, slot: int, stored: bytes) -> bytes:
+        """Fill the row of an admitted slot; return the tail. Mutates: table.
+
+        Errors: RowCorrupt, the row then being empty again except for its head.
+        """
+        count = int.from_bytes(stored[4:8], "little") if len(stored) >= 16 else 0
+        if len(stored) > ROW_BYTES_MAX or count * 8 > len(stored):
+            raise RowCorrupt(f"a stored row is corrupt: {FAULTS[BAD_LENGTH]}")
+        words = np.frombuffer(stored, np.uint64, count)
+        row = _words(table)[slot]
+        before = row.copy()
+        fault = _restore(words, (0, count), self.plan, self._first, row)
+        if fault == GOOD and table.sections.head[slot]["workload"] != before[0]:
+            fault = BAD_SECTION
+        tail = stored[count * 8 :]
+        if tail and (len(tail) < 4 or zlib.crc32(tail[4:]).to_bytes(4, "little") != tail[:4]):
+            fault = BAD_CHECKSUM
+        if fault != GOOD:
+            row[:] = before
+            raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
+        return tail[4:]
+
+
+def with_tail(stored: bytes, tail: bytes) -> bytes:
+    """Return a stored row with opaque bytes behind it."""
+    return stored + zlib.crc32(tail).to_bytes(4, "little") + tail if tail else stored
+
+
+def _words(table: ProfileTable) -> Any:
+    rows = table.rows
+    return rows.view(np.uint64).reshape(len(rows), rows.dtype.itemsize // 8)
+
+
+def _plan(layout: Layout) -> Any:
+    """Return where each section lies in a row, in words."""
+    fields: Any = layout.dtype.fields
+    found: list[tuple[int, int, int, int]] = []
+
+    def add(kind: int, index: int, ids: tuple[int, int], size: int) -> None:
+        start, identity = ids
+        found.append((kind | index << 8 | (size // 8) << 16, identity, start // 8, size // 8))
+
+    add(KIND_HEAD, 0, (fields["head"][1], 0), HEAD.itemsize)
+    for name, kind, item, places in (
+        ("counts", KIND_COUNT, COUNT_WINDOW, layout.counts),
+        ("sums", KIND_SUM, SUM_WINDOW, layout.sums),
+    ):
+        for place, each in enumerate(places):
+            add(kind, 0, (fields[name][1] + place * item.itemsize, each), item.itemsize)
+    across = max(1, len(layout.forbids))
+    for context in range(CONTEXTS):
+        start = fields["contexts"][1] + context * CONTEXT.itemsize
+        add(KIND_CONTEXT, context, (start, 0), CONTEXT.itemsize)
+        for place, each in enumerate(layout.forbids):
+            start = fields["marks"][1] + (context * across + place) * MARK.itemsize
+            add(KIND_MARK, context, (start, each), MARK.itemsize)
+    size = TRANSITION.itemsize * TRANSITION_WAYS
+    for each in range(TRANSITION_SETS):
+        add(KIND_TRANSITIONS, each, (fields["transitions"][1] + each * size, 0), size)
+    for entry in range(LEDGER):
+        start = fields["ledger"][1] + entry * LEDGER_ENTRY.itemsize
+        add(KIND_LEDGER, entry, (start, 0), LEDGER_ENTRY.itemsize)
+    return np.array(found, SECTION)

@@ -1,0 +1,223 @@
+"""The one table of rows of a process: found by the workload's keyed hash, bounded by slots_max.
+
+The index is open addressing with linear probing and backward-shift deletion, keys and slots in
+two arrays, so that a kernel can search it. Rows are allocated once (untouched pages cost
+nothing). Eviction takes only rows that are stored, the longest unused first; it changes nothing
+but memory, because a row that comes back is the row that went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.kernel import kernel, mix64
+
+from .layout import Layout, Rows, Sections, sections
+
+Ints = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint64]
+
+SLOTS_MAX_MAX: Final = 16_000_000
+CLEAN: Final = -1
+
+
+@kernel
+def _place_of(key: Any, mask: Any) -> Any:
+    """Return where the search for a key starts."""
+    return mix64(key, np.uint64(0)) & mask
+
+
+@kernel
+def find_slot(keys: Any, slots: Any, key: Any) -> int:
+    """Return the slot of a key, -1 where it has none."""
+    mask = np.uint64(len(keys) - 1)
+    place = _place_of(key, mask)
+    while keys[np.int64(place)] != np.uint64(0):
+        if keys[np.int64(place)] == key:
+            return np.int64(slots[np.int64(place)])
+        place = (place + np.uint64(1)) & mask
+    return -1
+
+
+@kernel
+def locate(wanted: Any, keys: Any, slots: Any, out: Any) -> int:
+    """Write the slot of each wanted key into `out`, -1 for unknown ones; return how many those.
+
+    Shapes: wanted, out [event]. Mutates: out.
+    """
+    missing = 0
+    for event in range(len(wanted)):
+        slot = find_slot(keys, slots, wanted[event])
+        out[event] = slot
+        if slot < 0:
+            missing += 1
+    return missing
+
+
+@kernel
+def insert_key(keys: Any, slots: Any, key: Any, slot: int) -> None:
+    """Add a key that is not there. Mutates: keys, slots."""
+    mask = np.uint64(len(keys) - 1)
+    place = _place_of(key, mask)
+    while keys[np.int64(place)] != np.uint64(0):
+        place = (place + np.uint64(1)) & mask
+    keys[np.int64(place)] = key
+    slots[np.int64(place)] = slot
+
+
+@kernel
+def remove_key(keys: Any, slots: Any, key: Any) -> None:
+    """Remove a key, shifting back what probed past it. Mutates: keys, slots.
+
+    Source: Knuth, TAOCP vol. 3, 6.4, algorithm R.
+    """
+    mask = np.uint64(len(keys) - 1)
+    one = np.uint64(1)
+    hole = _place_of(key, mask)
+    while keys[np.int64(hole)] != key:
+        if keys[np.int64(hole)] == np.uint64(0):
+            return
+        hole = (hole + one) & mask
+    place = hole
+    while True:
+        place = (place + one) & mask
+        other = keys[np.int64(place)]
+        if other == np.uint64(0):
+            break
+        home = _place_of(other, mask)
+        if ((place - home) & mask) >= ((place - hole) & mask):
+            keys[np.int64(hole)] = other
+            slots[np.int64(hole)] = slots[np.int64(place)]
+            hole = place
+    keys[np.int64(hole)] = np.uint64(0)
+    slots[np.int64(hole)] = -1
+
+
+class ProfileTable:
+    """Rows, the index that finds them, and the names behind their hashes.
+
+    Shapes: rows [slot] of layout.dtype; names [slot], the canonical workload or None.
+    """
+
+    def __init__(self, layout: Layout, slots_max: int) -> None:
+        if not 1 <= slots_max <= SLOTS_MAX_MAX:
+            raise ValueError(f"slots_max must be 1..{SLOTS_MAX_MAX}, not {slots_max}")
+        self.layout = layout
+        self.slots_max = slots_max
+        self.rows: Rows = np.zeros(slots_max, layout.dtype)
+        self.sections: Sections = sections(self.rows)
+        self.sections.local["dirty_offset"][:] = CLEAN
+        size = 1 << (2 * slots_max - 1).bit_length()
+        self.keys: Words = np.zeros(size, np.uint64)
+        self.slots: Ints = np.full(size, -1, np.int32)
+        self.names: list[str | None] = [None] * slots_max
+        self._free: list[int] = []
+        self._untouched = 0  # slots from here on were never used
+
+    def __len__(self) -> int:
+        return self._untouched - len(self._free)
+
+    @property
+    def free(self) -> int:
+        """Return how many more rows fit."""
+        return self.slots_max - len(self)
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the size of one row in memory."""
+        return int(self.rows.dtype.itemsize)
+
+    def find(self, key: int) -> int:
+        """Return the slot of a workload's hash, -1 where it has none."""
+        return int(find_slot(self.keys, self.slots, np.uint64(key)))
+
+    def locate(self, wanted: Words, out: Ints) -> int:
+        """Write the slot of each hash into `out`, -1 for unknown; return how many those are."""
+        return int(locate(wanted, self.keys, self.slots, out))
+
+    def admit(self, key: int, name: str, home: int, partition: int) -> int:
+        """Return the slot of a new, empty row.
+
+        Requires: a free slot, and that the key is not in the table.
+        """
+        assert self.free > 0, "admit needs a free slot: evict first"
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = self._untouched
+            self._untouched += 1
+        insert_key(self.keys, self.slots, np.uint64(key), slot)
+        self.names[slot] = name
+        self.rows[slot] = np.zeros((), self.rows.dtype)
+        head = self.sections.head[slot]
+        head["workload"] = key
+        head["offset"] = -1
+        head["home"] = home
+        head["partition"] = partition
+        self.reset_local(slot)
+        return slot
+
+    def reset_local(self, slot: int) -> None:
+        """Make the process-local section that of a row just admitted or restored: clean."""
+        local = self.sections.local[slot]
+        local["dirty_offset"] = CLEAN
+        local["serial"] = -1
+        local["in_use"] = 1
+
+    def remove(self, slot: int) -> None:
+        """Forget a row in this process."""
+        remove_key(self.keys, self.slots, np.uint64(self.sections.head[slot]["workload"]))
+        self.sections.local[slot]["in_use"] = 0
+        self.sections.local[slot]["dirty_offset"] = CLEAN
+        self.names[slot] = None
+        self._free.append(slot)
+
+    def used_slots(self) -> Ints:
+        """Return the slots in use, ascending."""
+        in_use = self.sections.local["in_use"][: self._untouched]
+        return np.flatnonzero(in_use).astype(np.int32)
+
+    def slots_of(self, partitions: Iterable[int]) -> Ints:
+        """Return the slots of rows that live in one of the partitions."""
+        slots = self.used_slots()
+        wanted = np.fromiter(partitions, np.int32)
+        return slots[np.isin(self.sections.head["partition"][slots], wanted)]
+
+    def victims(self, count: int, batch_number: int) -> Ints:
+        """Return up to `count` slots to evict: stored rows, the longest unused first.
+
+        Rows used in batch `batch_number` stay.
+        """
+        slots = self.used_slots()
+        local = self.sections.local[slots]
+        able = (local["dirty_offset"] == CLEAN) & (local["used"] != batch_number)
+        slots, used = slots[able], local["used"][able]
+        if len(slots) > count:
+            slots = slots[np.argpartition(used, count)[:count]]
+        return slots
+
+    def relayout(self, layout: Layout) -> None:
+        """Give the rows another layout; what both layouts name is kept, the rest is dropped."""
+        if layout == self.layout:
+            return
+        rows = np.zeros(self.slots_max, layout.dtype)
+        new, count = sections(rows), self._untouched
+        for name in ("head", "local", "contexts", "transitions", "ledger"):
+            rows[name][:count] = self.rows[name][:count]
+        new.local["dirty_offset"][count:] = CLEAN
+        for ours, theirs, views in (
+            (self.layout.counts, layout.counts, (self.sections.counts, new.counts)),
+            (self.layout.sums, layout.sums, (self.sections.sums, new.sums)),
+        ):
+            for place, each in enumerate(theirs):
+                if each in ours:
+                    views[1][:count, place] = views[0][:count, ours.index(each)]
+        for place, each in enumerate(layout.forbids):
+            if each in self.layout.forbids:
+                old = self.layout.forbids.index(each)
+                new.marks[:count, :, place] = self.sections.marks[:count, :, old]
+        self.rows, self.sections, self.layout = rows, new, layout

@@ -1,0 +1,42 @@
+"""What outlives a worker: rows, names, subject records and checkpoints of home partitions.
+
+`contract` says what a store does, `agreed` what all do alike; `redis` is the store of the product
+and the door of that dependency, `memory` has the same laws for tests, simulation and replay.
+"""
+
+from __future__ import annotations
+
+from .contract import (
+    BUCKETS,
+    NAMES_MAX,
+    ROWS_PER_SAVE_MAX,
+    SAVE_BYTES_MAX,
+    Checkpoint,
+    Claim,
+    Fence,
+    Save,
+    Store,
+    StoreFacts,
+    StoreForgot,
+)
+from .memory import MemoryServer, MemoryStore
+from .redis import RedisStore
+from .redis_link import RedisSpec
+
+__all__ = [
+    "BUCKETS",
+    "NAMES_MAX",
+    "ROWS_PER_SAVE_MAX",
+    "SAVE_BYTES_MAX",
+    "Checkpoint",
+    "Claim",
+    "Fence",
+    "MemoryServer",
+    "MemoryStore",
+    "RedisSpec",
+    "RedisStore",
+    "Save",
+    "Store",
+    "StoreFacts",
+    "StoreForgot",
+]

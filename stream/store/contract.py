@@ -1,0 +1,158 @@
+"""What the product needs of a store: claims, fenced saves, loads.
+
+Everything of a home partition group (rows, names, subject records, state) lies in one hash slot.
+A save is one atomic script call and a compare-and-set: it names the owner's nonce and the number
+of the last write it knows; the store refuses any other (DESIGN 3.9). Rows are opaque bytes here.
+Doors raise `StoreUnavailable` (retryable: the same save may be sent again, it is recognised),
+`OwnershipLost` (another owner came after us), `StoreForgot` (the store is older than what we know
+of it: a failover lost acknowledged writes, or our claim), `RowCorrupt` (what is stored cannot be
+ours) and `ConfigError` (who we say we are, or may do there, is wrong).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from stream.errors import OwnershipLost
+
+BUCKETS = 256
+NAMES_MAX = 65_536
+# What one save may hold, rows and ids to forget together. A script holds up everybody else on
+# its server: 8,192 rows of 600 bytes take 25 ms there.
+ROWS_PER_SAVE_MAX = 8_192
+SAVE_BYTES_MAX = 32 * 1024 * 1024
+
+
+class StoreForgot(OwnershipLost):
+    """The store is older than our last acknowledged write: drop the partition, reload, seek."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """From where a new owner replays, and what it must find there.
+
+    `next_offset`: the oldest offset that some row or output still needs. `journal_offset`: the
+    journal entry in force at it. `version_*`: the highest command version published before it.
+    `check`: checksum of the record before `next_offset` (0 when there is none).
+    """
+
+    next_offset: int
+    journal_offset: int
+    topic_id: str
+    era: int
+    check: int
+    version_offset: int
+    version_ordinal: int
+    at_ms: int
+
+
+class Claim(NamedTuple):
+    """What a new owner finds: the number of the last write, its checkpoint, subject records."""
+
+    epoch: int
+    number: int
+    checkpoint: Checkpoint | None
+    records: dict[bytes, bytes]
+
+
+class Fence(NamedTuple):
+    """What an owner knows of its last write; a load with it never reads an older store."""
+
+    nonce: str
+    epoch: int
+    number: int
+
+
+class Save(NamedTuple):
+    """One atomic write of a partition.
+
+    Shapes: `rows` (row id, bytes); `names` operation hash -> text; `records` record key -> bytes,
+    `records_gone` keys to remove; `forget` ids of rows to delete; `checkpoint` None leaves it.
+    `epoch` is that of the claim; by it a lost claim is told from a newer owner (0: not known).
+    What is written outlives what the same save forgets. Names of which there are already
+    NAMES_MAX are left out; the first text of a hash stays.
+    Requires: at most ROWS_PER_SAVE_MAX rows and ids to forget, SAVE_BYTES_MAX in all.
+    """
+
+    nonce: str
+    number: int
+    rows: Sequence[tuple[int, bytes]]
+    names: dict[int, str]
+    records: dict[bytes, bytes]
+    records_gone: Sequence[bytes]
+    forget: Sequence[int]
+    checkpoint: Checkpoint | None
+    epoch: int = 0
+
+
+class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server says of itself, printed at start."""
+
+    server: str
+    version: str
+    maxmemory_policy: str
+    maxmemory_bytes: int
+    mode: str
+
+
+class Store(Protocol):
+    """Rows, names, subject records and checkpoint of home partitions.
+
+    A row id is the keyed 64-bit hash of the canonical workload, unsigned. `names_refused` counts
+    the names that found no room, since this store was made.
+    """
+
+    names_refused: int
+
+    async def start(self) -> StoreFacts:
+        """Connect and check.
+
+        Errors: ConfigError when the server may evict (`noeviction` is required) or is too old.
+        """
+        ...
+
+    async def claim(self, partition: int, nonce: str) -> Claim:
+        """Become the owner of the partition: from now on only writes with `nonce` succeed.
+
+        Requires: a nonce that no other claim has ever used; a repeat of the last claim (lost
+        reply) changes nothing and returns the same.
+        """
+        ...
+
+    async def load(
+        self, partition: int, ids: Sequence[int], fence: Fence | None = None
+    ) -> list[bytes | None]:
+        """Return the stored rows, None where there is none.
+
+        An owner gives its fence: after a failover that lost writes, a row read back would be one
+        that has already counted more, and would decide before the next save can notice.
+        Errors: with a fence also OwnershipLost and StoreForgot.
+        """
+        ...
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Write all of it or nothing, as write `save.number + 1`; return that number.
+
+        A repeat of a write that succeeded (lost reply) returns its number again. After
+        StoreUnavailable it is not known whether the write happened: repeat the same save until
+        the answer is known; another one under this number may find itself OwnershipLost.
+        """
+        ...
+
+    async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
+        """Return all rows of one of the BUCKETS buckets of a partition, in the order of ids."""
+        ...
+
+    async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
+        """Return the texts of operation hashes that are known."""
+        ...
+
+    async def checkpoint(self, partition: int) -> Checkpoint | None:
+        """Return the checkpoint without claiming anything."""
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        ...

@@ -1,0 +1,148 @@
+"""The store in memory, with the laws of the one in Redis: for tests, simulation and replay.
+
+Several `MemoryStore`s share one `MemoryServer`, as workers share a Redis. Nothing here waits, so
+each call is one atomic step of the loop that runs it. `image` and `restore` make the server an
+older replica of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from .agreed import (
+    Held,
+    check_save,
+    decode_checkpoint,
+    encode_checkpoint,
+    is_ours,
+    refusal,
+    write_id,
+)
+from .contract import BUCKETS, NAMES_MAX, Checkpoint, Claim, Fence, Save, StoreFacts
+
+BUCKET_SHIFT = 56
+
+
+@dataclass(slots=True)
+class Partition:
+    """All that is stored of one partition; the checkpoint as the bytes that Redis would hold."""
+
+    nonce: str | None = None
+    epoch: int = 0
+    number: int = 0
+    write: bytes = b""
+    checkpoint: bytes | None = None
+    rows: dict[int, bytes] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    records: dict[bytes, bytes] = field(default_factory=dict)
+
+    def copy(self) -> Partition:
+        """Return a copy that later writes do not reach."""
+        return replace(
+            self, rows=dict(self.rows), names=dict(self.names), records=dict(self.records)
+        )
+
+
+class MemoryServer:
+    """What stores share, and what outlives them."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[int, Partition] = {}
+
+    def partition(self, partition: int) -> Partition:
+        """Return what is stored of a partition."""
+        return self.partitions.setdefault(partition, Partition())
+
+    def image(self) -> dict[int, Partition]:
+        """Return a copy of everything, as a replica would have it."""
+        return {number: held.copy() for number, held in self.partitions.items()}
+
+    def restore(self, image: dict[int, Partition]) -> None:
+        """Go back to an image: what was written since is lost, as in a failover."""
+        self.partitions = {number: held.copy() for number, held in image.items()}
+
+
+class MemoryStore:
+    """A `Store` in a MemoryServer."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self._server = server
+        self.names_refused = 0
+
+    async def start(self) -> StoreFacts:
+        """Say that there is nothing to check."""
+        return StoreFacts(
+            server="memory",
+            version="0",
+            maxmemory_policy="noeviction",
+            maxmemory_bytes=0,
+            mode="standalone",
+        )
+
+    async def claim(self, partition: int, nonce: str) -> Claim:
+        """Become the owner of the partition: from now on only writes with `nonce` succeed."""
+        assert nonce, "a claim names its owner"
+        held = self._server.partition(partition)
+        if held.nonce != nonce:
+            held.nonce = nonce
+            held.epoch += 1
+        checkpoint = decode_checkpoint(partition, held.checkpoint)
+        return Claim(held.epoch, held.number, checkpoint, dict(held.records))
+
+    async def load(
+        self, partition: int, ids: Sequence[int], fence: Fence | None = None
+    ) -> list[bytes | None]:
+        """Return the stored rows, None where there is none."""
+        held = self._server.partition(partition)
+        state = Held(held.nonce, held.epoch, held.number)
+        if fence is not None and ids and not is_ours(state, fence):
+            raise refusal(partition, state, fence)
+        return [held.rows.get(row_id) for row_id in ids]
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Write all of it or nothing, as write `save.number + 1`; return that number."""
+        check_save(save)
+        held = self._server.partition(partition)
+        write, number = write_id(save), save.number + 1
+        if held.nonce == save.nonce and (held.number, held.write) == (number, write):
+            return number
+        if held.nonce != save.nonce or held.number != save.number:
+            state = Held(held.nonce, held.epoch, held.number)
+            raise refusal(partition, state, Fence(save.nonce, save.epoch, save.number))
+        for each, text in save.names.items():
+            if each in held.names:
+                continue
+            if len(held.names) < NAMES_MAX:
+                held.names[each] = text
+            else:
+                self.names_refused += 1
+        for key in save.records_gone:
+            held.records.pop(key, None)
+        held.records.update(save.records)
+        for row_id in save.forget:
+            held.rows.pop(row_id, None)
+        for row_id, row in save.rows:
+            held.rows[row_id] = row
+        if save.checkpoint is not None:
+            held.checkpoint = encode_checkpoint(save.checkpoint)
+        held.number, held.write = number, write
+        return number
+
+    async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
+        """Return all rows of one of the BUCKETS buckets of a partition, in the order of ids."""
+        assert 0 <= bucket < BUCKETS, bucket
+        rows = self._server.partition(partition).rows
+        return sorted(item for item in rows.items() if item[0] >> BUCKET_SHIFT == bucket)
+
+    async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
+        """Return the texts of operation hashes that are known."""
+        known = self._server.partition(partition).names
+        return {each: known[each] for each in hashes if each in known}
+
+    async def checkpoint(self, partition: int) -> Checkpoint | None:
+        """Return the checkpoint without claiming anything."""
+        return decode_checkpoint(partition, self._server.partition(partition).checkpoint)
+
+    async def stop(self) -> None:
+        """Do nothing: the server outlives its stores."""

@@ -1,0 +1,227 @@
+"""The store in Redis or Valkey: where things lie, and the scripts that move them.
+
+Keys of partition p, with one hash tag so that one script reaches them all:
+
+    <prefix>:{p}:state     hash: nonce, epoch, number, write (id of the last), checkpoint
+    <prefix>:{p}:names     hash: operation hash -> text
+    <prefix>:{p}:records   hash: record key -> bytes
+    <prefix>:{p}:rows:b    hash: row id -> bytes, for each of 256 buckets b, the id's top 8 bits
+
+Ids and hashes are fields of eight bytes, big endian. Buckets, and not a key a row, because all
+rows of a partition can then be listed without a SCAN over everybody's keys, and a field costs
+less memory than a key. A script is told every key it touches (KEYS), as Redis Cluster wants.
+
+Loads by script, not by pipelined HMGET: 370,000 against 540,000 rows/s in loads of 10,000 and
+300,000 against 200,000 in loads of 1,000 (600 bytes, 2 cores), but rows and state are then of one
+instant, and a cluster runs it as it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from stream.errors import ConfigError, RowCorrupt
+
+from .agreed import (
+    Held,
+    check_save,
+    decode_checkpoint,
+    encode_checkpoint,
+    is_ours,
+    refusal,
+    write_id,
+)
+from .contract import BUCKETS, NAMES_MAX, Checkpoint, Claim, Fence, Save, StoreFacts
+from .redis_link import Link, RedisSpec, read_script
+
+VERSION_MIN: Final = 7
+ID_BYTES: Final = 8
+BUCKET_SHIFT: Final = 56
+
+_CLAIM: Final = read_script("claim", "allow-oom")
+_LOAD: Final = read_script("load", "no-writes")
+_SAVE: Final = read_script("save")
+# The way out of a full memory: what only makes room is not refused for want of it.
+_SHRINK: Final = read_script("save", "allow-oom")
+
+
+class RedisStore:
+    """A `Store` in one Redis or Valkey server."""
+
+    def __init__(self, spec: RedisSpec) -> None:
+        self._link = Link(spec)
+        self._prefix = spec.prefix.encode()
+        self._ids_per_load = spec.ids_per_load
+        self.names_refused = 0
+
+    async def start(self) -> StoreFacts:
+        """Connect and check."""
+        facts = _facts(await self._link.ask("INFO"))
+        place = f"{facts.server} at {self._link.place}"
+        if facts.server == "redis" and int(facts.version.partition(".")[0] or 0) < VERSION_MIN:
+            raise ConfigError(
+                f"{place} is version {facts.version}", hint="use Redis 7 or newer, or Valkey"
+            )
+        if facts.mode != "standalone":
+            raise ConfigError(f"{place} runs in mode {facts.mode}", hint="name a single server")
+        if facts.maxmemory_policy != "noeviction":
+            raise ConfigError(
+                f"{place} may drop profiles: maxmemory-policy is {facts.maxmemory_policy}",
+                hint="redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+            )
+        return facts
+
+    async def claim(self, partition: int, nonce: str) -> Claim:
+        """Become the owner of the partition: from now on only writes with `nonce` succeed."""
+        assert nonce, "a claim names its owner"
+        keys = [self._key(partition, b"state"), self._key(partition, b"records")]
+        epoch, number, checkpoint, records = await self._link.run(_CLAIM, keys, [nonce])
+        return Claim(
+            epoch=_integer(partition, "epoch", epoch),
+            number=_integer(partition, "number", number),
+            checkpoint=decode_checkpoint(partition, checkpoint),
+            records=dict(zip(records[::2], records[1::2], strict=True)),
+        )
+
+    async def load(
+        self, partition: int, ids: Sequence[int], fence: Fence | None = None
+    ) -> list[bytes | None]:
+        """Return the stored rows, None where there is none."""
+        rows: list[bytes | None] = []
+        for start in range(0, len(ids), self._ids_per_load):
+            rows += await self._load(partition, ids[start : start + self._ids_per_load], fence)
+        return rows
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Write all of it or nothing, as write `save.number + 1`; return that number."""
+        check_save(save)
+        has_growth = bool(save.rows or save.names or save.records)
+        keys, args = self._save_call(partition, save)
+        status, *rest = await self._link.run(_SAVE if has_growth else _SHRINK, keys, args)
+        if status == b"refused":
+            fence = Fence(save.nonce, save.epoch, save.number)
+            raise refusal(partition, _held(partition, *rest), fence)
+        self.names_refused += rest[0]
+        return save.number + 1
+
+    async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
+        """Return all rows of one of the BUCKETS buckets of a partition, in the order of ids."""
+        assert 0 <= bucket < BUCKETS, bucket
+        stored = await self._link.ask("HGETALL", self._key(partition, b"rows:%d" % bucket))
+        if any(len(field) != ID_BYTES for field in stored):
+            raise RowCorrupt(f"partition {partition}: a row in bucket {bucket} has no valid id")
+        return [(int.from_bytes(field, "big"), stored[field]) for field in sorted(stored)]
+
+    async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
+        """Return the texts of operation hashes that are known."""
+        known: dict[int, str] = {}
+        key = self._key(partition, b"names")
+        for start in range(0, len(hashes), self._ids_per_load):
+            asked = hashes[start : start + self._ids_per_load]
+            texts = await self._link.ask("HMGET", key, *map(_field, asked))
+            for each, text in zip(asked, texts, strict=True):
+                if text is not None:
+                    known[each] = text.decode("utf-8", "replace")
+        return known
+
+    async def checkpoint(self, partition: int) -> Checkpoint | None:
+        """Return the checkpoint without claiming anything."""
+        stored = await self._link.ask("HGET", self._key(partition, b"state"), "checkpoint")
+        return decode_checkpoint(partition, stored)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._link.stop()
+
+    async def _load(
+        self, partition: int, ids: Sequence[int], fence: Fence | None
+    ) -> list[bytes | None]:
+        """Load what one call may ask for; ids go in the order of their buckets."""
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        counts: dict[int, int] = {}
+        for position in order:
+            bucket = ids[position] >> BUCKET_SHIFT
+            counts[bucket] = counts.get(bucket, 0) + 1
+        keys = [self._key(partition, b"state"), *self._row_keys(partition, counts)]
+        args = [*counts.values(), *(_field(ids[position]) for position in order)]
+        nonce, epoch, number, *lists = await self._link.run(_LOAD, keys, args)
+        if fence is not None:
+            held = _held(partition, nonce, epoch, number)
+            if not is_ours(held, fence):
+                raise refusal(partition, held, fence)
+        rows: list[bytes | None] = [None] * len(ids)
+        for position, row in zip(order, chain.from_iterable(lists), strict=True):
+            rows[position] = row
+        return rows
+
+    def _save_call(self, partition: int, save: Save) -> tuple[list[bytes], list[Any]]:
+        """Return keys and arguments of a save; save.lua says in which order."""
+        written: defaultdict[int, list[bytes]] = defaultdict(list)
+        for row_id, row in save.rows:
+            written[row_id >> BUCKET_SHIFT] += (_field(row_id), row)
+        forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
+        for row_id in save.forget:
+            forgotten[row_id >> BUCKET_SHIFT].append(_field(row_id))
+        buckets = sorted(written.keys() | forgotten.keys())
+        fixed = [self._key(partition, part) for part in (b"state", b"names", b"records")]
+        checkpoint = encode_checkpoint(save.checkpoint) if save.checkpoint else b""
+        args: list[Any] = [save.nonce, save.number, save.number + 1, write_id(save), checkpoint]
+        args += [NAMES_MAX, len(save.names), len(save.records_gone), len(save.records)]
+        for bucket in buckets:
+            args += (len(forgotten[bucket]), len(written[bucket]) // 2)
+        for each, text in save.names.items():
+            args += (_field(each), text.encode())
+        args += save.records_gone
+        args += chain.from_iterable(save.records.items())
+        for bucket in buckets:
+            args += forgotten[bucket]
+            args += written[bucket]
+        return [*fixed, *self._row_keys(partition, buckets)], args
+
+    def _key(self, partition: int, part: bytes) -> bytes:
+        return b"%b:{%d}:%b" % (self._prefix, partition, part)
+
+    def _row_keys(self, partition: int, buckets: Iterable[int]) -> list[bytes]:
+        return [self._key(partition, b"rows:%d" % bucket) for bucket in buckets]
+
+
+def _field(number: int) -> bytes:
+    """Return the field of an id; whoever passes one beyond 64 bits crashes here."""
+    return number.to_bytes(ID_BYTES, "big")
+
+
+def _integer(partition: int, name: str, stored: bytes | None) -> int:
+    """Return a stored number, RowCorrupt where it is none."""
+    if stored is None or not stored.isdigit() or len(stored) > 18:
+        raise RowCorrupt(f"partition {partition}: the stored {name} is no number: {stored!r:.60}")
+    return int(stored)
+
+
+def _held(partition: int, nonce: bytes | None, epoch: bytes | None, number: bytes | None) -> Held:
+    """Return what a script says of the state."""
+    if nonce is None:
+        return Held(None, 0, 0)
+    return Held(
+        nonce.decode("utf-8", "replace"),
+        _integer(partition, "epoch", epoch),
+        _integer(partition, "number", number),
+    )
+
+
+def _facts(info: dict[str, Any]) -> StoreFacts:
+    """Return what INFO says; a fork of neither name is judged as the Redis it says it is.
+
+    INFO and not CONFIG GET: it says the same, and needs no right to read the configuration,
+    which managed services do not give.
+    """
+    server = "valkey" if "valkey_version" in info else "redis"
+    return StoreFacts(
+        server=server,
+        version=str(info.get(f"{server}_version", "0")),
+        maxmemory_policy=str(info.get("maxmemory_policy", "unknown")),
+        maxmemory_bytes=int(info.get("maxmemory", 0)),
+        mode=str(info.get("server_mode", info.get("redis_mode", "unknown"))),
+    )

