@@ -109,20 +109,20 @@ class State:
         self.bound: dict[str, Bound] = {}
         self.serial = 0
         self.batch_number = 0
-        self._tables = ConditionTables(
+        self.condition_tables = ConditionTables(
             np.zeros(partitions, np.int64),
             np.zeros(partitions, np.int64),
             np.zeros(partitions, np.int32),
         )
-        self._out: Out = new_out()
+        self.out: Out = new_out()
 
     def adopt(self, partition: int, conditions: Conditions, policy: Policy) -> None:
         """Let conditions hold in a partition from its next event on; rows are kept."""
         assert policy.hash == conditions.policy_hash
         self.conditions[partition] = conditions
-        self._tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
-        self._tables.stopped_until_ms[partition] = conditions.stopped_until_ms
-        self._tables.era[partition] = conditions.era
+        self.condition_tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
+        self.condition_tables.stopped_until_ms[partition] = conditions.stopped_until_ms
+        self.condition_tables.era[partition] = conditions.era
         self.serial += 1
         in_use = {each.policy_hash for each in self.conditions.values()}
         for gone in set(self.bound) - in_use:
@@ -233,7 +233,7 @@ def step(state: State, batch: Batch) -> StepResult:
         if len(set(hashes.values())) > 1:
             here = [each for each in hashes if hashes[each] == policy_hash]
             chosen = np.flatnonzero(np.isin(batch.events["partition"], here))
-            part = Batch(batch.events[chosen], [batch.payloads[each] for each in chosen])
+            part = Batch(batch.events[chosen], [batch.payloads[each] for each in chosen.tolist()])
         _step_one(state, part, state.bound[policy_hash], result)
     return result
 
@@ -252,11 +252,13 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> N
             state.resolve(slot, bound.policy)
     index = _operations(state, batch, bound, result)
     where = Where(slots, *bound.operations.view(index))
-    state_out = state._out._replace(tallies=result.tallies)
+    state_out = state.out._replace(tallies=result.tallies)
     start = 0
     while start < len(events):
         state_out.used[0] = 0
-        start = run(events, start, where, table.sections, bound.tables, (state._tables, state_out))
+        start = run(
+            events, start, where, table.sections, bound.tables, (state.condition_tables, state_out)
+        )
         _plan_all(state, batch, bound, state_out, result)
 
 
@@ -275,7 +277,7 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
         for event in np.flatnonzero(homeless).tolist():
             result.refused.append((event, RejectCode.TOO_MANY))
         kept = np.flatnonzero(~homeless)
-        batch = Batch(events[kept], [batch.payloads[each] for each in kept])
+        batch = Batch(events[kept], [batch.payloads[each] for each in kept.tolist()])
         slots = slots[kept]
     return batch, slots
 

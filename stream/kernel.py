@@ -145,6 +145,18 @@ def mix64(first: np.uint64, second: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
+def _mix64_python(first: np.uint64, second: np.uint64) -> np.uint64:
+    """Return what `mix64` returns, in plain integers, where wrapping needs no telling."""
+    value = int(first) ^ _rotate(int(second), 23)
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB & _MASK
+    return np.uint64(value ^ (value >> 31))
+
+
+if not is_compiled():
+    mix64 = _mix64_python
+
+
 @kernel
 def _sip_all(data: Any, ends: Any, key: Any, out: Any) -> None:
     """Hash every slice of `data` between two ends; see `hash_all`."""
@@ -212,7 +224,7 @@ class HashKey:
         ends = np.cumsum([len(each) for each in encoded], dtype=np.int64)
         out = np.empty(len(encoded), np.uint64)
         _sip_all(np.frombuffer(b"".join(encoded), np.uint8), ends, self._array, out)
-        return cast(list[int], out.tolist())
+        return out.tolist()
 
     def hash(self, text: str) -> int:
         """Return the keyed 64-bit hash of one text; never 0."""

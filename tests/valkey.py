@@ -17,13 +17,18 @@ import redis
 from stream.local.valkey import valkey_binary
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Valkey:
     """One server on the loopback address; its data is lost with it."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[str] | None = None

@@ -35,7 +35,7 @@ GAP_MS: Final = 60_000
 PURPOSE_LENGTH_MAX: Final = 256
 
 # A list was recorded as its JSON text; a long one is cut, and ends in how long it was.
-_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 RunKind = Literal["benign", "attack_success", "attack_failed", "injection_as_user"]
 
@@ -179,7 +179,15 @@ def _listed(argument: object) -> object:
     try:
         return json.loads(argument)
     except (ValueError, RecursionError):
-        return [match[1] for match in _QUOTED.finditer(argument)] or argument
+        return [_unquoted(match[0]) for match in _QUOTED.finditer(argument)] or argument
+
+
+def _unquoted(text: str) -> object:
+    """Return a JSON string's value, or what stands between its quotes if it is none."""
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        return text[1:-1]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from .kafka_publisher import KafkaPublisher
 from .kafka_reader import KafkaReader
 from .kafka_source import KafkaSource
 from .kafka_topics import KafkaTopics
-from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemorySource, MemoryTopics
+from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTopics
+from .memory_source import MemorySource
 
 __all__ = [
     "Bounds",

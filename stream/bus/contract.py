@@ -117,7 +117,8 @@ class EventSource(Protocol):
     async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
         """Return what has come, at most `records_max` records, waiting at most `wait_s`.
 
-        Partitions share `records_max` fairly. It may return nothing before `wait_s` is over.
+        Partitions share `records_max` fairly. It may return nothing before `wait_s` is over, and
+        does when the group begins to give or take. Cancelling it loses no record.
         """
         ...
 

@@ -93,7 +93,9 @@ class KafkaSource:
         """Return what has come, at most `records_max` records, waiting at most `wait_s`."""
         _, members, drain = self._started()
         loop = asyncio.get_running_loop()
-        over_at = loop.time() + wait_s
+        turn, over_at = members.turn, loop.time() + wait_s
+        # With records at hand nothing below waits, and the client's own tasks need their turns.
+        await asyncio.sleep(0)
         while True:
             members.check()
             was_open, changed = members.is_open, members.changed
@@ -110,7 +112,7 @@ class KafkaSource:
                 self._give_again(error.args[0])
             except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
                 raise translated(error, f"fetch from {self._topic}") from error
-            if was_open and changed.done():
+            if members.turn != turn:
                 return []
 
     def _give_again(self, positions: Mapping[TopicPartition, int]) -> None:

@@ -47,8 +47,13 @@ class Membership:
         return self._is_open
 
     @property
+    def turn(self) -> int:
+        """Rises whenever partitions begin to be given or taken."""
+        return self._turns
+
+    @property
     def changed(self) -> asyncio.Future[None]:
-        """Done when partitions begin to be taken, are placed, or a call has failed."""
+        """Done when partitions begin to be given or taken, are placed, or a call has failed."""
         return self._changed
 
     def check(self) -> None:
@@ -59,16 +64,17 @@ class Membership:
     def give(self, partitions: Collection[int]) -> None:
         """Tell the listener of all its partitions, then place them, in its turn."""
         self._shut()
-        self._queue(partial(self._given, frozenset(partitions), self._turns))
+        self._last = self._queued(partial(self._given, frozenset(partitions), self._turns))
 
     def give_again(self, partition: int) -> None:
         """Take one partition from the listener and give it back, since its position is lost."""
-        self._queue(partial(self._given_again, partition, self._turns))
+        self._last = self._queued(partial(self._given_again, partition, self._turns))
 
     def take(self) -> asyncio.Task[None]:
         """Hand out no record from here on; tell the listener in its turn. Done when it let go."""
         self._shut()
-        return self._queue(self._taken)
+        self._last = self._queued(self._taken)
+        return self._last
 
     def leave(self) -> asyncio.Task[None]:
         """Take everything, and take nothing more from the group."""
@@ -112,10 +118,9 @@ class Membership:
             self._changed.set_result(None)
         self._changed = asyncio.get_running_loop().create_future()
 
-    def _queue(self, turn: Turn) -> asyncio.Task[None]:
+    def _queued(self, turn: Turn) -> asyncio.Task[None]:
         task = asyncio.create_task(_after(self._last, turn))
         task.add_done_callback(self._ended)
-        self._last = task
         return task
 
     def _ended(self, turn: asyncio.Task[None]) -> None:

@@ -5,26 +5,37 @@ happens by chance or by real time: append times come from the clock passed in, a
 event loop's business, so a loop in virtual time drives it. Groups rebalance eagerly, as Kafka's do
 for this client: all members give up all, then all are given theirs, in the order they joined.
 
-`cut`, `remake`, `expire` and `notice` are what a broker does to its clients; simulation and tests
-call them.
+`cut` and `remake` are what a broker does to its logs, a `Group`'s `drop` and `join` what it does to
+members; simulation and tests call them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
 from stream.identity import home_partition
 
 from . import topics
-from .contract import Bounds, Chunk, Listener, Record, TopicSpec, TopicState
-from .membership import Membership
+from .contract import Bounds, Record, TopicSpec, TopicState
 
 GROUP = "stream-enforcer"
 RECORDS_AT_ONCE = 10_000
+
+
+class Member(Protocol):
+    """What a group knows of one of its members."""
+
+    def take(self) -> asyncio.Task[None]:
+        """Let all partitions go; done when the listener did."""
+        ...
+
+    def give(self, partitions: Sequence[int]) -> None:
+        """Have these partitions, once the listener says from where."""
+        ...
 
 
 class _Partition:
@@ -57,7 +68,7 @@ class MemoryLog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._topics: dict[str, _Topic] = {}
-        self._groups: dict[tuple[str, str], _Group] = {}
+        self._groups: dict[tuple[str, str], Group] = {}
         self._made = 0
         self._grown: asyncio.Future[None] | None = None
 
@@ -121,43 +132,41 @@ class MemoryLog:
         state = self._topics[topic].state
         self._make(topic, state.partitions, state.replicas, state.config)
 
-    def group(self, name: str, topic: str) -> _Group:
+    def group(self, name: str, topic: str) -> Group:
         """Return the group of that name over a topic."""
         count = len(self.partitions(topic))
-        return self._groups.setdefault((name, topic), _Group(count))
+        return self._groups.setdefault((name, topic), Group(count))
 
     def committed(self, topic: str, group: str = GROUP) -> dict[int, int]:
         """Return what members have committed."""
         return dict(self.group(group, topic).committed)
 
-    def expire(self, source: MemorySource) -> None:
-        """End a member's session: others get its partitions, and it goes on without knowing."""
-        source.group.drop(source)
 
-    def notice(self, source: MemorySource) -> None:
-        """Let an expired member find out: it loses its partitions, then joins again."""
-        source.group.join(source)
+class Group:
+    """The members of a group over one topic.
 
-
-class _Group:
-    """The members of a group over one topic."""
+    `drop` of a member that did not ask for it is the end of its session: others get its
+    partitions, and it goes on without knowing, until `join` lets it find out.
+    """
 
     def __init__(self, partitions: int) -> None:
         self.committed: dict[int, int] = {}
         self._partitions = partitions
-        self._members: dict[MemorySource, asyncio.Future[None]] = {}
+        self._members: dict[Member, asyncio.Future[None]] = {}
         self._is_stale = False
         self._rebalance: asyncio.Task[None] | None = None
 
     def __contains__(self, source: object) -> bool:
         return source in self._members
 
-    def join(self, source: MemorySource) -> None:
+    def join(self, source: Member) -> None:
+        """Let a member in; it gives up what it thinks it has, like all others."""
         if source not in self._members:
             self._members[source] = asyncio.get_running_loop().create_future()
             self._change()
 
-    def drop(self, source: MemorySource) -> None:
+    def drop(self, source: Member) -> None:
+        """Let a member go, without asking it."""
         gone = self._members.pop(source, None)
         if gone is not None:
             gone.set_result(None)
@@ -178,120 +187,6 @@ class _Group:
                 members = list(self._members)
                 for place, member in enumerate(members):
                     member.give(range(place, self._partitions, len(members)))
-
-
-class MemorySource:
-    """One member of a group over a topic."""
-
-    def __init__(self, log: MemoryLog, topic: str, group: str = GROUP) -> None:
-        self._log = log
-        self._topic = topic
-        self._group = group
-        self._members: Membership | None = None
-        self._positions: dict[int, int] = {}
-
-    @property
-    def group(self) -> _Group:
-        """The group this is a member of."""
-        return self._log.group(self._group, self._topic)
-
-    async def start(self, listener: Listener) -> None:
-        """Begin to join the group; the listener hears of partitions from here on."""
-        assert self._members is None, "started twice"
-        group = self.group
-        self._members = Membership(listener, self._place)
-        group.join(self)
-
-    def take(self) -> asyncio.Task[None]:
-        """Let all partitions go; done when the listener did."""
-        return self._started().take()
-
-    def give(self, partitions: Sequence[int]) -> None:
-        """Have these partitions, once the listener says from where."""
-        self._positions = {}
-        self._started().give(partitions)
-
-    def _place(self, starts: Mapping[int, int]) -> None:
-        self._positions |= starts
-
-    async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
-        """Return what has come, at most `records_max` records, waiting at most `wait_s`."""
-        members, loop = self._started(), asyncio.get_running_loop()
-        over_at = loop.time() + wait_s
-        await asyncio.sleep(0)
-        while True:
-            members.check()
-            was_open, changed, grown = members.is_open, members.changed, self._log.grown
-            chunks = self._take(records_max) if was_open else []
-            left_s = over_at - loop.time()
-            if chunks or left_s <= 0:
-                return chunks
-            await asyncio.wait(
-                {changed, grown}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if was_open and changed.done():
-                return []
-
-    def _take(self, records_max: int) -> list[Chunk]:
-        logs = self._log.partitions(self._topic)
-        ready: list[tuple[int, int]] = []
-        for partition, position in list(self._positions.items()):
-            if not logs[partition].start <= position <= logs[partition].end:
-                del self._positions[partition]
-                self._started().give_again(partition)
-            elif position < logs[partition].end:
-                ready.append((logs[partition].end - position, partition))
-        chunks: list[Chunk] = []
-        left = records_max
-        # The smallest first, each an equal share of what is left: as the Kafka door does.
-        for place, (_, partition) in enumerate(sorted(ready)):
-            share = -(-left // (len(ready) - place))
-            position = self._positions[partition]
-            records = logs[partition].between(position, position + share)
-            if records:
-                chunks.append(self._chunk(partition, records))
-                self._positions[partition] = records[-1].offset + 1
-                left -= len(records)
-        return chunks
-
-    def _chunk(self, partition: int, records: Sequence[Record]) -> Chunk:
-        return Chunk(
-            self._topic,
-            partition,
-            [record.offset for record in records],
-            [record.append_ms for record in records],
-            [record.value for record in records],
-        )
-
-    async def commit(self, next_offsets: Mapping[int, int]) -> None:
-        """Tell the group how far we are; an expired member is not heard."""
-        if self in self.group:
-            held = self._started().held
-            self.group.committed |= {p: o for p, o in next_offsets.items() if p in held}
-
-    async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:
-        """Return what the log holds of each partition."""
-        logs = self._log.partitions(self._topic)
-        return {p: Bounds(logs[p].start, logs[p].end) for p in partitions}
-
-    async def partition_count(self) -> int:
-        """Return the number of partitions of the topic."""
-        return len(self._log.partitions(self._topic))
-
-    async def stop(self) -> None:
-        """Leave the group; the listener hears of the partitions lost by it before they are."""
-        if self._members is None:
-            return
-        letting_go = self._members.leave()
-        try:
-            await asyncio.wait({letting_go})
-        finally:
-            self.group.drop(self)
-        letting_go.result()
-
-    def _started(self) -> Membership:
-        assert self._members is not None, "not started"
-        return self._members
 
 
 class _Acknowledged:

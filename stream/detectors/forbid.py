@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from stream.kernel import kernel
 
 RENEWALS_MAX: Final = 16
@@ -23,7 +21,7 @@ def is_match(mark: Any, within_ms: int, at_ms: int) -> bool:
     """Tell whether a marked `first` lies within the span of a time."""
     if mark["at_ms"] == 0:
         return False
-    return abs(at_ms - (mark["at_ms"] - 1)) <= within_ms
+    return bool(abs(at_ms - (mark["at_ms"] - 1)) <= within_ms)
 
 
 @kernel
@@ -37,5 +35,5 @@ def set_mark(mark: Any, operation: Any, at_ms: int) -> None:
 @kernel
 def may_renew(entry: Any, clock_ms: int) -> bool:
     """Tell whether a sixteenth of an entry's duration is over since its last issue."""
-    since = np.int64(entry["since_ms"])
-    return RENEWALS_MAX * (clock_ms - since) >= entry["until_ms"] - since
+    since = int(entry["since_ms"])
+    return bool(RENEWALS_MAX * (clock_ms - since) >= entry["until_ms"] - since)

@@ -33,22 +33,22 @@ RELEASE_PERCENT: Final = 80
 
 
 @kernel
-def amount_of(measure: int, event: Any, is_refused: bool) -> int:
-    """Return what an event adds to a measure."""
+def amount_of(measure: int, event: Any, refused: int) -> int:
+    """Return what an event adds to a measure; `refused` is 1 for a refusal that is believed."""
     if event["kind"] != REQUEST:
         return 0
-    if is_refused:
-        return np.int64(event["count"]) if measure == REFUSED_REQUESTS else 0
+    if refused != 0:
+        return int(event["count"]) if measure == REFUSED_REQUESTS else 0
     if measure == REQUESTS:
-        return np.int64(event["count"])
+        return int(event["count"])
     if measure == BYTES:
-        return np.int64(event["bytes"])
+        return int(event["bytes"])
     if measure == COST:
-        return np.int64(event["cost"])
+        return int(event["cost"])
     if measure == ERRORS and event["outcome"] == FAILED:
-        return np.int64(event["count"])
+        return int(event["count"])
     if measure == DENIALS and event["outcome"] == DENIED:
-        return np.int64(event["count"])
+        return int(event["count"])
     return 0
 
 
@@ -57,31 +57,31 @@ def belongs(operations: int, sets: Any) -> bool:
     """Tell whether an event whose set mask is `sets` is in an operation set; -1 holds all."""
     if operations < 0:
         return True
-    return (sets >> np.uint64(operations)) & np.uint64(1) == np.uint64(1)
+    return bool((sets >> np.uint64(operations)) & np.uint64(1) == np.uint64(1))
 
 
 @kernel
 def count_windows(table: Any, policy: Any, event: Any, times: Any, flags: Any) -> bool:
     """Slide a row's windows to its new clock and count the event; tell whether it was late.
 
-    Shapes: times = (slot, old clock, new clock, event time); flags = (sets, is refused).
+    Shapes: times = (slot, old clock, new clock, event time); flags = (sets, refused).
     Mutates: table.counts, table.sums of the slot.
     """
     slot, old_ms, clock_ms, at_ms = times
-    sets, is_refused = flags
+    sets, refused = flags
     group = policy.classes[table.local[slot]["class_index"]]
     late = False
     for number in range(group["pairs_start"], group["pairs_end"]):
         pair = policy.pairs[policy.class_pairs[number]]
         window_ms = pair["window_ms"]
         new_bin = bin_of(clock_ms, window_ms)
-        amount = np.int64(0)
+        amount = 0
         if belongs(pair["operations"], sets):
-            amount = np.int64(amount_of(pair["measure"], event, is_refused))
+            amount = int(amount_of(pair["measure"], event, refused))
         at_bin = new_bin if at_ms == clock_ms else bin_of(at_ms, window_ms)
         if amount > 0 and new_bin - at_bin >= BINS:
             late = True
-            amount = np.int64(0)
+            amount = 0
         if pair["is_sum"] != 0:
             total = table.sums[slot, pair["place"]]
             if old_ms != clock_ms:
@@ -101,8 +101,8 @@ def count_windows(table: Any, policy: Any, event: Any, times: Any, flags: Any) -
 def total_of(table: Any, slot: int, pair: Any) -> int:
     """Return what a window holds."""
     if pair["is_sum"] != 0:
-        return np.int64(table.sums[slot, pair["place"]]["total"])
-    return np.int64(table.counts[slot, pair["place"]]["total"])
+        return int(table.sums[slot, pair["place"]]["total"])
+    return int(table.counts[slot, pair["place"]]["total"])
 
 
 @kernel

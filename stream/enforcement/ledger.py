@@ -89,12 +89,12 @@ def _strength(mode: int, action: int) -> int:
 def _room(ledger: Any, strength: int, clock_ms: int) -> int:
     """Return a place for a command of a strength: free, ended, or the weakest weaker one."""
     weakest = -1
-    least = np.int64(strength)
+    least = int(strength)
     for place in range(LEDGER):
         entry = ledger[place]
         if entry["rule"] == np.uint64(0) or entry["until_ms"] <= clock_ms:
             return place
-        other = np.int64(_strength(entry["mode"], entry["action"]))
+        other = int(_strength(entry["mode"], entry["action"]))
         if other < least:
             weakest, least = place, other
     return weakest
@@ -115,10 +115,10 @@ def subject_of(kind: int, event: Any) -> Any:
 @kernel
 def find_subject(ledger: Any, rule: Any, event: Any) -> int:
     """Return the place of a rule's entry for what the event names, else for the workload."""
-    kind = np.int64(rule["kind"])
+    kind = int(rule["kind"])
     subject = subject_of(kind, event)
     if subject == np.uint64(0):
-        kind = np.int64(0)
+        kind = 0
     return find_entry(ledger, rule["rule"], kind, subject)
 
 
@@ -128,7 +128,7 @@ def record_decision(out: Out, cause: Cause, rule: Any, entry: Any, what: int) ->
 
     `rule` is a row of LIMIT or FORBID. Mutates: out, and the entry's version.
     """
-    place = out.used[0]
+    place = int(out.used[0])
     decision = out.decisions[place]
     decision["event"] = cause.event
     decision["slot"] = cause.slot
@@ -162,11 +162,11 @@ def issue(ledger: Any, head: Any, cause: Cause, rule: Any, event: Any, out: Out)
     The subject is what the event names; where it names none, the workload. A live entry is
     renewed. Mutates: ledger, head, out.
     """
-    kind = np.int64(rule["kind"])
+    kind = int(rule["kind"])
     subject = subject_of(kind, event)
     if subject == np.uint64(0):
-        kind = np.int64(0)
-    mode = min(np.int64(rule["mode"]), np.int64(cause.force))
+        kind = 0
+    mode = min(int(rule["mode"]), int(cause.force))
     place = find_entry(ledger, rule["rule"], kind, subject)
     if place >= 0 and ledger[place]["until_ms"] > cause.clock_ms:
         entry = ledger[place]
@@ -214,4 +214,4 @@ def release(ledger: Any, head: Any, place: int, cause: Cause, rule: Any, out: Ou
 @kernel
 def must_renew(entry: Any, clock_ms: int) -> bool:
     """Tell whether half of an entry's duration is over."""
-    return 2 * (clock_ms - entry["since_ms"]) >= entry["until_ms"] - entry["since_ms"]
+    return bool(2 * (clock_ms - entry["since_ms"]) >= entry["until_ms"] - entry["since_ms"])

@@ -177,7 +177,7 @@ def _arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out
     ):
         out.tallies[DUPLICATES_TALLY] += 1
         return -1
-    at_ms = np.int64(event["at_ms"])
+    at_ms = int(event["at_ms"])
     latest = event["append_ms"] + policy.facts[SKEW_MS]
     if at_ms > latest:
         at_ms = latest
@@ -231,9 +231,9 @@ def _context_of(event: Any, slot: int, clock_ms: int, table: Any, policy: Any, o
             head["tasks"] -= 1
         return 0
     if place < 0 and (policy.facts[TASKS_VOUCHED] != 0 or event["kind"] == GRANT):
-        dropped = np.int64(head["contexts_dropped"])
+        dropped = int(head["contexts_dropped"])
         place = open_context(contexts, marks, head, task)
-        out.tallies[CONTEXTS_TALLY] += np.int64(head["contexts_dropped"]) - dropped
+        out.tallies[CONTEXTS_TALLY] += int(head["contexts_dropped"]) - dropped
     if place < 0:
         return 0
     if event["kind"] == GRANT:
@@ -253,9 +253,9 @@ def _judge_limits(event: Any, cause: Cause, table: Any, policy: Any, flags: Any,
         limit = policy.limits[number]
         pair = policy.pairs[limit["pair"]]
         observed = total_of(table, slot, pair)
-        at_most = np.int64(limit["at_most"])
+        at_most = int(limit["at_most"])
         if head["in_force"] > 0:
-            demand = np.int64(demand_of(table, slot, policy, limit))
+            demand = int(demand_of(table, slot, policy, limit))
             for place in range(LEDGER):
                 entry = ledger[place]
                 if entry["rule"] != limit["rule"] or entry["until_ms"] <= cause.clock_ms:
@@ -279,8 +279,8 @@ def _over(event: Any, cause: Cause, table: Any, policy: Any, flags: Any, out: Ou
     limit = policy.limits[number]
     pair = policy.pairs[limit["pair"]]
     head, ledger = table.head[cause.slot], table.ledger[cause.slot]
-    observed = np.int64(total_of(table, cause.slot, pair))
-    demand = np.int64(demand_of(table, cause.slot, policy, limit))
+    observed = int(total_of(table, cause.slot, pair))
+    demand = int(demand_of(table, cause.slot, policy, limit))
     place = find_subject(ledger, limit, event)
     if place >= 0 and ledger[place]["until_ms"] > cause.clock_ms:
         if demand <= limit["at_most"] or not must_renew(ledger[place], cause.clock_ms):
@@ -288,7 +288,7 @@ def _over(event: Any, cause: Cause, table: Any, policy: Any, flags: Any, out: Ou
     elif (
         is_refused
         or observed <= limit["at_most"]
-        or amount_of(pair["measure"], event, False) == 0
+        or amount_of(pair["measure"], event, 0) == 0
         or not belongs(pair["operations"], sets)
     ):
         return
@@ -345,7 +345,7 @@ def _apply(event: Any, cause: Cause, table: Any, policy: Any, where: Any, out: O
     """Do everything one event asks for, its row being there. Mutates: table, out."""
     slot = cause.slot
     head = table.head[slot]
-    old_ms = np.int64(head["clock_ms"])
+    old_ms = int(head["clock_ms"])
     head["clock_ms"] = cause.clock_ms
     refuses = purge(table.ledger[slot], head, cause.clock_ms)
     is_refused = event["outcome"] == REFUSED
@@ -355,12 +355,12 @@ def _apply(event: Any, cause: Cause, table: Any, policy: Any, where: Any, out: O
             out.tallies[DISBELIEVED_TALLY] += 1
             is_refused = False
     operation = where.operations[cause.event]
-    effect = np.int64(event["effect"]) - 1
+    effect = int(event["effect"]) - 1
     if effect < 0:
-        effect = np.int64(where.effects[operation])
+        effect = int(where.effects[operation])
     sets = where.sets[operation, effect]
     if count_windows(
-        table, policy, event, (slot, old_ms, cause.clock_ms, cause.at_ms), (sets, is_refused)
+        table, policy, event, (slot, old_ms, cause.clock_ms, cause.at_ms), (sets, int(is_refused))
     ):
         head["late"] += 1
         out.tallies[LATE_TALLY] += 1
@@ -394,17 +394,17 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
         if event["authenticated"] == 0:
             out.tallies[UNAUTHENTICATED_TALLY] += 1
             continue
-        slot = np.int64(where.slots[place])
+        slot = int(where.slots[place])
         at_ms = _arrive(event, slot, table, policy, conditions, out)
         if at_ms < 0:
             continue
         local, head = table.local[slot], table.head[slot]
-        clock_ms = max(np.int64(head["clock_ms"]), at_ms)
-        force = np.int64(ENFORCE)
+        clock_ms = max(int(head["clock_ms"]), at_ms)
+        force = int(ENFORCE)
         if conditions.stopped_until_ms[event["partition"]] > clock_ms:
-            force = np.int64(SHADOW)
+            force = int(SHADOW)
         if local["exempt_until_ms"] > clock_ms:
-            force = np.int64(OFF)
+            force = int(OFF)
         if local["lift_offset"] > head["lift_offset"]:
             _lift(table, slot, Cause(place, slot, at_ms, clock_ms, 0, force), policy, out)
         context = _context_of(event, slot, clock_ms, table, policy, out)

@@ -273,7 +273,7 @@ def _release_reason(incident: Incident, before: Command, what: int) -> Reason:
 
 def _measured(rule: Rule) -> str:
     """Return what a limit counts, in words."""
-    assert rule.pair is not None and rule.spec.limit is not None
+    assert rule.pair is not None
     words = {"bytes": "response bytes", "cost": "micro-units of cost"}
     what = words.get(rule.pair.measure, rule.pair.measure)
     if rule.pair.effect:

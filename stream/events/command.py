@@ -195,7 +195,8 @@ def decode_value(data: bytes) -> EnforcementValue:
     """
     if len(data) > RECORD_BYTES_MAX:
         raise ValueError(f"record of {len(data)} bytes, at most {RECORD_BYTES_MAX}")
-    return _value_decoder.decode(data)
+    value: EnforcementValue = _value_decoder.decode(data)
+    return value
 
 
 def subject_key(issuer: Issuer, subject: Subject) -> bytes:

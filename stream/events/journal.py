@@ -79,4 +79,5 @@ def decode_entry(data: bytes) -> JournalEntry:
     """
     if len(data) > ENTRY_BYTES_MAX:
         raise ValueError(f"journal entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
-    return _decoder.decode(data)
+    entry: JournalEntry = _decoder.decode(data)
+    return entry

@@ -159,9 +159,7 @@ def _is_command(command: Command, subject: Subject) -> bool:
 
 
 def _is_rate(rate: Rate | None) -> bool:
-    return (
-        rate is not None and 0 <= rate.permits <= PERMITS_MAX and 0 < rate.per_ms <= PER_MS_MAX
-    )
+    return rate is not None and 0 <= rate.permits <= PERMITS_MAX and 0 < rate.per_ms <= PER_MS_MAX
 
 
 def _is_version(version: Version) -> bool:

@@ -68,14 +68,18 @@ def is_sound_operator(record: OperatorRecord) -> bool:
     )
 
 
-class Bound(msgspec.Struct):
-    """What binds one workload, each tuple strongest first; a missing table is an empty one."""
+class Bound(msgspec.Struct, gc=False):
+    """What binds one workload, each tuple strongest first; a missing table is an empty one.
+
+    `is_plain`: nothing but `everything` binds, the usual case.
+    """
 
     everything: tuple[Binding, ...] = NONE
     tasks: dict[str, tuple[Binding, ...]] | None = None
     tokens: dict[TokenRef, tuple[Binding, ...]] | None = None
     operations: dict[str, tuple[Binding, ...]] | None = None
     acts: Acts | None = None
+    is_plain: bool = True
 
     def on(self, operation: str, task: str, token: TokenRef | None) -> tuple[Binding, ...]:
         """Return all that binds a request; not sorted across levels, nor free of the expired."""
@@ -101,6 +105,7 @@ class Bound(msgspec.Struct):
             self.operations = _put(self.operations, subject.operation, issuer, bindings)
         else:
             self.everything = replaced(self.everything, issuer, bindings)
+        self.is_plain = not (self.tasks or self.tokens or self.operations)
 
     def of(self, subject: Subject) -> tuple[Binding, ...]:
         """Return what binds exactly one subject of this workload, from all issuers."""
@@ -115,9 +120,7 @@ class Bound(msgspec.Struct):
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing binds and nothing exempts."""
-        return not (
-            self.everything or self.tasks or self.tokens or self.operations or self.acts
-        )
+        return not (self.everything or self.tasks or self.tokens or self.operations or self.acts)
 
 
 def _put(

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from stream.bus import Record
-from stream.events import OperatorRecord, Subject, SubjectRecord, Version, record_hash
+from stream.events import OperatorRecord, Subject, SubjectRecord, record_hash
 
 from .homes import Homes
 from .spec import TableSpec
@@ -20,6 +20,7 @@ Kept = Literal["applied", "removed", "unchanged", "older", "misplaced", "overflo
 """What became of a record that was believed; only the first two changed something."""
 
 OPERATOR: Final = "operator"
+NO_HOME: Final = -1
 OPERATORS_MAX: Final = 10_000
 OPERATORS_BYTES_MAX: Final = 64 << 20
 
@@ -34,7 +35,10 @@ class _Pool(msgspec.Struct):
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False):
-    """One record held and where it came from; `version` is None for operators' acts."""
+    """One record held, where it came from, and its place among the records of its key.
+
+    `home` is NO_HOME for operators' acts, which no home partition publishes.
+    """
 
     log_partition: int
     offset: int
@@ -43,7 +47,7 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
     hash: int
     issuer: str
     home: int
-    version: Version | None
+    place: tuple[int, ...]
     subject: Subject
 
 
@@ -81,12 +85,14 @@ class Holdings:
         """
         assert record.key is not None, "the key was compared"
         assert record.value is not None, "the value was read"
-        new = _holding(record, record.key, record.value, value)
+        place = _place(record, value)
         held = self._held.get(record.key)
-        if held is not None and new.value == held.value and _place(new) == _place(held):
-            return "unchanged"
-        if held is not None and _is_later(held, new):
-            return "older"
+        if held is not None:
+            if place == held.place and record.value == held.value:
+                return "unchanged"
+            if _is_later(held, record, place):
+                return "older"
+        new = _holding(record, record.key, record.value, value, place)
         if not self._has_room(len(record.key), new, held):
             self._refuse(new)
             return "overflow"
@@ -110,7 +116,7 @@ class Holdings:
         return "removed", held
 
     def _has_room(self, key_bytes: int, new: Holding, held: Holding | None) -> bool:
-        if new.version is None and not new.subject.workload:
+        if new.home == NO_HOME and not new.subject.workload:
             return True  # A stop always finds room.
         pool = self._pool_of(new)
         grown = len(new.value) + (key_bytes if held is None else -len(held.value))
@@ -118,7 +124,7 @@ class Holdings:
         return pool.records + more <= pool.records_max and pool.bytes + grown <= pool.bytes_max
 
     def _pool_of(self, holding: Holding) -> _Pool:
-        return self._operators if holding.version is None else self._commands
+        return self._operators if holding.home == NO_HOME else self._commands
 
     def _refuse(self, new: Holding) -> None:
         if new.issuer == "home":
@@ -146,12 +152,16 @@ class Holdings:
 
 
 def _holding(
-    record: Record, key: bytes, data: bytes, value: SubjectRecord | OperatorRecord
+    record: Record,
+    key: bytes,
+    data: bytes,
+    value: SubjectRecord | OperatorRecord,
+    place: tuple[int, ...],
 ) -> Holding:
     if isinstance(value, SubjectRecord):
-        issuer, home, version, subject = value.issuer, value.partition, value.version, value.subject
+        issuer, home, subject = value.issuer, value.partition, value.subject
     else:
-        issuer, home, version, subject = OPERATOR, -1, None, Subject(workload=value.workload)
+        issuer, home, subject = OPERATOR, NO_HOME, Subject(workload=value.workload)
     return Holding(
         log_partition=record.partition,
         offset=record.offset,
@@ -160,26 +170,26 @@ def _holding(
         hash=record_hash(key, data),
         issuer=issuer,
         home=home,
-        version=version,
+        place=place,
         subject=subject,
     )
 
 
-def _place(holding: Holding) -> tuple[int, ...]:
+def _place(record: Record, value: SubjectRecord | OperatorRecord) -> tuple[int, ...]:
     """Return what orders the records of one key.
 
     A cause is placed by era, home partition, offset, ordinal: partitions are only ever multiplied
     within an era, so a workload's later home has the higher number. Acts have no cause; between
     partitions their append time decides, within one the log.
     """
-    if holding.version is None:
-        return holding.append_ms, holding.log_partition, holding.offset
-    version = holding.version
-    return version.era, holding.home, version.offset, version.ordinal
+    if isinstance(value, SubjectRecord):
+        version = value.version
+        return version.era, value.partition, version.offset, version.ordinal
+    return record.append_ms, record.partition, record.offset
 
 
-def _is_later(held: Holding, new: Holding) -> bool:
-    """Tell whether what is held was caused after what is new."""
-    if held.version is None and held.log_partition == new.log_partition:
-        return held.offset > new.offset
-    return _place(held) > _place(new)
+def _is_later(held: Holding, record: Record, place: tuple[int, ...]) -> bool:
+    """Tell whether what is held comes after a record of the same key."""
+    if held.home == NO_HOME and held.log_partition == record.partition:
+        return held.offset > record.offset
+    return held.place > place

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from .binding import HOLD, Binding
-from .verdict import ALLOW, STATUS_OF, Verdict, WouldHave
+from .verdict import ALLOW, STATUS_DENY, STATUS_THROTTLE, Verdict, WouldHave
 
 
 def judge(found: tuple[Binding, ...], now_ms: int, lifted_ms: int) -> Verdict:
@@ -18,6 +18,13 @@ def judge(found: tuple[Binding, ...], now_ms: int, lifted_ms: int) -> Verdict:
 
     Mutates: the buckets of throttles, those in shadow too.
     """
+    if len(found) == 1:
+        # The usual case, without a list: one command.
+        binding = found[0]
+        if now_ms >= binding.expires_at_ms or binding.caused_at_ms < lifted_ms:
+            return ALLOW
+        if binding.rank >= HOLD and not binding.is_shadow:
+            return _denial(binding, now_ms)
     strongest: Binding | None = None
     throttles: list[Binding] | None = None
     shadows: list[Binding] | None = None
@@ -48,7 +55,7 @@ def _is_stronger(one: Binding, other: Binding) -> bool:
 def _denial(binding: Binding, now_ms: int) -> Verdict:
     return Verdict(
         "deny",
-        STATUS_OF["deny"],
+        STATUS_DENY,
         binding.action,
         binding.rule,
         binding.reason,
@@ -62,29 +69,41 @@ def _throttled(throttles: list[Binding], now_ms: int) -> Verdict:
     longest: Binding | None = None
     wait_ms = 0
     for binding in throttles:
-        assert binding.bucket is not None, "a throttle has a bucket"
-        # A throttle that has expired is waited for no longer.
-        wait = min(binding.bucket.refill(now_ms), binding.expires_at_ms - now_ms)
+        wait = _wait_ms(binding, now_ms)
         if wait > wait_ms:
             longest, wait_ms = binding, wait
-    if longest is None:
-        for binding in throttles:
-            if binding.bucket is not None:
-                binding.bucket.take()
-        return ALLOW
+    if longest is not None:
+        return _wait(longest, wait_ms)
+    for binding in throttles:
+        if binding.bucket is not None:
+            binding.bucket.take()
+    return ALLOW
+
+
+def _wait_ms(binding: Binding, now_ms: int) -> int:
+    """Return how long a throttle makes a request wait; one that expires is waited for no longer.
+
+    Mutates: the bucket, which earns what time has passed.
+    """
+    assert binding.bucket is not None, "a throttle has a bucket"
+    wait_ms = binding.bucket.refill(now_ms)
+    return min(wait_ms, binding.expires_at_ms - now_ms) if wait_ms else 0
+
+
+def _wait(binding: Binding, wait_ms: int) -> Verdict:
     return Verdict(
         "throttle",
-        STATUS_OF["throttle"],
-        longest.action,
-        longest.rule,
-        longest.reason,
+        STATUS_THROTTLE,
+        binding.action,
+        binding.rule,
+        binding.reason,
         wait_ms,
-        longest.command,
+        binding.command,
     )
 
 
 def _would_have(shadows: list[Binding], now_ms: int) -> list[WouldHave]:
-    """Return what each command in shadow would have said, those that would have allowed left out."""
+    """Return what commands in shadow would have said; who would have allowed says nothing."""
     said = []
     for binding in shadows:
         if binding.bucket is None:

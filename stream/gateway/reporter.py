@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Awaitable
 from typing import Final
 
 from stream.bus import Publisher
@@ -21,6 +22,7 @@ from stream.errors import BusUnavailable, ConfigError
 from stream.events import Request
 
 from .fitting import encode_fitting
+from .pauses import Pauses
 from .spec import ReportSpec
 from .sums import Sums
 
@@ -29,9 +31,6 @@ SUMS_EVERY_S: Final = 1.0
 
 ROUND: Final = 200
 """Events sent under one deadline and before the loop's other tasks have their turn."""
-
-PAUSE_S: Final = 0.1
-PAUSE_MAX_S: Final = 5.0
 
 
 class Reporter:
@@ -51,8 +50,10 @@ class Reporter:
         self._waiting_bytes = 0
         self._sums = Sums(spec.sums_max)
         self._sums_sent_s = clock.monotonic_s()
-        self._in_flight: deque[asyncio.Future[int]] = deque()
+        self._in_flight: deque[Awaitable[int]] = deque()
         self._wake = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._settled = asyncio.Event()
         self._is_closing = False
         self.counts: Counter[str] = Counter()
 
@@ -82,34 +83,19 @@ class Reporter:
 
         Requires: the publisher is started; one `run` at a time.
         """
-        pause_s = PAUSE_S
-        while not (self._is_closing and not len(self)):
-            await self._wake.wait()
-            try:
-                async with asyncio.timeout(self._io_s):
-                    await self._send_round(publisher)
-            except (BusUnavailable, ConfigError, TimeoutError) as fault:
-                if isinstance(fault, ConfigError):
-                    self._drop_first()
-                self.counts["pauses"] += 1
-                await asyncio.sleep(pause_s)
-                pause_s = min(PAUSE_MAX_S, pause_s * 2)
-                continue
-            pause_s = PAUSE_S
-            self._take_up_sums()
-            if not len(self) and not self._is_closing:
-                self._wake.clear()
-            await asyncio.sleep(0)
-        while self._in_flight:
-            await self._settle()
+        async with asyncio.TaskGroup() as tasks:
+            settling = tasks.create_task(self._settle(), name="gateway-acknowledged")
+            await self._send_all(publisher)
+            while self._in_flight:
+                self._settled.clear()
+                await self._settled.wait()
+            settling.cancel()
 
     def abandon(self) -> None:
         """Count everything that still waits as lost, after the time for sending is over."""
         self.counts["lost"] += len(self._waiting)
         self.counts["lost"] += sum(request.count for request in self._sums.drain())
         self.counts["unconfirmed"] += len(self._in_flight)
-        for future in self._in_flight:
-            future.cancel()
         self._in_flight.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -140,6 +126,26 @@ class Reporter:
         else:
             self.counts["lost"] += request.count
 
+    async def _send_all(self, publisher: Publisher) -> None:
+        """Send what waits, round by round, until closed and nothing waits."""
+        pauses = Pauses()
+        while not self._is_closing or len(self):
+            await self._wake.wait()
+            try:
+                async with asyncio.timeout(self._io_s):
+                    await self._send_round(publisher)
+            except (BusUnavailable, ConfigError, TimeoutError) as fault:
+                if isinstance(fault, ConfigError):
+                    self._drop_first()
+                self.counts["pauses"] += 1
+                await asyncio.sleep(pauses.next_s())
+                continue
+            pauses.reset()
+            self._take_up_sums()
+            if not len(self) and not self._is_closing:
+                self._wake.clear()
+            await asyncio.sleep(0)
+
     def _take_up_sums(self) -> None:
         """Let the sums wait as events behind the others, when it is time.
 
@@ -158,15 +164,15 @@ class Reporter:
                 still, as the first.
         """
         for _ in range(min(ROUND, len(self._waiting))):
+            while len(self._in_flight) >= self._spec.in_flight_max:
+                self._settled.clear()
+                await self._settled.wait()
             key, payload = self._waiting[0]
             acknowledged = await publisher.send(self._topic, key, payload)
             self._pop_first()
-            self._in_flight.append(asyncio.ensure_future(acknowledged))
+            self._in_flight.append(acknowledged)
+            self._sent.set()
             self.counts["sent"] += 1
-            while self._in_flight and (
-                self._in_flight[0].done() or len(self._in_flight) >= self._spec.in_flight_max
-            ):
-                await self._settle()
 
     def _pop_first(self) -> None:
         key, payload = self._waiting.popleft()
@@ -179,12 +185,14 @@ class Reporter:
             self.counts["lost"] += 1
 
     async def _settle(self) -> None:
-        """Wait for the answer to the oldest event in flight; a cancelled wait leaves it there."""
-        oldest = self._in_flight[0]
-        await asyncio.wait([oldest])
-        self._in_flight.popleft()
-        fault = oldest.exception()
-        if isinstance(fault, BusUnavailable | ConfigError):
-            self.counts["unconfirmed"] += 1
-        elif fault is not None:
-            raise fault
+        """Hear the answers to what is in flight, the oldest first, for ever."""
+        while True:
+            await self._sent.wait()
+            while self._in_flight:
+                try:
+                    await self._in_flight[0]
+                except (BusUnavailable, ConfigError):
+                    self.counts["unconfirmed"] += 1
+                del self._in_flight[0]
+                self._settled.set()
+            self._sent.clear()

@@ -13,8 +13,9 @@ TopicText = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 
 
 class TableSpec(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="table"
-):
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
+    tag="table",
+):  # fmt: skip
     """The table of commands in force.
 
     `records_max` and `bytes_max` (of the records as they came) bound its memory: about 2 KiB a
@@ -31,8 +32,9 @@ class TableSpec(
 
 
 class ReportSpec(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="report"
-):
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
+    tag="report",
+):  # fmt: skip
     """How much may wait to be reported.
 
     `events_max` and `bytes_max` bound the events that wait one by one; `sums_max` the groups
@@ -46,18 +48,15 @@ class ReportSpec(
 
 
 class GatewaySpec(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
     tag="gateway",
-):
+):  # fmt: skip
     """A gateway: its name in the events it reports, its topics, and how long it waits for what.
 
-    `io_s` is the deadline of one call to Kafka; `close_s` what is left at the end for events that
-    still wait; `reload_s` how long a table may disagree with its heartbeats before it is read
-    again from the start of the log (doubled each time that did not help, up to an hour).
+    `io_s` is the deadline of one call to Kafka, above the deadlines of its own client; `close_s`
+    what is left at the end for events that still wait; `reload_s` how long a table may disagree
+    with its heartbeats before it is read again from the start of the log (doubled each time that
+    did not help, up to an hour).
     """
 
     name: Annotated[str, msgspec.Meta(max_length=128)] = ""
@@ -65,6 +64,6 @@ class GatewaySpec(
     enforcement: TopicText = "enforcement"
     table: TableSpec = TableSpec()
     report: ReportSpec = ReportSpec()
-    io_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 10.0
+    io_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 45.0
     close_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 5.0
     reload_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0

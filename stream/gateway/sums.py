@@ -15,6 +15,7 @@ from .fitting import BYTES_MAX, COST_MAX, COUNT_MAX, clip_operation
 
 _Group = tuple[str, str, str, str, bool]
 
+
 class _Sum(msgspec.Struct):
     """One group: an event of it, and the totals of all; `at_ms` is the latest."""
 

@@ -29,7 +29,7 @@ from stream.events import (
 
 from .binding import RANKS, bindings_of, inherit_buckets
 from .bound import NONE, Acts, Bound, acts_of
-from .holdings import Holding, Holdings, Kept
+from .holdings import NO_HOME, Holding, Holdings, Kept
 from .homes import Homes, HomeState, StateName
 from .intake import KEY_BYTES_MAX, Fault, Verify, read_value
 from .judge import judge
@@ -58,6 +58,8 @@ class CommandTable:
         self._bound: dict[str, Bound] = {}
         self._estate: Bound | None = None
         self._acts = Acts()
+        # Whether any lift was ever seen: most tables never ask for what it cancels.
+        self._lifts = False
         self._is_loading = True
         # What is known holds until these times, if nothing more is heard: the name of the state,
         # and that nothing but commands decides.
@@ -107,10 +109,12 @@ class CommandTable:
             acts = bound.acts
             if acts is not None and now_ms < acts.free_until_ms:
                 return acts.free
-            found = bound.on(operation, task, token)
+            found = bound.everything if bound.is_plain else bound.on(operation, task, token)
         if self._estate is not None:
             found += self._estate.on(operation, task, token)
-        return judge(found, now_ms, self._lifted_ms(now_ms, bound)) if found else ALLOW
+        if not found:
+            return ALLOW
+        return judge(found, now_ms, self._lifted_ms(now_ms, bound) if self._lifts else 0)
 
     def apply(self, record: Record) -> Applied:
         """Take one record of the log; return what became of it, which is counted too.
@@ -193,9 +197,7 @@ class CommandTable:
         reason = f"the gateway does not know what is in force ({state}), its mode is "
         if self._spec.mode == "open":
             return Verdict("allow", action=state, reason=reason + "open")
-        return Verdict(
-            "deny", STATUS_UNKNOWING, state, "", reason + "closed", RETRY_UNKNOWING_MS
-        )
+        return Verdict("deny", STATUS_UNKNOWING, state, "", reason + "closed", RETRY_UNKNOWING_MS)
 
     def _lifted_ms(self, now_ms: int, bound: Bound | None) -> int:
         """Return the time before which commands on a workload were caused that are cancelled."""
@@ -248,7 +250,7 @@ class CommandTable:
     def _unbind(self, held: Holding) -> None:
         """Let checks see no more of a record that is not held any longer."""
         workload = held.subject.workload
-        if held.version is None:
+        if held.home == NO_HOME:
             self._set_acts(workload, None)
             return
         bound = self.bound(workload)
@@ -257,6 +259,7 @@ class CommandTable:
             self._put(workload, bound)
 
     def _set_acts(self, workload: str, acts: Acts | None) -> None:
+        self._lifts = self._lifts or (acts is not None and acts.lift_until_ms > 0)
         if workload:
             bound = self.bound(workload) or Bound()
             bound.acts = acts

@@ -7,7 +7,8 @@ from typing import Final, Literal
 import msgspec
 
 Decision = Literal["allow", "throttle", "deny"]
-STATUS_OF: Final[dict[Decision, int]] = {"allow": 200, "throttle": 429, "deny": 403}
+STATUS_THROTTLE: Final = 429
+STATUS_DENY: Final = 403
 STATUS_UNKNOWING: Final = 503
 """The gateway denies because it does not know (mode `closed`): no fault of the caller's."""
 

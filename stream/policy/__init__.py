@@ -1,36 +1,72 @@
 """Rules as data: the policy file, its meaning, and the arrays that kernels take."""
 
-from .compiled import Policy, Rule, compile_policy, stable_id
-from .spec import PolicySpec, RuleSpec
+from .compiled import (
+    ACTION_INDEX,
+    KIND_INDEX,
+    OPERATION_SETS_MAX,
+    OTHER_CLASS,
+    Policy,
+    compile_policy,
+)
+from .document import Document, read_document
+from .lint import Remark, lint
+from .rule import OperationSet, Rule, stable_id
+from .spec import ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
+    CLASS,
     ENFORCE,
+    FORBID,
     IDLE_MAX_MS,
+    LIMIT,
     NO_RULE,
     OFF,
+    PAIR,
     POLICY_HASH,
     SHADOW,
     SKEW_MS,
     TASKS_VOUCHED,
     PolicyTables,
 )
-from .units import duration_ms, spell_duration
+from .text import load_policy, read_policy
+from .units import duration_ms, quantity, rate, spell_duration
 
 __all__ = [
+    "ACTION_INDEX",
+    "CLASS",
     "ENFORCE",
+    "FORBID",
     "IDLE_MAX_MS",
+    "KIND_INDEX",
+    "LIMIT",
     "NO_RULE",
     "OFF",
+    "OPERATION_SETS_MAX",
+    "OTHER_CLASS",
+    "PAIR",
     "POLICY_HASH",
     "SHADOW",
     "SKEW_MS",
     "TASKS_VOUCHED",
+    "ClassSpec",
+    "Document",
+    "ExemptionSpec",
+    "ForbidSpec",
+    "LimitSpec",
+    "OperationSet",
     "Policy",
     "PolicySpec",
     "PolicyTables",
+    "Remark",
     "Rule",
     "RuleSpec",
     "compile_policy",
     "duration_ms",
+    "lint",
+    "load_policy",
+    "quantity",
+    "rate",
+    "read_document",
+    "read_policy",
     "spell_duration",
     "stable_id",
 ]

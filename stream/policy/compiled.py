@@ -1,20 +1,20 @@
 """A policy with its meaning: classes, operation sets, windows, rules; and its arrays for kernels.
 
 `compile_policy` checks what the Structs cannot say (names that must exist, numbers that must
-fit); `Policy.bind` places the policy in a layout of rows. Ids of pairs, sequences and rules are
-hashes of what they mean, so that rows keep across policies whatever both of them name.
+fit); `Policy.bind` places the policy in a layout of rows.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
 
 from stream.errors import PolicyError
-from stream.events import POLICY_BYTES_MAX, Rate
+from stream.events import POLICY_BYTES_MAX
 from stream.identity import (
     InvalidPattern,
     Pattern,
@@ -23,6 +23,8 @@ from stream.identity import (
 )
 from stream.profiles import FORBIDS_MAX, MEASURES, SUM_MEASURES, Layout, PairId
 
+from .hints import choice_hint
+from .rule import OperationSet, Rule, demand_of, pairs_of, stable_id
 from .spec import ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
     CLASS,
@@ -34,7 +36,7 @@ from .tables import (
     SHADOW,
     PolicyTables,
 )
-from .units import duration_ms, quantity, rate
+from .units import duration_ms, quantity, rate, spell_duration
 
 WINDOW_MS_MIN: Final = 1_000
 WINDOW_MS_MAX: Final = 86_400_000
@@ -51,47 +53,10 @@ ACTION_INDEX: Final = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
 KIND_INDEX: Final = {"workload": 0, "task": 1, "token": 2, "operation": 3}
 OTHER_CLASS: Final = "other"
 
+Text = TypeVar("Text")
+Value = TypeVar("Value")
+
 _encoder = msgspec.json.Encoder(order="deterministic")
-
-
-def stable_id(*parts: object) -> int:
-    """Return a 64-bit id of what the parts mean; never 0, the same on every machine."""
-    digest = hashlib.blake2b(_encoder.encode(parts), digest_size=8).digest()
-    return int.from_bytes(digest, "little") or 1
-
-
-class OperationSet(NamedTuple):
-    """Operations by patterns (none: all) and by effect (empty: either)."""
-
-    patterns: tuple[Pattern, ...]
-    effect: str
-
-    def matches(self, operation: str, effect: str) -> bool:
-        """Tell whether a call of the operation with this effect belongs to the set."""
-        if self.effect and effect != self.effect:
-            return False
-        return not self.patterns or any(each.matches(operation) for each in self.patterns)
-
-
-class Rule(NamedTuple):
-    """One rule with its numbers; `spec` keeps the words."""
-
-    spec: RuleSpec
-    id: int
-    detector: str
-    mode: int
-    duration_ms: int
-    rate: Rate | None
-    pair: PairId | None
-    at_most: int
-    within_ms: int
-    first: int
-    then: int
-
-    @property
-    def name(self) -> str:
-        """Return the rule's name."""
-        return self.spec.name
 
 
 class Policy:
@@ -102,8 +67,11 @@ class Policy:
         self.text = _encoder.encode(spec).decode()
         self.hash = hashlib.sha256(self.text.encode()).hexdigest()[:16]
         self.number = int(self.hash, 16) or 1
-        if len(self.text) > POLICY_BYTES_MAX:
-            raise PolicyError(f"the policy has {len(self.text)} bytes, at most {POLICY_BYTES_MAX}")
+        size = len(self.text.encode())
+        if size > POLICY_BYTES_MAX:
+            raise PolicyError(
+                f"written out the policy has {size} bytes, at most {POLICY_BYTES_MAX} - at $"
+            )
         self.idle_ms = _span(spec.idle, "$.idle", IDLE_MS_MIN, IDLE_MS_MAX)
         self.skew_ms = _span(spec.skew, "$.skew", 0, SKEW_MS_MAX)
         self.classes = [
@@ -116,9 +84,10 @@ class Policy:
         ]
         self.operation_sets: list[OperationSet] = []
         self._set_index: dict[tuple[tuple[str, ...], str], int] = {}
+        self._patterns: dict[str, Pattern] = {}
         self.rules = [self._rule(each, f"$.rules[{i}]") for i, each in enumerate(spec.rules)]
         _check_names(spec)
-        self.pairs = _pairs_of(self.rules)
+        self.pairs = pairs_of(self.rules)
         self.layout = self._layout()
 
     def class_of(self, workload: str) -> int:
@@ -185,7 +154,7 @@ class Policy:
         at_most = _at(f"{at}.at_most", quantity, spec.at_most)
         if at_most > AT_MOST_MAX or (spec.measure not in SUM_MEASURES and at_most > 4 * 10**9):
             raise PolicyError(f"{at_most} is more than a window can count - at {at}.at_most")
-        patterns = tuple(sorted(set(spec.operations or ())))
+        patterns = self._operations(spec.operations or (), f"{at}.operations")
         pair = PairId(spec.measure, patterns, spec.effect or "", window_ms)
         self.set_index(pair.operations, pair.effect, f"{at}.operations")
         return pair, at_most, 0, 0, 0
@@ -196,9 +165,19 @@ class Policy:
         assert spec is not None
         at = f"{path}.forbid"
         within_ms = _span(spec.within, f"{at}.within", 1, WINDOW_MS_MAX)
-        first = self.set_index(tuple(sorted(set(spec.first))), "", f"{at}.first")
-        then = self.set_index(tuple(sorted(set(spec.then))), "", f"{at}.then")
+        firsts = self._operations(spec.first, f"{at}.first")
+        thens = self._operations(spec.then, f"{at}.then")
+        first = self.set_index(firsts, "", f"{at}.first")
+        then = self.set_index(thens, "", f"{at}.then")
         return None, 0, within_ms, first, then
+
+    def _operations(self, texts: tuple[str, ...], path: str) -> tuple[str, ...]:
+        """Return the patterns of a set in the order that names the set, each once, compiled."""
+        for place, text in enumerate(texts):
+            if text not in self._patterns:
+                at = f"{path}[{place}]"
+                self._patterns[text] = _at(at, compile_operation_pattern, text)
+        return tuple(sorted(set(texts)))
 
     def set_index(self, patterns: tuple[str, ...], effect: str, path: str) -> int:
         """Return the index of an operation set, -1 for all operations; made when new.
@@ -211,10 +190,7 @@ class Policy:
         if key not in self._set_index:
             if len(self.operation_sets) >= OPERATION_SETS_MAX:
                 raise PolicyError(f"more than {OPERATION_SETS_MAX} sets of operations - at {path}")
-            try:
-                compiled = tuple(compile_operation_pattern(each) for each in patterns)
-            except InvalidPattern as error:
-                raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
+            compiled = tuple(self._patterns[each] for each in patterns)
             self._set_index[key] = len(self.operation_sets)
             self.operation_sets.append(OperationSet(compiled, effect))
         return self._set_index[key]
@@ -262,7 +238,7 @@ class Policy:
                 and (not rule.spec.classes or self.class_name(index) in rule.spec.classes)
             ]
             starts = len(class_pairs), len(limits), len(forbids)
-            wanted = _pairs_of([rule for _, rule in here])
+            wanted = pairs_of([rule for _, rule in here])
             class_pairs += [self.pairs.index(each) for each in wanted]
             limits += [self._limit_row(n, rule) for n, rule in here if rule.pair]
             forbids += [self._forbid_row(n, rule, layout) for n, rule in here if not rule.pair]
@@ -286,7 +262,7 @@ class Policy:
     def _limit_row(self, number: int, rule: Rule) -> tuple[Any, ...]:
         pair = rule.pair
         assert pair is not None
-        demand = _demand_of(rule)
+        demand = demand_of(rule)
         return (
             rule.id,
             rule.at_most,
@@ -322,58 +298,50 @@ def forbid_id(policy: Policy, rule: Rule) -> int:
     return stable_id("first", [each.text for each in first.patterns])
 
 
-def _demand_of(rule: Rule) -> PairId | None:
-    """Return the window of refused requests that a limit needs to see its demand (DESIGN 21)."""
-    if rule.pair is None or rule.pair.measure != "requests" or rule.spec.action == "observe":
-        return None
-    return rule.pair._replace(measure="refused")
-
-
-def _pairs_of(rules: list[Rule]) -> list[PairId]:
-    pairs: dict[PairId, None] = {}
-    for rule in rules:
-        if rule.mode and rule.pair:
-            pairs[rule.pair] = None
-            demand = _demand_of(rule)
-            if demand:
-                pairs[demand] = None
-    return list(pairs)
-
-
 def _check_names(spec: PolicySpec) -> None:
     classes = [each.name for each in spec.classes]
-    rules = [each.name for each in spec.rules]
-    for names, path in ((classes, "$.classes"), (rules, "$.rules")):
-        twice = {each for each in names if names.count(each) > 1}
-        if twice:
-            raise PolicyError(f"{sorted(twice)[0]!r} is there twice - at {path}")
+    for names, kind in ((classes, "classes"), ([each.name for each in spec.rules], "rules")):
+        seen: dict[str, int] = {}
+        for index, name in enumerate(names):
+            at = f"$.{kind}[{index}].name"
+            if name in seen:
+                hint = f"it is also the name of $.{kind}[{seen[name]}]"
+                raise PolicyError(f"`{name}` is there twice - at {at}", hint=hint)
+            seen[name] = index
+    if OTHER_CLASS in classes:
+        raise PolicyError(
+            f"`{OTHER_CLASS}` is the class of workloads in no other class "
+            f"- at $.classes[{classes.index(OTHER_CLASS)}].name",
+            hint="rules may name it without this; or choose another name",
+        )
+    classes.append(OTHER_CLASS)
+    known = set(classes)
     for index, rule in enumerate(spec.rules):
-        for name in rule.classes:
-            if name not in classes and name != OTHER_CLASS:
-                raise PolicyError(
-                    f"there is no class {name!r} - at $.rules[{index}].classes",
-                    hint=f"classes are {', '.join([*classes, OTHER_CLASS])}",
-                )
+        for place, name in enumerate(rule.classes):
+            if name not in known:
+                at = f"$.rules[{index}].classes[{place}]"
+                hint = choice_hint(name, classes)
+                raise PolicyError(f"there is no class `{name}` - at {at}", hint=hint)
 
 
 def _workload_patterns(texts: tuple[str, ...], path: str) -> tuple[Pattern, ...]:
-    try:
-        return tuple(compile_workload_pattern(each) for each in texts)
-    except InvalidPattern as error:
-        raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
+    return tuple(
+        _at(f"{path}[{place}]", compile_workload_pattern, text) for place, text in enumerate(texts)
+    )
 
 
-def _at(path: str, convert: Any, text: Any) -> Any:
+def _at(path: str, convert: Callable[[Text], Value], text: Text) -> Value:
     try:
         return convert(text)
-    except PolicyError as error:
+    except (PolicyError, InvalidPattern) as error:
         raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
 
 
 def _span(text: str, path: str, least_ms: int, most_ms: int) -> int:
-    span_ms: int = _at(path, duration_ms, text)
+    span_ms = _at(path, duration_ms, text)
     if not least_ms <= span_ms <= most_ms:
-        raise PolicyError(f"{text} is not between {least_ms} and {most_ms} ms - at {path}")
+        least, most = spell_duration(least_ms), spell_duration(most_ms)
+        raise PolicyError(f"{text} is not between {least} and {most} - at {path}")
     return span_ms
 
 

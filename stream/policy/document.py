@@ -142,10 +142,11 @@ class _Reader:
         return value, place
 
     def _repeat(self, event: yaml.AliasEvent, line: int) -> tuple[Any, Place]:
-        anchored = self._anchors.get(event.anchor)
+        name = str(event.anchor)
+        anchored = self._anchors.get(name)
         if anchored is None:
-            hint = f'write "*{event.anchor[:40]}" in quotes if it is a pattern'
-            raise self._fault(f"no value has the anchor &{event.anchor[:40]}", line, hint)
+            hint = f'write "*{name[:40]}" in quotes if it is a pattern'
+            raise self._fault(f"no value has the anchor &{name[:40]}", line, hint)
         self._grow(anchored.size, line)
         return anchored.value, anchored.place._replace(line=line)
 
@@ -216,6 +217,7 @@ class _Reader:
 
 
 def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
     return event.start_mark.line + 1
 
 

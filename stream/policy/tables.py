@@ -72,7 +72,8 @@ class PolicyTables(NamedTuple):
 
     Shapes: classes [class] of CLASS: ranges into `class_pairs` [n] (indices of pairs),
     `limits` [n] of LIMIT and `forbids` [n] of FORBID, which lie class by class;
-    pairs [pair] of PAIR; no_rule [1] of LIMIT, index NO_RULE; facts [policy hash as int64 bits, tasks vouched, idle_max_ms, skew_ms].
+    pairs [pair] of PAIR; no_rule [1] of LIMIT, index NO_RULE;
+    facts [policy hash as int64 bits, tasks vouched, idle_max_ms, skew_ms].
     """
 
     classes: Any

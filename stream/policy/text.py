@@ -99,7 +99,9 @@ def _validation_fault(message: str, document: Document) -> PolicyError:
         return document.fault(f"`{match[1]}` is missing", path, _hint_of(at))
     if match := _choice(reason):
         value = match[1][:40]
-        return document.fault(f"`{value}` is no choice here", path, choice_hint(value, _words(kind)))
+        return document.fault(
+            f"`{value}` is no choice here", path, choice_hint(value, _words(kind))
+        )
     # The expression behind a name says less than its description.
     reason = reason.partition(" matching regex")[0]
     reason = _type_name.sub(_file_words, reason).replace("Expected", "expected")
@@ -158,4 +160,6 @@ def _words(kind: inspect.Type | None) -> list[str]:
 
 def _settings_of(kind: inspect.Type | None) -> list[str]:
     bare = _bare(kind)
-    return [each.encode_name for each in bare.fields] if isinstance(bare, inspect.StructType) else []
+    return (
+        [each.encode_name for each in bare.fields] if isinstance(bare, inspect.StructType) else []
+    )

@@ -24,6 +24,7 @@ _QUANTITY: Final = {
     "TiB": 1 << 40,
 }
 _PART = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?((?:[0-9]{1,9}(?:ms|s|m|h|d))+|ms|s|m|h|d)")
 _AMOUNT = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
 PERMITS_MAX: Final = 1_000_000
 
@@ -59,15 +60,14 @@ def quantity(amount: int | str) -> int:
 
 
 def rate(text: str) -> Rate:
-    """Return the rate of `5/s`, `300/5m` or `1/10s`.
+    """Return the rate of `5/s`, `300/5m` or `1/1m30s`.
 
     Errors: PolicyError.
     """
-    permits, slash, span = text.partition("/")
-    if slash and permits.strip().isascii() and permits.strip().isdigit() and len(permits) <= 9:
-        span = span.strip()
-        per_ms = duration_ms(f"1{span}" if span in _DURATION_MS else span)
-        count = int(permits)
+    match = _RATE.fullmatch(text)
+    if match is not None:
+        span = f"1{match[2]}" if match[2] in _DURATION_MS else match[2]
+        count, per_ms = int(match[1]), duration_ms(span)
         if 1 <= count <= PERMITS_MAX and 1 <= per_ms <= _DURATION_MS["d"]:
             return Rate(count, per_ms)
     raise PolicyError(

@@ -113,7 +113,7 @@ class Decoder:
             if not at_home[good].all():
                 for place in np.flatnonzero(good & ~at_home):
                     faults.add(
-                        _origin(kept, place), RejectCode.MISROUTED, self._home(events, place)
+                        _origin(kept, place), RejectCode.MISROUTED, self._home(events, int(place))
                     )
                 good &= at_home
         if not good.all():

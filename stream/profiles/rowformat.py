@@ -161,7 +161,7 @@ class RowFormat:
         words = np.empty(len(numbers) * self.words_max, np.uint64)
         ends = np.empty(len(numbers), np.int64)
         _encode(_words(table), numbers, self.plan, self._first, (words, ends))
-        data = words.tobytes() if len(numbers) < 64 else memoryview(words).cast("B")
+        data = words.view(np.uint8).data
         spans = zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
         return [bytes(data[start * 8 : end * 8]) for start, end in spans]
 

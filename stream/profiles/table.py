@@ -38,7 +38,7 @@ def find_slot(keys: Any, slots: Any, key: Any) -> int:
     place = _place_of(key, mask)
     while keys[np.int64(place)] != np.uint64(0):
         if keys[np.int64(place)] == key:
-            return np.int64(slots[np.int64(place)])
+            return int(slots[np.int64(place)])
         place = (place + np.uint64(1)) & mask
     return -1
 
@@ -89,7 +89,8 @@ def remove_key(keys: Any, slots: Any, key: Any) -> None:
         if other == np.uint64(0):
             break
         home = _place_of(other, mask)
-        if ((place - home) & mask) >= ((place - hole) & mask):
+        around = place + mask + one
+        if ((around - home) & mask) >= ((around - hole) & mask):
             keys[np.int64(hole)] = other
             slots[np.int64(hole)] = slots[np.int64(place)]
             hole = place
@@ -185,14 +186,15 @@ class ProfileTable:
         """Return the slots of rows that live in one of the partitions."""
         slots = self.used_slots()
         wanted = np.fromiter(partitions, np.int32)
-        return slots[np.isin(self.sections.head["partition"][slots], wanted)]
+        here: Ints = slots[np.isin(self.sections.head["partition"][slots], wanted)]
+        return here
 
     def victims(self, count: int, batch_number: int) -> Ints:
         """Return up to `count` slots to evict: stored rows, the longest unused first.
 
         Rows used in batch `batch_number` stay.
         """
-        slots = self.used_slots()
+        slots: Ints = self.used_slots()
         local = self.sections.local[slots]
         able = (local["dirty_offset"] == CLEAN) & (local["used"] != batch_number)
         slots, used = slots[able], local["used"][able]

@@ -25,17 +25,18 @@ def count_transition(entries: Any, source: Any, target: Any, amount: int) -> int
 
     Shapes: entries [entry] of one row. Mutates: entries.
     """
-    start = np.int64(mix64(source, target) % np.uint64(TRANSITION_SETS)) * TRANSITION_WAYS
+    chosen: Any = np.int64(mix64(source, target) % np.uint64(TRANSITION_SETS))
+    start = chosen * TRANSITION_WAYS
     lightest = start
     for place in range(start, start + TRANSITION_WAYS):
         entry = entries[place]
         if entry["source"] == source and entry["target"] == target:
-            entry["count"] = min(np.int64(entry["count"]) + amount, U32_MAX)
+            entry["count"] = min(int(entry["count"]) + amount, U32_MAX)
             return 0
         if entry["count"] < entries[lightest]["count"]:
             lightest = place
     entry = entries[lightest]
-    floor = np.int64(entry["count"])
+    floor = int(entry["count"])
     entry["source"] = source
     entry["target"] = target
     entry["count"] = min(floor + amount, U32_MAX)

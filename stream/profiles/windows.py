@@ -8,13 +8,13 @@ alone, so a window that has slid out is all zero and is not stored.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from typing import Any, Final
 
 from stream.kernel import kernel
 
 from .layout import BINS, U32_MAX
+
+TOTAL_MAX: Final = 1 << 60
 
 
 @kernel
@@ -37,13 +37,13 @@ def slide(window: Any, old_bin: int, new_bin: int) -> None:
             bins[place] = 0
         window["total"] = 0
         return
-    dropped = np.int64(0)
+    dropped = 0
     place = old_bin % BINS
     for _ in range(new_bin - old_bin):
         place += 1
         if place == BINS:
             place = 0
-        dropped += np.int64(bins[place])
+        dropped += int(bins[place])
         bins[place] = 0
     window["total"] -= dropped
 
@@ -56,10 +56,9 @@ def add_count(window: Any, at_bin: int, amount: int) -> None:
     """
     bins = window["bins"]
     place = at_bin % BINS
-    old = np.int64(bins[place])
+    old = int(bins[place])
     new = old + amount
-    if new > U32_MAX:
-        new = np.int64(U32_MAX)
+    new = min(new, U32_MAX)
     bins[place] = new
     window["total"] += new - old
 
@@ -74,8 +73,8 @@ def add_sum(window: Any, at_bin: int, amount: int) -> None:
     """
     bins = window["bins"]
     place = at_bin % BINS
-    if np.int64(window["total"]) + amount <= np.int64(1) << np.int64(60):
-        bins[place] = np.int64(bins[place]) + amount
+    if int(window["total"]) + amount <= TOTAL_MAX:
+        bins[place] = int(bins[place]) + amount
         window["total"] += amount
 
 

@@ -314,9 +314,9 @@ def _workload_of(record: _Record, trust_domain: str) -> str | None:
 
 def _path_of(identity: _Identity, source: str) -> list[str]:
     """Return the path of an identity: kind first, then name."""
-    owned = (identity.arn or "").split(":", 5)
-    if len(owned) == 6 and owned[5]:
-        names = [name for name in owned[5].split("/") if name]
+    owned = (identity.arn or "").split(":", 5)[5:]
+    names = [name for text in owned for name in text.split("/") if name]
+    if names:
         if len(names) == 1:
             # `root`, the only ARN without a name of its own.
             names = [*names, identity.account_id or identity.principal_id or "account"]

@@ -1,8 +1,8 @@
 """JSON values out of text lines, however the file was laid out.
 
 Log files of this kind come as one document on one line, as documents behind one another without
-any separator (`zcat *.json.gz`), as JSON lines, or indented for people. A line that consists of
-whole values gives those; only if the first line does not, the input is read as one text.
+any separator (`zcat *.json.gz`), as JSON lines, or indented for people. A line of whole values
+gives those; only where the first line ends inside one, the input is read as one text.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ TEXT_BYTES_MAX: Final = 1 << 28  # 256 MiB held at once; CloudTrail's own files 
 _any_value: Final = msgspec.json.Decoder(msgspec.Raw)
 _find: Final = json.JSONDecoder().raw_decode
 _BLANK: Final = " \t\r\n"
+_SHOWN: Final = 200
 
 Value = tuple[int, bytes]
 Numbered = Iterable[tuple[int, bytes]]
@@ -38,13 +39,12 @@ def values_of_lines(lines: Iterable[bytes | str]) -> Iterator[Value | Fault]:
     for number, line in numbered:
         if not line.strip():
             continue
-        if _whole_values(line) is None:
+        if any(isinstance(found, Fault) for found in _values_of_line(number, line)):
             yield from _values_of_text(chain([(number, line)], numbered))
         else:
             yield from _values_of_line(number, line)
         break
-    for number, line in numbered:
-        yield from _values_of_line(number, line)
+    yield from _values_by_line(numbered)
 
 
 def _as_bytes(line: bytes | str) -> bytes:
@@ -52,18 +52,27 @@ def _as_bytes(line: bytes | str) -> bytes:
     return line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
 
 
+def _values_by_line(numbered: Numbered) -> Iterator[Value | Fault]:
+    """Yield the values of lines, each read alone."""
+    for number, line in numbered:
+        yield from _values_of_line(number, line)
+
+
 def _values_of_line(number: int, line: bytes) -> Iterator[Value | Fault]:
-    """Yield the values of one line, or its fault; nothing for a blank line."""
-    values = _whole_values(line)
-    if values is None:
-        message = f"not whole JSON values: {excerpt(line)}"
-        yield Fault(line=number, code=FaultCode.MALFORMED, message=message)
-    else:
-        yield from ((number, value) for value in values)
+    """Yield the values of one line, and a fault for what is behind the last of them."""
+    if _is_value(line):
+        yield number, line
+        return
+    text = line.decode("utf-8", "surrogateescape")
+    for start, found in _split(text):
+        if isinstance(found, bytes):
+            yield number, found
+        else:
+            yield _fault_at(number, found, text[start:])
 
 
 def _values_of_text(numbered: Numbered) -> Iterator[Value | Fault]:
-    """Yield the values of lines read as one text, from the first mistake on those of each line.
+    """Yield the values of lines read as one text, behind the first fault those of each line.
 
     Requires: the first line is not blank.
     """
@@ -75,31 +84,25 @@ def _values_of_text(numbered: Numbered) -> Iterator[Value | Fault]:
         if held_bytes > TEXT_BYTES_MAX:
             message = f"a document of more than {TEXT_BYTES_MAX} bytes, so read line by line"
             yield Fault(line=held[0][0], code=FaultCode.TOO_LONG, message=message)
-            break
-    if held_bytes > TEXT_BYTES_MAX:
-        yield from chain.from_iterable(_values_of_line(*each) for each in held)
-        return
+            yield from _values_by_line(held)
+            return
     joined = b"\n".join(line.rstrip(b"\r\n") for _, line in held)
     text = joined.decode("utf-8", "surrogateescape")
     number, counted = held[0][0], 0
-    for start, value in _split(text):
+    for start, found in _split(text):
         number, counted = number + text.count("\n", counted, start), start
-        if value is not None:
-            yield number, value
-            continue
-        # Once only, so the cost stays linear: what cannot be read from here on is read by line.
-        for line_number, line in held:
-            if line_number >= number:
-                yield from _values_of_line(line_number, line)
+        if isinstance(found, bytes):
+            yield number, found
+        else:
+            # Once only, so the cost stays linear: the lines behind are each read alone.
+            yield _fault_at(number, found, text[start : start + _SHOWN])
+            yield from _values_by_line(each for each in held if each[0] > number)
 
 
-def _whole_values(line: bytes) -> list[bytes] | None:
-    """Return the values that a line consists of, or None if it is not whole values."""
-    if _is_value(line):
-        return [line]
-    values = [value for _, value in _split(line.decode("utf-8", "surrogateescape"))]
-    found = [value for value in values if value is not None]
-    return found if len(found) == len(values) else None
+def _fault_at(number: int, code: FaultCode, text: str) -> Fault:
+    """Return the fault for a text that does not start with a JSON value."""
+    shown = excerpt(text[:_SHOWN].encode("utf-8", "surrogateescape"))
+    return Fault(line=number, code=code, message=f"not a whole JSON value: {shown}")
 
 
 def _is_value(line: bytes) -> bool:
@@ -111,19 +114,21 @@ def _is_value(line: bytes) -> bool:
     return True
 
 
-def _split(text: str) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (start, value) for values behind one another; None, and the end, where none starts."""
+def _split(text: str) -> Iterator[tuple[int, bytes | FaultCode]]:
+    """Yield (start, value) for values behind one another; last a fault, where none starts."""
     start = 0
     while True:
-        rest = len(text)
-        while start < rest and text[start] in _BLANK:
+        while start < len(text) and text[start] in _BLANK:
             start += 1
-        if start == rest:
+        if start == len(text):
             return
         try:
             _, end = _find(text, start)
-        except (ValueError, RecursionError):
-            yield start, None
+        except ValueError:
+            yield start, FaultCode.MALFORMED
+            return
+        except RecursionError:
+            yield start, FaultCode.TOO_DEEP
             return
         yield start, text[start:end].encode("utf-8", "surrogateescape")
         start = end

@@ -38,7 +38,7 @@ def resources_of(arguments: Mapping[str, object]) -> tuple[str, ...]:
     Nothing (None, empty text) names no object and is left out. Breadth first, so what stands at
     the top of the arguments is never crowded out by what is nested.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {name: [] for name in arguments}
     waiting: deque[tuple[str, object]] = deque(arguments.items())
     for _ in range(_VISITS_MAX):
         if not waiting:

@@ -6,7 +6,7 @@
 -- Returns 'saved' and how many names found no room, or 'refused' with nonce, epoch and number.
 --
 -- Redis takes nothing back when a script fails half way, so whatever can fail is asked first:
--- who owns the partition, and the type of every key.
+-- who owns the partition, what our user may do, and the type of every key.
 local STRIDE = 1000 -- values a call, even: a pair stays together; Lua's stack holds 8,000
 local HEAD = 9
 
@@ -19,6 +19,11 @@ if held[3] == ARGV[3] and held[4] == ARGV[4] then
 end
 if held[3] ~= ARGV[2] then
   return {'refused', held[1], held[2], held[3]}
+end
+for _, command in ipairs({'HDEL', 'HEXISTS', 'HSET', 'HSETNX'}) do
+  if not redis.acl_check_cmd(command, KEYS[1], 'field', 'value') then
+    return redis.error_reply('NOPERM a save needs ' .. command)
+  end
 end
 for key = 2, #KEYS do
   redis.call('HLEN', KEYS[key])

@@ -1,0 +1,38 @@
+"""The gateway: obeys the commands in force from memory, and reports what it sees.
+
+Light on purpose: no numpy, no Numba, no Redis. A service imports this beside its own code.
+"""
+
+from .asgi import Claims, EnforcementMiddleware, Extract, spiffe_header
+from .client import Gateway, GatewayState
+from .fitting import clip_operation
+from .homes import HomeState
+from .intake import Verify
+from .routes import path_operation, template_of
+from .spec import GatewayMode, GatewaySpec, ReportSpec, TableSpec
+from .table import Applied, CommandTable
+from .verdict import ALLOW, Decision, Verdict, WouldHave
+
+__all__ = [
+    "ALLOW",
+    "Applied",
+    "Claims",
+    "CommandTable",
+    "Decision",
+    "EnforcementMiddleware",
+    "Extract",
+    "Gateway",
+    "GatewayMode",
+    "GatewaySpec",
+    "GatewayState",
+    "HomeState",
+    "ReportSpec",
+    "TableSpec",
+    "Verdict",
+    "Verify",
+    "WouldHave",
+    "clip_operation",
+    "path_operation",
+    "spiffe_header",
+    "template_of",
+]

@@ -1,0 +1,163 @@
+"""Keeps a table true: rebuilds it from the start of the topic `enforcement`, then follows that.
+
+It heals by itself. While Kafka is away the table goes `stale`, because heartbeats stop; afterwards
+the log is followed on from where the table left it, or read again from the start if it does not
+hold that place any more. A table that disagrees with its heartbeats for long is read again too,
+beside the one in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from stream.bus import LogReader, Record
+from stream.clock import Clock
+from stream.errors import BusUnavailable, ConfigError
+
+from .intake import Verify
+from .pauses import Pauses
+from .spec import GatewaySpec
+from .table import CommandTable
+
+READ_OFFSETS: Final = 10_000
+"""Offsets asked for at once in the initial read, so that it never holds the whole log."""
+
+APPLY_SLICE: Final = 100
+"""Records applied before the loop's other tasks have their turn: about a millisecond."""
+
+RELOAD_MAX_S: Final = 3_600.0
+
+
+class Follower:
+    """A table and the loop that keeps it true.
+
+    `turned` is set whenever the state may have changed; `fault` is Kafka's last error, empty while
+    all is well. `counts`: `loads`, `reloads` (for disagreement), `faults`.
+    """
+
+    def __init__(
+        self, reader: LogReader, clock: Clock, spec: GatewaySpec, verify: Verify | None
+    ) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._spec = spec
+        self._verify = verify
+        # Nothing is known of the log yet; what loads replaces this.
+        self.table = CommandTable(spec.table, 1, verify)
+        self.turned = asyncio.Event()
+        self.fault = ""
+        self.counts: Counter[str] = Counter()
+        self._next: dict[int, int] = {}
+        self._reload_s = spec.reload_s
+        self._doubted_since_s: float | None = None
+
+    async def run(self) -> None:
+        """Start the reader, then load and follow the log until cancelled."""
+        pauses = Pauses()
+        is_started = False
+        while True:
+            try:
+                if not is_started:
+                    async with asyncio.timeout(self._spec.io_s):
+                        await self._reader.start()
+                    is_started = True
+                if not await self._can_go_on():
+                    await self._load()
+                await self._follow(pauses)
+                self._next = {}
+                self.counts["reloads"] += 1
+            except (BusUnavailable, ConfigError, TimeoutError) as fault:
+                self.fault = str(fault) or "Kafka did not answer in time"
+                self.counts["faults"] += 1
+                self.turned.set()
+                await asyncio.sleep(pauses.next_s())
+
+    async def _can_go_on(self) -> bool:
+        """Tell whether the log still holds all from where the table left it."""
+        if not self._next:
+            return False
+        async with asyncio.timeout(self._spec.io_s):
+            bounds = await self._reader.bounds(self._spec.enforcement)
+        return bounds.keys() == self._next.keys() and all(
+            bounds[partition].start <= offset <= bounds[partition].end
+            for partition, offset in self._next.items()
+        )
+
+    async def _load(self) -> None:
+        """Rebuild the table from the start of the log to its end as of now.
+
+        The table in use stays in use meanwhile, unless it has never been complete itself.
+        """
+        topic = self._spec.enforcement
+        async with asyncio.timeout(self._spec.io_s):
+            bounds = await self._reader.bounds(topic)
+        table = CommandTable(self._spec.table, max(1, len(bounds)), self._verify)
+        if self.table.is_loading:
+            self.table = table
+        for partition, (start, end) in sorted(bounds.items()):
+            for offset in range(start, end, READ_OFFSETS):
+                async with asyncio.timeout(self._spec.io_s):
+                    records = await self._reader.read(
+                        topic, partition, offset, min(end, offset + READ_OFFSETS)
+                    )
+                await _apply(table, records)
+        table.finish_loading()
+        if table is not self.table:
+            table.inherit(self.table)
+            self.table = table
+        self._next = {partition: end for partition, (_, end) in bounds.items()}
+        self.counts["loads"] += 1
+        self.turned.set()
+
+    async def _follow(self, pauses: Pauses) -> None:
+        """Apply what comes; return when the table should be read again from the start."""
+        batches = self._reader.follow(self._spec.enforcement, self._next)
+        try:
+            while not self._note_doubt():
+                async with asyncio.timeout(self._spec.io_s):
+                    records = await anext(batches)
+                pauses.reset()
+                self.fault = ""
+                # What comes twice was applied; a tombstone applied again could end a later record.
+                await _apply(self.table, [r for r in records if r.offset >= self._next_of(r)])
+                for record in records:
+                    self._next[record.partition] = max(self._next_of(record), record.offset + 1)
+                self.turned.set()
+        except StopAsyncIteration as end:
+            raise BusUnavailable("the reader has stopped") from end
+        finally:
+            if isinstance(batches, AsyncGenerator):
+                await batches.aclose()
+
+    def _note_doubt(self) -> bool:
+        """Note since when the table disagrees with its heartbeats; tell if that is long enough.
+
+        Mutates: what is noted, and how long is long: doubled each time, until they agree.
+        """
+        state = self.table.state(self._clock.wall_ms())
+        now_s = self._clock.monotonic_s()
+        if state == "ready":
+            self._reload_s = self._spec.reload_s
+        if state not in {"mismatch", "overflow"}:
+            self._doubted_since_s = None
+        elif self._doubted_since_s is None:
+            self._doubted_since_s = now_s
+        elif now_s - self._doubted_since_s >= self._reload_s:
+            self._doubted_since_s = None
+            self._reload_s = min(RELOAD_MAX_S, self._reload_s * 2)
+            return True
+        return False
+
+    def _next_of(self, record: Record) -> int:
+        return self._next.get(record.partition, 0)
+
+
+async def _apply(table: CommandTable, records: list[Record]) -> None:
+    """Apply records in order, in slices, so that requests are served between them."""
+    for at in range(0, len(records), APPLY_SLICE):
+        for record in records[at : at + APPLY_SLICE]:
+            table.apply(record)
+        await asyncio.sleep(0)
