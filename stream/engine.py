@@ -214,6 +214,25 @@ def missing(state: State, batch: Batch) -> list[int]:
     return sorted(absent[first].tolist())
 
 
+def make_room(state: State, batch: Batch, count: int) -> int:
+    """Evict stored rows until `count` more fit, if they can; return how many went.
+
+    Rows of the batch stay. More go than must, so that the search is not needed each time.
+    """
+    table = state.table
+    if table.free >= count:
+        return 0
+    slots = np.empty(len(batch.events), np.int32)
+    table.locate(batch.events["workload"], slots)
+    number = state.batch_number + 1
+    _touch(slots, table.sections.local, number, state.serial)
+    wanted = max(count - table.free, table.slots_max // 16)
+    victims = table.victims(wanted, number).tolist()
+    for slot in victims:
+        state.evict(slot)
+    return len(victims)
+
+
 def step(state: State, batch: Batch) -> StepResult:
     """Apply a batch; return everything that follows from it.
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 import aiokafka.errors as vendor
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from stream.errors import BusUnavailable
+from stream.errors import BusUnavailable, ConfigError
 
 from .contract import Bounds, Chunk, Listener
 from .kafka import (
@@ -131,7 +131,7 @@ class KafkaSource:
         try:
             async with answered("commit", self._request_s):
                 await consumer.commit(self._at(ours))
-        except BusUnavailable as error:
+        except (BusUnavailable, ConfigError) as error:
             rarely.warning("lag tools see an old position: %s", error)
 
     async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:

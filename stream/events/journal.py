@@ -24,11 +24,15 @@ class Exemption(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Lift(msgspec.Struct, frozen=True, kw_only=True):
-    """What was in force on a workload before `offset` is cancelled at its next event."""
+class Lift(msgspec.Struct, frozen=True):
+    """What was in force on a workload before `offset` is cancelled at its next event.
+
+    `at_ms` is when the operator said so, by which a lift is recognised.
+    """
 
     workload: str
     offset: int
+    at_ms: int
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):

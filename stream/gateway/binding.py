@@ -28,6 +28,9 @@ PARTITIONS_MAX: Final = 10_000
 REASON_LENGTH_MAX: Final = 1_000
 RULE_LENGTH_MAX: Final = 128
 ID_LENGTH_MAX: Final = 64
+BINDINGS_MAX: Final = 2 * COMMANDS_MAX
+"""Commands of one record that are applied; a check must not take long because a record is long."""
+
 PERMITS_MAX: Final = 10**9
 PER_MS_MAX: Final = 366 * 24 * 3_600_000
 _INT64_MAX: Final = (1 << 63) - 1
@@ -58,7 +61,7 @@ class Binding(msgspec.Struct, gc=False):
 
 
 def bindings_of(record: SubjectRecord, gateways: int) -> tuple[Binding, ...]:
-    """Return what binds in a record, strongest first.
+    """Return what binds in a record, strongest first; of too many commands the weakest do not.
 
     Requires: `is_sound(record)`.
     """
@@ -67,8 +70,7 @@ def bindings_of(record: SubjectRecord, gateways: int) -> tuple[Binding, ...]:
         for command in record.commands
         if command.body.action in RANKS
     ]
-    bindings.sort(key=_strength)
-    return tuple(bindings)
+    return tuple(sorted(bindings, key=_strength)[:BINDINGS_MAX])
 
 
 def replaced(
@@ -97,7 +99,6 @@ def is_sound(record: SubjectRecord) -> bool:
     """Tell whether a record claims nothing impossible."""
     return (
         0 <= record.partition < PARTITIONS_MAX
-        and len(record.commands) <= COMMANDS_MAX
         and 0 <= record.expires_at_ms <= TIME_MS_MAX
         and _is_version(record.version)
         and is_subject(record.subject, is_estate=record.issuer != "home")
@@ -140,8 +141,9 @@ def _binding(command: Command, issuer: str, gateways: int) -> Binding:
     )
 
 
-def _strength(binding: Binding) -> tuple[int, int]:
-    return -binding.rank, -binding.expires_at_ms
+def _strength(binding: Binding) -> tuple[bool, int, int]:
+    """Return what sorts the strongest first: in force before in shadow, by rung, by expiry."""
+    return binding.is_shadow, -binding.rank, -binding.expires_at_ms
 
 
 def _same_rule(one: Binding, other: Binding) -> bool:

@@ -25,6 +25,12 @@ def judge(found: tuple[Binding, ...], now_ms: int, lifted_ms: int) -> Verdict:
             return ALLOW
         if binding.rank >= HOLD and not binding.is_shadow:
             return _denial(binding, now_ms)
+        if binding.bucket is not None and not binding.is_shadow:
+            wait_ms = _wait_ms(binding, now_ms)
+            if wait_ms:
+                return _wait(binding, wait_ms)
+            binding.bucket.take()
+            return ALLOW
     strongest: Binding | None = None
     throttles: list[Binding] | None = None
     shadows: list[Binding] | None = None

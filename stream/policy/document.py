@@ -88,6 +88,7 @@ class _Reader:
         self._anchors: dict[str, _Anchored] = {}
         self._steps: list[str] = []
         self._size = 0
+        self._line = 1
 
     def read(self) -> Document:
         """Return the only document of the text."""
@@ -103,7 +104,7 @@ class _Reader:
 
     def _next(self) -> yaml.Event:
         try:
-            return next(self._events)
+            event = next(self._events)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
@@ -113,9 +114,12 @@ class _Reader:
             line = self._text.count("\n", 0, error.position) + 1
             raise self._syntax_fault(f"{error.reason} (U+{error.character:04X})", line) from error
         except (ValueError, OverflowError) as error:
-            # An escape in double quotes may name a number that is no character.
-            line = self._text.count("\n") + 1
-            raise self._syntax_fault("a number in an escape is out of range", line) from error
+            # The library lets these out: an escape in double quotes that names no character, and
+            # a directive with a number of thousands of digits.
+            raise self._syntax_fault("a number is out of range", self._line) from error
+        assert event.end_mark is not None
+        self._line = event.end_mark.line + 1
+        return event
 
     def _value(self, event: yaml.Event) -> tuple[Any, Place]:
         line = _line(event)

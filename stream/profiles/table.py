@@ -168,6 +168,7 @@ class ProfileTable:
         local["dirty_offset"] = CLEAN
         local["serial"] = -1
         local["in_use"] = 1
+        local["saving"] = 0
 
     def remove(self, slot: int) -> None:
         """Forget a row in this process."""
@@ -196,7 +197,8 @@ class ProfileTable:
         """
         slots: Ints = self.used_slots()
         local = self.sections.local[slots]
-        able = (local["dirty_offset"] == CLEAN) & (local["used"] != batch_number)
+        able = (local["dirty_offset"] == CLEAN) & (local["saving"] == 0)
+        able &= local["used"] != batch_number
         slots, used = slots[able], local["used"][able]
         if len(slots) > count:
             slots = slots[np.argpartition(used, count)[:count]]

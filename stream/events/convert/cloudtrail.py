@@ -313,16 +313,12 @@ def _workload_of(record: _Record, trust_domain: str) -> str | None:
 
 
 def _path_of(identity: _Identity, source: str) -> list[str]:
-    """Return the path of an identity: kind first, then name."""
+    """Return the path of an identity: kind first, then name; of an account's root, `root` alone."""
     owned = (identity.arn or "").split(":", 5)[5:]
     names = [name for text in owned for name in text.split("/") if name]
-    if names:
-        if len(names) == 1:
-            # `root`, the only ARN without a name of its own.
-            names = [*names, identity.account_id or identity.principal_id or "account"]
-        if names[0] == "assumed-role" and len(names) > 2:
-            names[-1] = _steady(names[-1])
-    else:
+    if names[:1] == ["assumed-role"] and len(names) > 2:
+        names[-1] = _steady(names[-1])
+    if not names:
         name = identity.user_name or identity.principal_id or identity.invoked_by
         if name is None and identity.type == "AWSService":
             name = source

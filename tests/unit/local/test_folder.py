@@ -91,6 +91,16 @@ def test_only_the_port_that_is_taken_changes(file: Path) -> None:
     assert (second.kafka, second.controller) == (first.kafka, first.controller)
 
 
+def test_a_port_with_closed_connections_only_is_free() -> None:
+    """The kernel remembers a closed connection for a minute; a restart need not wait for it."""
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection((HOST, port)):
+            server.accept()[0].close()
+        assert not is_free(port)
+    assert is_free(port)
+
+
 def test_a_named_port_wins_and_is_remembered(file: Path) -> None:
     """A port by number is used although another was remembered."""
     last = choose(file)

@@ -28,13 +28,17 @@ signal.pause()
 FAILING = "import sys; print('reading', sys.argv[1]); sys.exit('the port is in use')"
 # A parent that launches the server, shows both numbers, and waits to be killed.
 PARENT = """
-import sys, pathlib
+import os, sys, pathlib
 from stream.local.program import Program, ProgramSpec
 folder = pathlib.Path(sys.argv[1])
 command = tuple(sys.argv[2:])
 program = Program(ProgramSpec(name="Test", command=command, folder=folder, stop_within_s=0.5))
 program.launch()
 program.await_ready(lambda pid: (folder / "ready").exists(), within_s=10)
+if os.environ.get("TEST_FORK") and os.fork() == 0:
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
 print(program.server_pid(), flush=True)
 sys.stdin.read()
 """
@@ -157,22 +161,24 @@ def test_the_end_of_a_short_program_is_awaited(make: Make) -> None:
         stuck.await_end(within_s=0.05)
 
 
-@pytest.mark.parametrize("mode", ["", "deaf"])
-def test_a_server_dies_with_its_killed_parent(folder: Path, mode: str) -> None:
-    """SIGKILL of the parent leaves neither server nor keeper, within the time to stop."""
+@pytest.mark.parametrize(("mode", "fork"), [("", ""), ("deaf", ""), ("", "yes")])
+def test_a_server_dies_with_its_killed_parent(folder: Path, mode: str, fork: str) -> None:
+    """SIGKILL of the parent leaves neither server nor keeper, though a forked child lives on."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, folder, sys.executable, "-c", SERVER, f"{folder}/", mode],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "TEST_FORK": fork},
     )
     assert parent.stdout is not None
     server = int(parent.stdout.readline())
     assert is_ours(server, folder)
     pid_file = folder / "server.pid"
     parent.kill()
-    parent.communicate()
+    parent.wait()
     assert wait_until(lambda: not living(pid_file, folder), within_s=8)
     assert not is_ours(server, folder)
+    parent.communicate()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
@@ -205,8 +211,13 @@ def test_the_terminal_does_not_reach_the_server(make: Make) -> None:
     assert os.getsid(await_ready(program)) != os.getsid(0)
 
 
-def test_a_server_sees_no_secrets() -> None:
+def test_a_server_sees_no_secrets(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of our environment a server gets what it needs to run, in UTF-8."""
+    monkeypatch.setenv("ENFORCER_HASH_KEY", "secret")
+    program = make("import os; print(sorted(os.environ))")
+    program.launch()
+    program.await_end(within_s=10)
+    assert "ENFORCER" not in (program.spec.folder / "output.log").read_text()
     ours = {"PATH": "/bin", "ENFORCER_HASH_KEY": "secret", "JAVA_TOOL_OPTIONS": "-Xmx1m"}
     assert environment(ours) == {"PATH": "/bin", "LC_ALL": "C.UTF-8"}
 

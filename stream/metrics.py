@@ -1,0 +1,201 @@
+"""Every metric by name, and the small HTTP server that shows them beside /healthz and /readyz.
+
+Labels are bounded: reject codes, stages and actions are closed lists; rules come from the policy
+and are cut at RULES_MAX, what is beyond counts as `other`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServer, generate_latest
+
+RULES_MAX: Final = 1_024
+DELAY_BUCKETS: Final = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    30.0,
+)
+BATCH_BUCKETS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+STAGES: Final = ("fetch", "decode", "load", "step", "publish", "save")
+
+
+class Metrics:
+    """The worker's metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        prefix = "enforcer_"
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(prefix + name, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(prefix + name, text, labels, registry=self.registry)
+
+        self._tallies = counter("events", "events by what became of them", ("what",))
+        self._rejects = counter("rejects", "events not counted, by code", ("code",))
+        self._commands = counter(
+            "commands", "commands by rule and action", ("rule", "action", "mode")
+        )
+        self._findings = counter("findings", "findings by rule", ("rule",))
+        self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
+        self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
+        self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
+        self._saved = counter("rows_saved", "rows written to the store")
+        self._loaded = counter("rows_loaded", "rows read back from the store")
+        self._corrupt = counter("rows_corrupt", "stored rows that were discarded")
+        self._evicted = counter("rows_evicted", "rows evicted from memory")
+        self.batch = Histogram(
+            prefix + "batch_events", "events a step", buckets=BATCH_BUCKETS, registry=self.registry
+        )
+        self.delay = Histogram(
+            prefix + "detection_delay_seconds",
+            "from the broker's append time of the cause to the acknowledged command",
+            buckets=DELAY_BUCKETS,
+            registry=self.registry,
+        )
+        self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
+        self._checkpoint = gauge(
+            "checkpoint_age_events", "events a new owner replays", ("partition",)
+        )
+        self.rows = gauge("rows_in_memory", "rows in memory")
+        self.rows_max = gauge("rows_in_memory_max", "rows that fit in memory (slots_max)")
+        self.owned = gauge("partitions_owned", "home partitions of this worker")
+        self.records = gauge("records_in_force", "enforcement records not yet tombstoned")
+        self._rules: set[str] = set()
+        for stage in STAGES:
+            self._stages.labels(stage)
+
+    def _rule(self, rule: str) -> str:
+        if rule not in self._rules:
+            if len(self._rules) >= RULES_MAX:
+                return "other"
+            self._rules.add(rule)
+        return rule
+
+    def count_tallies(self, tallies: Mapping[str, int]) -> None:
+        """Add what a step counted."""
+        for what, amount in tallies.items():
+            if amount:
+                self._tallies.labels(what).inc(amount)
+
+    def count_reject(self, code: str, amount: int = 1) -> None:
+        """Add rejects of one code."""
+        self._rejects.labels(code).inc(amount)
+
+    def count_command(self, rule: str, action: str, mode: str) -> None:
+        """Add one published command."""
+        self._commands.labels(self._rule(rule), action, mode).inc()
+
+    def count_finding(self, rule: str) -> None:
+        """Add one finding."""
+        self._findings.labels(self._rule(rule)).inc()
+
+    def count_mode(self, mode: str) -> None:
+        """Add a partition that began in a named mode."""
+        self._modes.labels(mode).inc()
+
+    def count_restart(self, cause: str) -> None:
+        """Add a session that ended and is begun anew; `cause` is the class of the error."""
+        self._restarts.labels(cause).inc()
+
+    def count_rows(
+        self, *, saved: int = 0, loaded: int = 0, corrupt: int = 0, evicted: int = 0
+    ) -> None:
+        """Add rows written, read back, discarded, evicted."""
+        self._saved.inc(saved)
+        self._loaded.inc(loaded)
+        self._corrupt.inc(corrupt)
+        self._evicted.inc(evicted)
+
+    def spend(self, stage: str, seconds: float) -> None:
+        """Add time spent in one of STAGES."""
+        self._stages.labels(stage).inc(seconds)
+
+    def set_partition(self, partition: int, lag: int, checkpoint_age: int) -> None:
+        """Show how far a partition is."""
+        self._lag.labels(str(partition)).set(lag)
+        self._checkpoint.labels(str(partition)).set(checkpoint_age)
+
+    def forget_partition(self, partition: int) -> None:
+        """Stop showing a partition that another worker has now."""
+        for metric in (self._lag, self._checkpoint):
+            if (str(partition),) in metric._metrics:  # noqa: SLF001 - no public test for a label
+                metric.remove(str(partition))
+
+    def text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return bytes(generate_latest(self.registry))
+
+
+class _Quiet(WSGIRequestHandler):
+    """A handler that logs no request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: probes come every second."""
+
+
+class MetricsServer:
+    """Serves /metrics, /healthz and /readyz from a thread of its own.
+
+    `ready` returns what is missing, nothing when ready; `healthy` tells whether the loop lives.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        address: tuple[str, int],
+        ready: Callable[[], list[str]],
+        healthy: Callable[[], bool],
+    ) -> None:
+        self._metrics = metrics
+        self._ready = ready
+        self._healthy = healthy
+        self._server = make_server(
+            address[0], address[1], self._answer, ThreadingWSGIServer, handler_class=_Quiet
+        )
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="metrics", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path, status, body, kind = environ["PATH_INFO"], "200 OK", b"ok\n", "text/plain"
+        if path == "/metrics":
+            body, kind = self._metrics.text(), CONTENT_TYPE_LATEST
+        elif path == "/readyz":
+            missing = self._ready()
+            if missing:
+                status, body = "503 Service Unavailable", "\n".join([*missing, ""]).encode()
+        elif path == "/healthz":
+            if not self._healthy():
+                status, body = "503 Service Unavailable", b"the event loop does not turn\n"
+        else:
+            status, body = "404 Not Found", b"try /metrics, /healthz or /readyz\n"
+        start(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]

@@ -1,0 +1,32 @@
+"""The doors a worker needs, made anew for each session: a broken connection is never patched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from stream.bus import EventSource, LogReader, Publisher, TopicAdmin
+from stream.store import Store
+
+
+class Doors(NamedTuple):
+    """Makers of the doors of one session."""
+
+    source: Callable[[], EventSource]
+    publisher: Callable[[], Publisher]
+    reader: Callable[[], LogReader]
+    admin: Callable[[], TopicAdmin]
+    store: Callable[[], Store]
+
+
+class SystemClock:
+    """The real time."""
+
+    def wall_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()

@@ -1,0 +1,70 @@
+"""One home partition while this worker owns it: fence, progress, journal, what is still owed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from stream.events import Conditions, Version
+from stream.store import Fence
+
+from .published import Published
+
+
+@dataclass(slots=True)
+class Owned:
+    """The state of one owned partition; a new object for each time it is taken.
+
+    `position` is the next offset to apply, `replay_until` the log's end when the partition was
+    taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
+    prove nothing. `coming` are journalled conditions with their journal offsets, for offsets not
+    yet reached. `outputs` are records sent and not yet known to be acknowledged.
+    """
+
+    partition: int
+    nonce: str
+    epoch: int
+    number: int
+    position: int
+    replay_until: int
+    topic_id: str
+    conditions: Conditions
+    journal_offset: int
+    published: Published
+    coming: deque[tuple[int, Conditions]]
+    version: Version
+    saved_position: int = -1
+    clock_ms: int = 0
+    check: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+    outputs: list[Awaitable[int]] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    forget: list[int] = field(default_factory=list)
+    saving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def fence(self) -> Fence:
+        """Return what this owner knows of its last write."""
+        return Fence(self.nonce, self.epoch, self.number)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether everything an earlier owner may have applied is applied."""
+        return self.position >= self.replay_until and not self.coming
+
+    @property
+    def journal_from(self) -> int:
+        """Return the journal offset from which a new owner must read."""
+        return min([self.journal_offset, *(offset for offset, _ in self.coming)])
+
+    def limit(self) -> int | None:
+        """Return the offset before which the conditions in force hold, None for no end."""
+        return self.coming[0][1].from_offset if self.coming else None
+
+    def due(self) -> tuple[int, Conditions] | None:
+        """Take the next journalled conditions whose offset is reached."""
+        if self.coming and self.position >= self.coming[0][1].from_offset:
+            return self.coming.popleft()
+        return None

@@ -1,0 +1,80 @@
+"""What one home partition has published and not tombstoned: the count and digest of heartbeats.
+
+Entries are stored with the row they were derived from, in the same script call, so what a new
+owner finds fits its rows exactly, and replay brings the rest (DESIGN 3.8, 3.16).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from stream.events import record_hash
+
+RECORDS_MAX: Final = 1_000_000
+_MASK: Final = (1 << 64) - 1
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One record: its hash, when it expires (Unix ms), whose row it came from."""
+
+    hash: int
+    expires_at_ms: int
+    row: int
+
+
+_encode = msgspec.msgpack.encode
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+class Published:
+    """The records of one partition by key, their digest, and which rows still owe a save."""
+
+    def __init__(self, stored: dict[bytes, bytes]) -> None:
+        self._entries: dict[bytes, Entry] = {}
+        self._unsaved: dict[int, set[bytes]] = {}
+        self._digest = 0
+        for key, value in stored.items():
+            entry = _decoder.decode(value)
+            self._entries[key] = entry
+            self._digest = (self._digest + entry.hash) & _MASK
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def digest(self) -> str:
+        """Return the sum of the records' hashes mod 2^64, in hex."""
+        return f"{self._digest:016x}"
+
+    def put(self, key: bytes, value: bytes, expires_at_ms: int, row: int) -> None:
+        """Count a record that is being published, in place of an older one of its key."""
+        before = self._entries.get(key)
+        entry = Entry(record_hash(key, value), expires_at_ms, row)
+        self._digest = (self._digest + entry.hash - (before.hash if before else 0)) & _MASK
+        self._entries[key] = entry
+        self._unsaved.setdefault(row, set()).add(key)
+
+    def remove(self, key: bytes) -> None:
+        """Forget a record that has been tombstoned."""
+        entry = self._entries.pop(key)
+        self._digest = (self._digest - entry.hash) & _MASK
+
+    def expired(self, before_ms: int) -> list[bytes]:
+        """Return the keys of records that expired before a time and owe no save."""
+        return [
+            key
+            for key, entry in self._entries.items()
+            if entry.expires_at_ms < before_ms and entry.row not in self._unsaved
+        ]
+
+    def take_unsaved(self, rows: list[int]) -> dict[bytes, bytes]:
+        """Return the stored form of what these rows owe; they owe nothing from here on."""
+        owed: dict[bytes, bytes] = {}
+        if self._unsaved:
+            for row in rows:
+                for key in self._unsaved.pop(row, ()):
+                    if key in self._entries:
+                        owed[key] = _encode(self._entries[key])
+        return owed

@@ -1,0 +1,401 @@
+"""One session of a worker: partitions come and go, events are applied, what follows is carried out.
+
+The session owns the process's state. Everything that touches it holds `turn`, one at a time:
+a batch, a partition coming or going, a heartbeat, a change of conditions. Any lost door or lost
+fence ends the session; the worker then begins a new one from the checkpoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from stream.bus import Chunk, EventSource, LogReader, Publisher
+from stream.clock import Clock
+from stream.enforcement import TALLIES
+from stream.engine import State, StepResult, make_room, missing, step
+from stream.errors import RowCorrupt
+from stream.events import (
+    Conditions,
+    Heartbeat,
+    Reject,
+    Version,
+    dead_letter,
+    encode,
+    heartbeat_key,
+)
+from stream.metrics import Metrics
+from stream.policy import Policy
+from stream.profiles import Arrival, Batch, Decoder
+from stream.store import Store
+
+from .operators import Operators
+from .owned import Owned
+from .saving import has_news, save, settle, snapshots
+from .spec import TopicsSpec, WorkerSpec
+from .takeover import Place, journal, take
+
+log = logging.getLogger(__name__)
+_json = msgspec.json.Encoder()
+
+
+class Session:
+    """A member of the group with everything it owns."""
+
+    def __init__(
+        self,
+        specs: tuple[WorkerSpec, TopicsSpec],
+        doors: tuple[EventSource, Publisher, LogReader, Store],
+        state: tuple[State, Decoder, Operators],
+        policies: Policies,
+        shown: tuple[Clock, Metrics, str],
+    ) -> None:
+        self.spec, self.topics = specs
+        self.source, self.publisher, self.reader, self.store = doors
+        self.state, self.decoder, self.operators = state
+        self.policies = policies
+        self.clock, self.metrics, self.name = shown
+        self.turn = asyncio.Lock()
+        self.owned: dict[int, Owned] = {}
+        self.topic_id = ""
+        self.ends: dict[int, int] = {}
+        self.turned_at_s = 0.0
+        self._round = asyncio.Lock()
+
+    # Partitions come and go.
+
+    async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Take partitions; return where each begins."""
+        bounds = await self.source.bounds(partitions)
+        places = [
+            Place(each, bounds[each], self.topic_id, self.topics.journal, self.name)
+            for each in partitions
+        ]
+        first = self.policies.first
+        taken = await asyncio.gather(
+            *(
+                take(each, self.store, self.reader, self.publisher, (first.hash, first.text))
+                for each in places
+            )
+        )
+        async with self.turn:
+            for owned in taken:
+                self._adopt(owned, owned.conditions)
+                for mode in owned.conditions.modes:
+                    self.metrics.count_mode(mode)
+                self.owned[owned.partition] = owned
+                self.ends[owned.partition] = owned.replay_until
+        log.info("took partitions %s", sorted(partitions))
+        return {each.partition: each.position for each in taken}
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Save what can be saved of partitions, and let them go."""
+        async with self.turn:
+            mine = [self.owned[each] for each in partitions if each in self.owned]
+            try:
+                await self.save_round(mine, rows_max=self.spec.slots_max)
+            finally:
+                for owned in mine:
+                    del self.owned[owned.partition]
+                    self.metrics.forget_partition(owned.partition)
+                self.state.drop(partitions)
+        log.info("let partitions %s go", sorted(partitions))
+
+    def _adopt(self, owned: Owned, conditions: Conditions) -> None:
+        policy = self.policies.compiled(conditions)
+        self.state.adopt(owned.partition, conditions, policy)
+
+    # Events.
+
+    async def consume(self) -> None:
+        """Apply events for ever, in turns."""
+        while True:
+            began_s = self.clock.monotonic_s()
+            chunks = await self.source.fetch(
+                self.spec.batch_events_max, self.spec.fetch_wait_ms / 1_000
+            )
+            # No await stands between the fetch and this line, so the chunks are of these owners.
+            owners = dict(self.owned)
+            self.metrics.spend("fetch", self.clock.monotonic_s() - began_s)
+            self.turned_at_s = self.clock.monotonic_s()
+            if chunks:
+                async with self.turn:
+                    await self._apply(chunks, owners)
+
+    async def _apply(self, chunks: Sequence[Chunk], owners: Mapping[int, Owned]) -> None:
+        arrivals = []
+        for chunk in chunks:
+            owned = self.owned.get(chunk.partition)
+            if owned is not None and owned is owners.get(chunk.partition):
+                arrivals.append(Arrival(*chunk))
+        while arrivals:
+            now, later = [], []
+            for arrival in arrivals:
+                owned = self.owned[arrival.partition]
+                while (due := owned.due()) is not None:
+                    owned.journal_offset, owned.conditions = due
+                    self._adopt(owned, owned.conditions)
+                head, tail = _cut(arrival, owned.limit())
+                if head is not None:
+                    now.append(head)
+                elif tail is not None:
+                    owned.position = max(owned.position, tail.offsets[0])
+                if tail is not None:
+                    later.append(tail)
+            if now:
+                await self._apply_now(now)
+            arrivals = later
+
+    async def _apply_now(self, arrivals: Sequence[Arrival]) -> None:
+        """Apply arrivals that all lie before any change of conditions."""
+        began_s = self.clock.monotonic_s()
+        batch, rejects = self.decoder.decode(arrivals)
+        decoded_s = self.clock.monotonic_s()
+        self.metrics.spend("decode", decoded_s - began_s)
+        self.metrics.batch.observe(len(batch.events))
+        await self._step(batch, rejects)
+        for arrival in arrivals:
+            owned = self.owned[arrival.partition]
+            owned.position = arrival.offsets[-1] + 1
+            owned.clock_ms = max(owned.clock_ms, arrival.append_ms[-1])
+            owned.check = zlib.crc32(arrival.values[-1] or b"")
+            await self._dead_letters(
+                owned, [each for each in rejects if each.partition == owned.partition]
+            )
+            if len(owned.outputs) > self.spec.outputs_max:
+                await settle(owned)
+
+    async def _step(self, batch: Batch, rejects: list[Reject]) -> None:
+        """Bring in the rows of a batch and apply it, in halves where not all rows fit."""
+        began_s = self.clock.monotonic_s()
+        absent = missing(self.state, batch)
+        if absent and not await self._load(batch, absent):
+            half = len(batch.events) // 2
+            if half:
+                await self._step(batch.part(0, half), rejects)
+                await self._step(batch.part(half, len(batch.events)), rejects)
+                return
+        loaded_s = self.clock.monotonic_s()
+        result = step(self.state, batch)
+        stepped_s = self.clock.monotonic_s()
+        await self._publish(result)
+        self.metrics.spend("load", loaded_s - began_s)
+        self.metrics.spend("step", stepped_s - loaded_s)
+        self.metrics.spend("publish", self.clock.monotonic_s() - stepped_s)
+        tallies = zip(TALLIES, result.tallies.tolist(), strict=True)
+        self.metrics.count_tallies(dict(tallies))
+
+    async def _load(self, batch: Batch, absent: list[int]) -> bool:
+        """Bring in the rows of workloads that are not in memory; tell whether all fit."""
+        evicted = make_room(self.state, batch, len(absent))
+        if self.state.table.free < len(absent):
+            # Only stored rows may go: store what is not, then look again.
+            await self.save_round(list(self.owned.values()), rows_max=self.spec.slots_max)
+            evicted += make_room(self.state, batch, len(absent))
+        self.metrics.count_rows(evicted=evicted)
+        if self.state.table.free < len(absent):
+            return False
+        by_partition: dict[int, list[int]] = {}
+        for event in absent:
+            by_partition.setdefault(int(batch.events["partition"][event]), []).append(event)
+        await asyncio.gather(*(self._load_some(batch, *each) for each in by_partition.items()))
+        return True
+
+    async def _load_some(self, batch: Batch, partition: int, absent: list[int]) -> None:
+        ids = batch.events["workload"][absent].tolist()
+        owned = self.owned[partition]
+        async with owned.saving:
+            stored = await self.store.load(partition, ids, owned.fence)
+        for event, row_id, row in zip(absent, ids, stored, strict=True):
+            if row is None:
+                continue
+            home = int(batch.events["home"][event])
+            try:
+                self.state.restore(batch.workload(event), (row_id, home, partition), row)
+                self.metrics.count_rows(loaded=1)
+            except RowCorrupt as error:
+                self.metrics.count_rows(corrupt=1)
+                log.error("partition %d: %s", partition, error.message)
+
+    # What follows.
+
+    async def _publish(self, result: StepResult) -> None:
+        """Send what a step came to; acknowledgements are awaited before rows are stored."""
+        for partition, value, text in result.names:
+            self.owned[partition].names[value] = text
+        for finding in result.findings:
+            self.metrics.count_finding(finding.rule)
+        for each in result.outgoing:
+            owned = self.owned[each.partition]
+            sent = await self.publisher.send(
+                self.topics.enforcement, each.key, each.value, self._enforcement_of(each.partition)
+            )
+            owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
+            owned.version = max(owned.version, each.command.version)
+            caused_at_ms = each.command.caused_at_ms
+            owned.outputs.append(asyncio.ensure_future(self._watched(sent, caused_at_ms)))
+            body = each.command.body
+            self.metrics.count_command(body.rule, body.action, body.mode)
+
+    async def _watched(self, sent: Any, caused_at_ms: int) -> int:
+        offset = int(await sent)
+        self.metrics.delay.observe(max(0, self.clock.wall_ms() - caused_at_ms) / 1_000)
+        return offset
+
+    async def _dead_letters(self, owned: Owned, rejects: Sequence[Reject]) -> None:
+        for reject in rejects:
+            value = _json.encode(dead_letter(reject))
+            sent = await self.publisher.send(
+                self.topics.dead_letters, None, value, owned.partition % self.topics.partitions
+            )
+            owned.outputs.append(sent)
+            self.metrics.count_reject(reject.code.value)
+
+    def _enforcement_of(self, partition: int) -> int:
+        return partition % self.topics.enforcement_partitions
+
+    # Regular work.
+
+    async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
+        """Save what is unsaved of partitions, once; the order is `saving`'s."""
+        began_s = self.clock.monotonic_s()
+        async with self._round:
+            taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
+            news = [each for each in taken if has_news(each)]
+            await asyncio.gather(*(save(self.state, self.store, each) for each in news))
+        if news:
+            await self.source.commit({each.owned.partition: each.position for each in news})
+        self.metrics.count_rows(saved=sum(len(each.rows) for each in news))
+        self.metrics.spend("save", self.clock.monotonic_s() - began_s)
+        for each in taken:
+            lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
+            age = each.position - each.checkpoint.next_offset
+            self.metrics.set_partition(each.owned.partition, lag, age)
+
+    async def keep_saving(self) -> None:
+        """Save at the declared pace."""
+        while True:
+            await asyncio.sleep(self.spec.save_every_ms / 1_000)
+            await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
+            self.metrics.rows.set(len(self.state.table))
+            self.metrics.owned.set(len(self.owned))
+            if self.owned:
+                bounds = await self.source.bounds(list(self.owned))
+                self.ends = {partition: each.end for partition, each in bounds.items()}
+
+    async def keep_beating(self) -> None:
+        """Tombstone what has expired and tell gateways how far each partition is."""
+        while True:
+            await asyncio.sleep(self.spec.heartbeat_ms / 1_000)
+            async with self.turn:
+                for owned in list(self.owned.values()):
+                    await self._tombstone(owned)
+                    await self._beat(owned)
+            self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
+
+    async def _tombstone(self, owned: Owned) -> None:
+        before_ms = self.clock.wall_ms() - self.spec.tombstone_after_ms
+        if not owned.is_settled:
+            return
+        for key in owned.published.expired(before_ms):
+            owned.outputs.append(
+                await self.publisher.send(
+                    self.topics.enforcement, key, None, self._enforcement_of(owned.partition)
+                )
+            )
+            owned.published.remove(key)
+            owned.gone.append(key)
+
+    async def _beat(self, owned: Owned) -> None:
+        beat = Heartbeat(
+            partition=owned.partition,
+            partitions=self.state.partitions,
+            next_offset=owned.position,
+            version=owned.version if owned.version.offset >= 0 else Version(owned.version.era, 0),
+            records=len(owned.published),
+            digest=owned.published.digest,
+            complete=owned.is_settled,
+            at_ms=self.clock.wall_ms(),
+            every_ms=self.spec.heartbeat_ms,
+        )
+        partition = self._enforcement_of(owned.partition)
+        key = heartbeat_key(owned.partition)
+        sent = await self.publisher.send(self.topics.enforcement, key, encode(beat), partition)
+        owned.outputs.append(sent)
+
+    async def keep_conditions(self) -> None:
+        """Journal what operators and a reloaded policy want, as soon as it may hold."""
+        while True:
+            await asyncio.sleep(0.1)
+            for owned in list(self.owned.values()):
+                if owned.is_settled and self._wanted(owned) != owned.conditions:
+                    async with self.turn:
+                        if self.owned.get(owned.partition) is owned:
+                            await self._change(owned)
+
+    async def _change(self, owned: Owned) -> None:
+        wanted = self._wanted(owned)
+        await journal(self.publisher, self.topics.journal, owned, wanted)
+        self._adopt(owned, owned.conditions)
+
+    def _wanted(self, owned: Owned) -> Conditions:
+        wall = self.clock.wall_ms(), owned.position
+        wanted = self.operators.wanted(
+            owned.conditions, owned.partition, self.state.partitions, wall
+        )
+        policy = self.policies.reloaded
+        if policy is not None and policy.hash != wanted.policy_hash:
+            wanted = msgspec.structs.replace(
+                wanted, policy_hash=policy.hash, policy_text=policy.text
+            )
+        return wanted
+
+    async def keep_following(self, starts: Mapping[int, int]) -> None:
+        """Follow the enforcement topic for what operators say."""
+        async for records in self.reader.follow(self.topics.enforcement, starts):
+            for record in records:
+                self.operators.apply(record)
+
+
+class Policies:
+    """The policy of the file, the one an operator reloaded, and those the journal names."""
+
+    def __init__(self, first: Policy, load: Any) -> None:
+        self.first = first
+        self.reloaded: Policy | None = None
+        self._load = load
+        self._known: dict[str, Policy] = {first.hash: first}
+
+    def reload(self, policy: Policy) -> None:
+        """Let a policy take effect everywhere from the next events on."""
+        self.reloaded = policy
+        self._known[policy.hash] = policy
+
+    def compiled(self, conditions: Conditions) -> Policy:
+        """Return the policy that conditions name, compiled from its journalled text."""
+        if conditions.policy_hash not in self._known:
+            policy = self._load(conditions.policy_text, "journal")
+            assert policy.hash == conditions.policy_hash, "the journal names another policy"
+            self._known[policy.hash] = policy
+        return self._known[conditions.policy_hash]
+
+
+def _cut(arrival: Arrival, limit: int | None) -> tuple[Arrival | None, Arrival | None]:
+    """Return the part of an arrival before an offset, and the rest."""
+    if limit is None or arrival.offsets[-1] < limit:
+        return arrival, None
+    at = bisect.bisect_left(arrival.offsets, limit)
+    if at == 0:
+        return None, arrival
+    columns = arrival.offsets, arrival.append_ms, arrival.values
+    where = arrival.topic, arrival.partition
+    return (
+        Arrival(*where, *(each[:at] for each in columns)),
+        Arrival(*where, *(each[at:] for each in columns)),
+    )

@@ -1,0 +1,271 @@
+"""The fast way out of aiokafka's consumer gives what the public way gives, whatever a log holds."""
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiokafka.errors as vendor
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.codec import has_lz4, has_snappy, has_zstd
+from aiokafka.consumer import fetcher as inner
+from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.bus import KafkaTopics, TopicSpec
+from stream.bus.kafka_fetch import Drain, Handover, Public, can_hand_over, hand_over, open_drain
+from tests.buses import kafka_spec, run
+
+# The numbers of codecs in a batch's attributes.
+CODECS = {"gzip": 1} | {
+    name: number
+    for name, number, is_there in [
+        ("snappy", 2, has_snappy()),
+        ("lz4", 3, has_lz4()),
+        ("zstd", 4, has_zstd()),
+    ]
+    if is_there
+}
+AT = TopicPartition("t", 0)
+Row = tuple[int, int, bytes | None]
+
+
+def batch(drawn: dict[str, Any], base: int) -> bytes:
+    """A record batch at a base offset; its header is patched to what a broker may send."""
+    builder = DefaultRecordBatchBuilder(2, drawn["codec"], 0, drawn["producer"], 0, 0, 1 << 20)
+    deltas = [0] if drawn["kind"] == "control" else drawn["deltas"]
+    for delta in deltas:
+        key = struct.pack(">hh", 0, drawn["mark"]) if drawn["kind"] == "control" else b"key"
+        builder.append(delta, 1_000 + base + delta, key, drawn["value"], [("h", b"v")])
+    raw = bytearray(builder.build())
+    attributes = struct.unpack_from(">h", raw, 21)[0]
+    attributes |= 0x08 if drawn["append_time"] else 0
+    attributes |= {"plain": 0, "transactional": 0x10, "control": 0x30}[drawn["kind"]]
+    struct.pack_into(">q", raw, 0, base)
+    struct.pack_into(">hi", raw, 21, attributes, deltas[-1] + drawn["gap"])
+    struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+    if drawn["is_corrupt"]:
+        raw[-1] ^= 0xFF
+    return bytes(raw)
+
+
+BATCH = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["plain", "plain", "transactional", "control"]),
+        "codec": st.sampled_from([0, 0, *CODECS.values()]),
+        "producer": st.integers(1, 2),
+        "deltas": st.sets(st.integers(0, 8), min_size=1).map(sorted),
+        "gap": st.integers(0, 2),
+        "mark": st.integers(0, 1),
+        "value": st.one_of(st.none(), st.binary(max_size=300)),
+        "append_time": st.booleans(),
+        "is_corrupt": st.sampled_from([False] * 9 + [True]),
+    }
+)
+
+
+class Fetched:
+    """One response for one partition, read from an offset on."""
+
+    def __init__(self, raw: bytes, aborted: list[tuple[int, int]], offset: int) -> None:
+        assignment = Assignment({AT})
+        self.state = assignment.state_value(AT)
+        self.state.seek(offset)
+        self.records = inner.PartitionRecords(
+            AT, MemoryRecords(raw), aborted, offset, None, None, True, inner.READ_COMMITTED
+        )
+        self.result = inner.FetchResult(
+            AT, partition_records=self.records, assignment=assignment, backoff=0
+        )
+
+
+def public_rows(fetched: Fetched) -> Iterator[Row]:
+    """What aiokafka itself would return."""
+    for record in fetched.records:
+        yield record.offset, record.timestamp, record.value
+
+
+@given(
+    st.lists(BATCH, max_size=6),
+    st.lists(st.tuples(st.integers(1, 2), st.integers(0, 40)), max_size=2),
+    st.integers(0, 12),
+    st.lists(st.integers(1, 7), min_size=1),
+)
+def test_columns_equal_the_clients_own_records(
+    drawn: list[dict[str, Any]], aborted: list[tuple[int, int]], start: int, steps: list[int]
+) -> None:
+    """Columns, positions and errors are the client's own, however small the steps are."""
+
+    async def test() -> None:
+        raw, base = b"", 0
+        for one in drawn:
+            built = batch(one, base)
+            raw += built
+            base += struct.unpack_from(">i", built, 23)[0] + 1
+        theirs = Fetched(raw, aborted, start)
+        wanted: list[Row] = []
+        wanted_error = ""
+        try:
+            wanted.extend(public_rows(theirs))
+        except vendor.KafkaError as error:
+            wanted_error = str(error)
+
+        ours = Fetched(raw, aborted, start)
+        rows: list[Row] = []
+        error_seen = ""
+        is_empty, step = False, 0
+        while not is_empty:
+            records_max = steps[step % len(steps)]
+            step += 1
+            try:
+                chunk, is_empty = hand_over(AT, ours.result, records_max)
+            except vendor.KafkaError as error:
+                error_seen, is_empty = str(error), True
+                continue
+            if chunk is not None:
+                assert 0 < len(chunk.offsets) <= records_max
+                rows += zip(chunk.offsets, chunk.append_ms, chunk.values, strict=True)
+                assert ours.state.position > chunk.offsets[-1]
+            if is_empty and wanted_error and not error_seen:
+                # The response is dropped; the client asks again from the position.
+                ours = Fetched(raw, aborted, ours.state.position)
+                is_empty = False
+        assert rows == wanted
+        assert error_seen == wanted_error
+        if not wanted_error:
+            assert ours.state.position == theirs.records.next_fetch_offset
+
+    run(test())
+
+
+def test_response_of_an_old_assignment_is_dropped() -> None:
+    """What was fetched before the position moved, or the partition went, gives nothing."""
+
+    async def test() -> None:
+        drawn = {"kind": "plain", "codec": 0, "producer": 1, "deltas": [0, 1], "gap": 0, "mark": 0}
+        raw = batch(drawn | {"value": b"v", "append_time": False, "is_corrupt": False}, 0)
+        moved, paused, taken = (Fetched(raw, [], 0) for _ in range(3))
+        moved.state.seek(1)
+        paused.state.pause()
+        taken.result._assignment._unassign()
+        for fetched in (moved, paused, taken):
+            assert hand_over(AT, fetched.result, 10) == (None, True)
+
+    run(test())
+
+
+async def fill(address: str, topic: str) -> None:
+    """Write what a log may hold, every codec, committed and aborted and plain, interleaved."""
+
+    @contextlib.asynccontextmanager
+    async def producer(**settings: Any) -> AsyncIterator[AIOKafkaProducer]:
+        made = AIOKafkaProducer(bootstrap_servers=address, max_batch_size=2_000, **settings)
+        await made.start()
+        yield made
+        await made.stop()
+
+    for codec in [None, *CODECS]:
+        async with (
+            producer(compression_type=codec) as plain,
+            producer(compression_type=codec, transactional_id=f"{topic}-{codec}") as bound,
+        ):
+            for turn in range(6):
+                for n in range(40):
+                    value = [None, b"", b"%d" % n * 20][n % 3]
+                    await plain.send(topic, value, key=b"k", partition=n % 2, headers=[("h", b"")])
+                await plain.flush()
+                await bound.begin_transaction()
+                for n in range(30):
+                    await bound.send(topic, b"bound %d %d" % (turn, n), partition=n % 2)
+                await (bound.abort_transaction() if turn % 2 else bound.commit_transaction())
+
+
+@contextlib.asynccontextmanager
+async def consumer_at(address: str, topic: str, offset: int) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=address, isolation_level="read_committed", max_partition_fetch_bytes=9_000
+    )
+    await consumer.start()
+    partitions = [TopicPartition(topic, partition) for partition in range(2)]
+    consumer.assign(partitions)
+    for at in partitions:
+        consumer.seek(at, offset)
+    yield consumer
+    await consumer.stop()
+
+
+async def rows_of(drain: Drain, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> Any:
+    """Read to the ends, at most 37 records at a time."""
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    rows: dict[int, list[Row]] = {0: [], 1: []}
+    async with asyncio.timeout(30):
+        while [at for at in ends if await consumer.position(at) < ends[at]]:
+            chunks = await drain.take(37)
+            assert sum(len(chunk.offsets) for chunk in chunks) <= 37
+            for chunk in chunks:
+                rows[chunk.partition] += zip(
+                    chunk.offsets, chunk.append_ms, chunk.values, strict=True
+                )
+            if not chunks:
+                await drain.wait(0.1, never)
+    return rows
+
+
+@pytest.mark.parametrize("offset", [0, 101])
+def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) -> None:
+    """On a real log with codecs, transactions and their markers, both ways give the same."""
+
+    async def test() -> None:
+        topics = KafkaTopics(kafka_spec(servers.kafka, fresh_name))
+        await topics.start()
+        await topics.ensure([TopicSpec(name=fresh_name, partitions=2)])
+        await topics.stop()
+        await fill(servers.kafka, fresh_name)
+        found = []
+        for way in (Handover, Public):
+            async with consumer_at(servers.kafka, fresh_name, offset) as consumer:
+                assert can_hand_over(consumer)
+                ends = await consumer.end_offsets(list(consumer.assignment()))
+                found.append(await rows_of(way(consumer), consumer, ends))
+        fast, public = found
+        assert fast == public
+        # Per codec and partition, 6 times 20 plain ones and 3 times 15 committed ones.
+        if offset == 0:
+            assert len(fast[0]) == len(fast[1]) == (1 + len(CODECS)) * (6 * 20 + 3 * 15)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (inner.FetchResult, "check_assignment"),
+        (inner.PartitionRecords, "_unpack_records"),
+        (inner.Fetcher, "_notify"),
+    ],
+)
+def test_other_internals_mean_the_public_way(
+    where: type, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a private spot is missing the public way is taken, and the log says so."""
+
+    async def test() -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
+        consumer._fetcher = inner.Fetcher(consumer._client, consumer._subscription)
+        consumer._coordinator = type("C", (), {"check_errors": lambda self: None})()
+        assert isinstance(open_drain(consumer), Handover)
+        assert not caplog.records
+        monkeypatch.delattr(where, what)
+        assert isinstance(open_drain(consumer), Public)
+        assert "public way" in caplog.text
+        monkeypatch.undo()
+        await consumer._fetcher.close()
+        consumer._closed = True
+
+    run(test())
