@@ -49,9 +49,7 @@ class Metrics:
 
         self._tallies = counter("events", "events by what became of them", ("what",))
         self._rejects = counter("rejects", "events not counted, by code", ("code",))
-        self._commands = counter(
-            "commands", "commands by rule and action", ("rule", "action", "mode")
-        )
+        self._commands = counter("commands", "commands by rule", ("rule", "action", "mode"))
         self._findings = counter("findings", "findings by rule", ("rule",))
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
         self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
@@ -70,9 +68,7 @@ class Metrics:
             registry=self.registry,
         )
         self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
-        self._checkpoint = gauge(
-            "checkpoint_age_events", "events a new owner replays", ("partition",)
-        )
+        self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
         self.rows = gauge("rows_in_memory", "rows in memory")
         self.rows_max = gauge("rows_in_memory_max", "rows that fit in memory (slots_max)")
         self.owned = gauge("partitions_owned", "home partitions of this worker")

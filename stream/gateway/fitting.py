@@ -28,12 +28,12 @@ UNNAMED: Final = "?"
 
 
 def clip_operation(operation: str) -> str:
-    """Return an operation's name within its bound; different long names stay different.
+    """Return an operation's name as it can be sent; different long names stay different.
 
     A check and the event of the same request must name the same operation, so a gateway clips
     before both.
     """
-    if 0 < len(operation) <= OPERATION_LENGTH_MAX:
+    if operation.isascii() and 0 < len(operation) <= OPERATION_LENGTH_MAX:
         return operation
     return _clip_text(operation, OPERATION_LENGTH_MAX) or UNNAMED
 
@@ -61,7 +61,7 @@ def _fit(request: Request) -> Request:
         token = {name: fit(getattr(request.token, name)) for name, fit in _TOKEN_FITS.items()}
         # A token without an id is none.
         changes["token"] = Token(**token) if token["id"] else None
-    changes["operation"] = changes["operation"] or UNNAMED
+    changes["operation"] = clip_operation(request.operation)
     return msgspec.structs.replace(request, **changes)
 
 

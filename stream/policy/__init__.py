@@ -9,7 +9,7 @@ from .compiled import (
     compile_policy,
 )
 from .document import Document, read_document
-from .lint import Remark, lint
+from .lint import Remark, lint_policy
 from .rule import OperationSet, Rule, stable_id
 from .spec import ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
@@ -61,7 +61,7 @@ __all__ = [
     "RuleSpec",
     "compile_policy",
     "duration_ms",
-    "lint",
+    "lint_policy",
     "load_policy",
     "quantity",
     "rate",

@@ -229,7 +229,7 @@ def read_document(text: str, file: str) -> Document:
     """Return the values of a YAML text.
 
     Errors: PolicyError `file:line: reason - at $.path`.
-    Cost:   O(len(text)), at worst two seconds for a text of the largest size.
+    Cost:   O(len(text)); some seconds for the worst text of the largest size.
     Source: YAML 1.2.2, section 10.2, JSON schema, without its floating-point numbers.
     """
     # One character too many is enough to know; what is far too long need not be encoded.

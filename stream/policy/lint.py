@@ -46,7 +46,7 @@ class Remark(NamedTuple):
 Found = Iterator[tuple[str, str, str, str]]
 
 
-def lint(policy: Policy, line_of: Callable[[str], int] | None = None) -> list[Remark]:
+def lint_policy(policy: Policy, line_of: Callable[[str], int] | None = None) -> list[Remark]:
     """Return what is probably not meant, in the order of the file; `Document.line_of` knows lines.
 
     Errors: none. Cost: at worst some seconds for a policy of the largest size.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from stream.events import Conditions, Version
+from stream.profiles import Arrival
 from stream.store import Fence
 
 from .published import Published
@@ -68,3 +70,17 @@ class Owned:
         if self.coming and self.position >= self.coming[0][1].from_offset:
             return self.coming.popleft()
         return None
+
+
+def cut(arrival: Arrival, limit: int | None) -> tuple[Arrival | None, Arrival | None]:
+    """Return the part of an arrival before an offset, and the rest."""
+    if limit is None or arrival.offsets[-1] < limit:
+        return arrival, None
+    at = bisect.bisect_left(arrival.offsets, limit)
+    if at == 0:
+        return None, arrival
+    offsets, append_ms, values = arrival.offsets, arrival.append_ms, arrival.values
+    return (
+        arrival._replace(offsets=offsets[:at], append_ms=append_ms[:at], values=values[:at]),
+        arrival._replace(offsets=offsets[at:], append_ms=append_ms[at:], values=values[at:]),
+    )

@@ -148,8 +148,10 @@ def _parts(snapshot: Snapshot) -> list[Save]:
             rows, size = [], 0
         rows.append(row)
         size += len(row[1])
-    for start in range(0, len(snapshot.forget), ROWS_PER_SAVE_MAX):
-        parts.append(blank._replace(forget=snapshot.forget[start : start + ROWS_PER_SAVE_MAX]))
+    parts += [
+        blank._replace(forget=snapshot.forget[start : start + ROWS_PER_SAVE_MAX])
+        for start in range(0, len(snapshot.forget), ROWS_PER_SAVE_MAX)
+    ]
     last = blank._replace(
         rows=rows,
         records_gone=[key for key in snapshot.gone if key not in snapshot.records],

@@ -8,11 +8,11 @@ fence ends the session; the worker then begins a new one from the checkpoints.
 from __future__ import annotations
 
 import asyncio
-import bisect
+import contextlib
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -25,23 +25,25 @@ from stream.events import (
     Conditions,
     Heartbeat,
     Reject,
+    RejectCode,
     Version,
     dead_letter,
     encode,
     heartbeat_key,
 )
 from stream.metrics import Metrics
-from stream.policy import Policy
 from stream.profiles import Arrival, Batch, Decoder
 from stream.store import Store
 
 from .operators import Operators
-from .owned import Owned
-from .saving import has_news, save, settle, snapshots
+from .owned import Owned, cut
+from .policies import Policies
+from .saving import Snapshot, has_news, save, settle, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .takeover import Place, journal, take
 
 log = logging.getLogger(__name__)
+CONDITIONS_EVERY_MS: Final = 100
 _json = msgspec.json.Encoder()
 
 
@@ -66,7 +68,27 @@ class Session:
         self.topic_id = ""
         self.ends: dict[int, int] = {}
         self.turned_at_s = 0.0
+        self.is_broken = False
+        self.stopping = asyncio.Event()
         self._round = asyncio.Lock()
+
+    @contextlib.contextmanager
+    def _careful(self) -> Iterator[None]:
+        """Remember that something was cut short: nothing may be saved after that.
+
+        Rows may then be ahead of what was published, or of what was stored; the checkpoint is not.
+        """
+        try:
+            yield
+        except BaseException:
+            self.is_broken = True
+            raise
+
+    async def _pause(self, span_ms: int) -> bool:
+        """Wait, but not beyond the end of the session; tell whether to go on."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), span_ms / 1_000)
+        return not self.stopping.is_set()
 
     # Partitions come and go.
 
@@ -114,8 +136,8 @@ class Session:
     # Events.
 
     async def consume(self) -> None:
-        """Apply events for ever, in turns."""
-        while True:
+        """Apply events until the session stops, in turns."""
+        while not self.stopping.is_set():
             began_s = self.clock.monotonic_s()
             chunks = await self.source.fetch(
                 self.spec.batch_events_max, self.spec.fetch_wait_ms / 1_000
@@ -126,7 +148,8 @@ class Session:
             self.turned_at_s = self.clock.monotonic_s()
             if chunks:
                 async with self.turn:
-                    await self._apply(chunks, owners)
+                    with self._careful():
+                        await self._apply(chunks, owners)
 
     async def _apply(self, chunks: Sequence[Chunk], owners: Mapping[int, Owned]) -> None:
         arrivals = []
@@ -141,7 +164,7 @@ class Session:
                 while (due := owned.due()) is not None:
                     owned.journal_offset, owned.conditions = due
                     self._adopt(owned, owned.conditions)
-                head, tail = _cut(arrival, owned.limit())
+                head, tail = cut(arrival, owned.limit())
                 if head is not None:
                     now.append(head)
                 elif tail is not None:
@@ -159,7 +182,7 @@ class Session:
         decoded_s = self.clock.monotonic_s()
         self.metrics.spend("decode", decoded_s - began_s)
         self.metrics.batch.observe(len(batch.events))
-        await self._step(batch, rejects)
+        rejects += await self._step(batch)
         for arrival in arrivals:
             owned = self.owned[arrival.partition]
             owned.position = arrival.offsets[-1] + 1
@@ -171,16 +194,18 @@ class Session:
             if len(owned.outputs) > self.spec.outputs_max:
                 await settle(owned)
 
-    async def _step(self, batch: Batch, rejects: list[Reject]) -> None:
-        """Bring in the rows of a batch and apply it, in halves where not all rows fit."""
+    async def _step(self, batch: Batch) -> list[Reject]:
+        """Bring in the rows of a batch and apply it, in halves where not all rows fit.
+
+        Returns what found no row even so.
+        """
         began_s = self.clock.monotonic_s()
         absent = missing(self.state, batch)
         if absent and not await self._load(batch, absent):
             half = len(batch.events) // 2
             if half:
-                await self._step(batch.part(0, half), rejects)
-                await self._step(batch.part(half, len(batch.events)), rejects)
-                return
+                rejects = await self._step(batch.part(0, half))
+                return rejects + await self._step(batch.part(half, len(batch.events)))
         loaded_s = self.clock.monotonic_s()
         result = step(self.state, batch)
         stepped_s = self.clock.monotonic_s()
@@ -190,6 +215,18 @@ class Session:
         self.metrics.spend("publish", self.clock.monotonic_s() - stepped_s)
         tallies = zip(TALLIES, result.tallies.tolist(), strict=True)
         self.metrics.count_tallies(dict(tallies))
+        return [self._homeless(batch, event, code) for event, code in result.refused]
+
+    def _homeless(self, batch: Batch, event: int, code: RejectCode) -> Reject:
+        one = batch.events[event]
+        return Reject(
+            code=code,
+            message=f"no room for another workload among {self.spec.slots_max} (slots_max)",
+            topic=self.topics.requests,
+            partition=int(one["partition"]),
+            offset=int(one["offset"]),
+            raw=batch.payloads[event],
+        )
 
     async def _load(self, batch: Batch, absent: list[int]) -> bool:
         """Bring in the rows of workloads that are not in memory; tell whether all fit."""
@@ -221,7 +258,7 @@ class Session:
                 self.metrics.count_rows(loaded=1)
             except RowCorrupt as error:
                 self.metrics.count_rows(corrupt=1)
-                log.error("partition %d: %s", partition, error.message)
+                log.warning("partition %d: discarded: %s", partition, error.message)
 
     # What follows.
 
@@ -265,23 +302,30 @@ class Session:
     async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
         """Save what is unsaved of partitions, once; the order is `saving`'s."""
         began_s = self.clock.monotonic_s()
+        if self.is_broken:
+            return
         async with self._round:
-            taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
-            news = [each for each in taken if has_news(each)]
-            await asyncio.gather(*(save(self.state, self.store, each) for each in news))
+            with self._careful():
+                news = await self._save_all(owned, rows_max)
         if news:
             await self.source.commit({each.owned.partition: each.position for each in news})
         self.metrics.count_rows(saved=sum(len(each.rows) for each in news))
         self.metrics.spend("save", self.clock.monotonic_s() - began_s)
+
+    async def _save_all(self, owned: Sequence[Owned], rows_max: int) -> list[Snapshot]:
+        """Save the unsaved of partitions side by side; return what was saved."""
+        taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
+        news = [each for each in taken if has_news(each)]
+        await asyncio.gather(*(save(self.state, self.store, each) for each in news))
         for each in taken:
             lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
             age = each.position - each.checkpoint.next_offset
             self.metrics.set_partition(each.owned.partition, lag, age)
+        return news
 
     async def keep_saving(self) -> None:
         """Save at the declared pace."""
-        while True:
-            await asyncio.sleep(self.spec.save_every_ms / 1_000)
+        while await self._pause(self.spec.save_every_ms):
             await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
             self.metrics.rows.set(len(self.state.table))
             self.metrics.owned.set(len(self.owned))
@@ -291,12 +335,12 @@ class Session:
 
     async def keep_beating(self) -> None:
         """Tombstone what has expired and tell gateways how far each partition is."""
-        while True:
-            await asyncio.sleep(self.spec.heartbeat_ms / 1_000)
+        while await self._pause(self.spec.heartbeat_ms):
             async with self.turn:
-                for owned in list(self.owned.values()):
-                    await self._tombstone(owned)
-                    await self._beat(owned)
+                with self._careful():
+                    for owned in list(self.owned.values()):
+                        await self._tombstone(owned)
+                        await self._beat(owned)
             self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
 
     async def _tombstone(self, owned: Owned) -> None:
@@ -331,13 +375,13 @@ class Session:
 
     async def keep_conditions(self) -> None:
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
-        while True:
-            await asyncio.sleep(0.1)
+        while await self._pause(CONDITIONS_EVERY_MS):
             for owned in list(self.owned.values()):
                 if owned.is_settled and self._wanted(owned) != owned.conditions:
                     async with self.turn:
                         if self.owned.get(owned.partition) is owned:
-                            await self._change(owned)
+                            with self._careful():
+                                await self._change(owned)
 
     async def _change(self, owned: Owned) -> None:
         wanted = self._wanted(owned)
@@ -361,41 +405,5 @@ class Session:
         async for records in self.reader.follow(self.topics.enforcement, starts):
             for record in records:
                 self.operators.apply(record)
-
-
-class Policies:
-    """The policy of the file, the one an operator reloaded, and those the journal names."""
-
-    def __init__(self, first: Policy, load: Any) -> None:
-        self.first = first
-        self.reloaded: Policy | None = None
-        self._load = load
-        self._known: dict[str, Policy] = {first.hash: first}
-
-    def reload(self, policy: Policy) -> None:
-        """Let a policy take effect everywhere from the next events on."""
-        self.reloaded = policy
-        self._known[policy.hash] = policy
-
-    def compiled(self, conditions: Conditions) -> Policy:
-        """Return the policy that conditions name, compiled from its journalled text."""
-        if conditions.policy_hash not in self._known:
-            policy = self._load(conditions.policy_text, "journal")
-            assert policy.hash == conditions.policy_hash, "the journal names another policy"
-            self._known[policy.hash] = policy
-        return self._known[conditions.policy_hash]
-
-
-def _cut(arrival: Arrival, limit: int | None) -> tuple[Arrival | None, Arrival | None]:
-    """Return the part of an arrival before an offset, and the rest."""
-    if limit is None or arrival.offsets[-1] < limit:
-        return arrival, None
-    at = bisect.bisect_left(arrival.offsets, limit)
-    if at == 0:
-        return None, arrival
-    columns = arrival.offsets, arrival.append_ms, arrival.values
-    where = arrival.topic, arrival.partition
-    return (
-        Arrival(*where, *(each[:at] for each in columns)),
-        Arrival(*where, *(each[at:] for each in columns)),
-    )
+            if self.stopping.is_set():
+                return

@@ -30,22 +30,32 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def specs(self) -> list[TopicSpec]:
         """Return what each topic must be, requests first."""
-        both = {"replicas": self.replicas, "retention_ms": self.retention_ms}
+        replicas, retention_ms = self.replicas, self.retention_ms
         return [
-            TopicSpec(name=self.requests, partitions=self.partitions, **both),
+            TopicSpec(
+                name=self.requests,
+                partitions=self.partitions,
+                replicas=replicas,
+                retention_ms=retention_ms,
+            ),
             TopicSpec(
                 name=self.enforcement,
                 partitions=self.enforcement_partitions,
                 compacted=True,
-                replicas=self.replicas,
+                replicas=replicas,
             ),
             TopicSpec(
                 name=self.journal,
                 partitions=self.partitions,
-                replicas=self.replicas,
-                retention_ms=self.retention_ms * 2,
+                replicas=replicas,
+                retention_ms=retention_ms * 2,
             ),
-            TopicSpec(name=self.dead_letters, partitions=self.partitions, **both),
+            TopicSpec(
+                name=self.dead_letters,
+                partitions=self.partitions,
+                replicas=replicas,
+                retention_ms=retention_ms,
+            ),
         ]
 
 

@@ -53,10 +53,8 @@ def where_to_start(place: Place, checkpoint: Checkpoint | None, *, journalled: b
     if checkpoint is None:
         return Start(start, 0, (STORE_FORGOT,) if journalled else ())
     era = checkpoint.era
-    is_other = (
-        bool(place.topic_id and checkpoint.topic_id) and place.topic_id != checkpoint.topic_id
-    )
-    if checkpoint.next_offset > end or is_other:
+    ids = {place.topic_id, checkpoint.topic_id} - {""}
+    if checkpoint.next_offset > end or len(ids) > 1:
         return Start(start, era + 1, (LOG_CHANGED,))
     if checkpoint.next_offset < start:
         return Start(start, era, (LOG_CUT,))

@@ -23,7 +23,8 @@ from stream.store import StoreFacts
 
 from .doors import Doors
 from .operators import Operators
-from .session import Policies, Session
+from .policies import Policies
+from .session import Session
 from .spec import TopicsSpec, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,9 @@ class Worker:
     def stop(self) -> None:
         """Save, let go and return from `run`."""
         self._is_stopping = True
-        if self._task is not None:
+        if self._session is not None:
+            self._session.stopping.set()
+        elif self._task is not None:
             self._task.cancel()
 
     async def run(self) -> None:

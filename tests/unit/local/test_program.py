@@ -149,10 +149,11 @@ def test_a_program_that_never_gets_ready_is_an_error(make: Make) -> None:
 
 def test_the_end_of_a_short_program_is_awaited(make: Make) -> None:
     """Success says nothing, failure has the exit code, and neither leaves a process."""
-    fine, failing = make("pass"), make("raise SystemExit(4)")
-    for program in (fine, failing):
-        program.launch()
+    fine = make("pass")
+    fine.launch()
     fine.await_end(within_s=10)
+    failing = make("raise SystemExit(4)")
+    failing.launch()
     with pytest.raises(ConfigError, match="exit code 4"):
         failing.await_end(within_s=10)
     stuck = make(SERVER, "")

@@ -104,7 +104,7 @@ def test_windows_are_those_of_rules_that_are_on(policy: Policy) -> None:
 
 
 def test_sets_are_shared_and_do_not_depend_on_order(policy: Policy) -> None:
-    """The same patterns, however often and in whichever order, are one set; with an effect another."""
+    """The same patterns in any order and number are one set; with an effect they are another."""
     assert [[each.text for each in group.patterns] for group in policy.operation_sets] == [
         ["POST /mail", "tool:send_*"],
         ["tool:read_*"],

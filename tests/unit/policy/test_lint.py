@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream.identity import compile_operation_pattern, compile_workload_pattern
-from stream.policy import Remark, lint, load_policy, read_policy
+from stream.policy import Remark, lint_policy, load_policy, read_policy
 from stream.policy.lint import covers
 
 CLASS = "name: x\nclasses:\n"
@@ -25,13 +25,18 @@ rules:
     action: revoke
 """
 LIMIT_2 = "  - name: s\n    limit: {measure: requests, at_most: 200, per: 10s}\n"
-OF_A = "rules:\n  - name: r\n    limit: {measure: denials, at_most: 1, per: 10s}\n    action: observe\n"
+OF_A = """\
+rules:
+  - name: r
+    limit: {measure: denials, at_most: 1, per: 10s}
+    action: observe
+"""
 
 
 def remarks(text: str) -> list[Remark]:
     """The remarks on a policy in a file."""
     policy, document = read_policy(text, "p.yaml")
-    return lint(policy, document.line_of)
+    return lint_policy(policy, document.line_of)
 
 
 # text, then code, line and path of each remark
@@ -144,7 +149,7 @@ def test_what_is_odd_is_remarked_on(text: str, expected: list[tuple[str, int, st
 
 def test_without_a_file_there_are_no_lines() -> None:
     """A policy from the journal can be looked at too."""
-    found = lint(load_policy("name: x\n", "journal"))
+    found = lint_policy(load_policy("name: x\n", "journal"))
     assert [(each.code, each.line) for each in found] == [("no-rules", None)]
 
 

@@ -41,8 +41,16 @@ def test_a_duration_is_spelled_the_shortest_way() -> None:
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [(100, 100), ("100", 100), ("20k", 20_000), ("5M", 5_000_000), ("20 MB", 20_000_000)]
-    + [("1KiB", 1_024), ("2GiB", 2 << 30), ("1TB", 10**12)],
+    [
+        (100, 100),
+        ("100", 100),
+        ("20k", 20_000),
+        ("5M", 5_000_000),
+        ("20 MB", 20_000_000),
+        ("1KiB", 1_024),
+        ("2GiB", 2 << 30),
+        ("1TB", 10**12),
+    ],
 )
 def test_a_quantity_is_a_number_with_a_prefix(text: int | str, amount: int) -> None:
     """Decimal prefixes for all that is counted, decimal and binary ones for bytes."""
@@ -58,8 +66,13 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("5/s", Rate(5, 1_000)), ("300/5m", Rate(300, 300_000)), ("1 / 10s", Rate(1, 10_000))]
-    + [("1/1m30s", Rate(1, 90_000)), ("1000000/d", Rate(1_000_000, 86_400_000))],
+    [
+        ("5/s", Rate(5, 1_000)),
+        ("300/5m", Rate(300, 300_000)),
+        ("1 / 10s", Rate(1, 10_000)),
+        ("1/1m30s", Rate(1, 90_000)),
+        ("1000000/d", Rate(1_000_000, 86_400_000)),
+    ],
 )
 def test_a_rate_is_a_number_over_a_duration(text: str, expected: Rate) -> None:
     """A unit alone is one of it."""

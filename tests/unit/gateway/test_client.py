@@ -1,0 +1,278 @@
+"""The client: rebuilds, follows, heals, reports."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from stream.events import Request, Subject, Token
+from stream.gateway import ALLOW, Gateway
+from tests.buses import run, until
+from tests.models.owner import AGENT, OTHER, Owner, act, command, operator_record, revoked
+from tests.unit.gateway.doors import Site
+
+SUBJECT = Subject(workload=AGENT)
+
+
+def soon(site: Site, **changes: Any) -> dict[str, Any]:
+    """Fields of a command that is caused now."""
+    return {"caused_at_ms": site.clock.at_ms} | changes
+
+
+def beat(site: Site, owner: Owner, **changes: Any) -> None:
+    site.publish(*owner.heartbeat(site.clock.at_ms, **changes))
+
+
+@contextlib.asynccontextmanager
+async def opened(site: Site, owner: Owner | None = None, **settings: Any) -> AsyncIterator[Gateway]:
+    """A gateway on its topics, ready if an owner has spoken."""
+    await site.make_topics("enforcement", "requests")
+    if owner is not None:
+        beat(site, owner)
+    async with site.gateway(**settings) as gateway:
+        if owner is not None:
+            assert await gateway.wait_ready(10)
+        yield gateway
+
+
+def test_table_is_rebuilt_then_followed() -> None:
+    """What was published before the gateway came binds at once; what comes later too."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        await site.make_topics("enforcement", "requests")
+        site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+        async with opened(site, owner) as gateway:
+            assert gateway.check(AGENT, "GET /x").decision == "deny"
+            assert gateway.check(OTHER, "GET /x") is ALLOW
+            other = Subject(workload=OTHER)
+            site.publish(*owner.put(other, command(other, offset=2, **soon(site))))
+            await until(lambda: gateway.check(OTHER, "GET /x").decision == "deny")
+            assert {each.body.subject.workload for each in gateway.in_force()} == {AGENT, OTHER}
+
+    run(test())
+
+
+def test_state_is_fit_for_readyz() -> None:
+    """The state is a value that encodes, names what is missing, and becomes ready."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner(partition=0, partitions=2)
+        async with opened(site) as gateway:
+            await until(lambda: gateway.state().state == "stale")
+            beat(site, owner)
+            await until(lambda: len(gateway.state().homes) == 2)
+            state = json.loads(msgspec.json.encode(gateway.state()))
+            assert not state["ready"]
+            assert [home["state"] for home in state["homes"]] == ["ready", "unseen"]
+            assert not await gateway.wait_ready(0.01)
+            beat(site, Owner(partition=1, partitions=2))
+            assert await gateway.wait_ready(10)
+
+    run(test())
+
+
+def test_a_silent_log_goes_stale_and_a_heartbeat_heals_it() -> None:
+    """Heartbeats that stop make the state `stale`; the first that comes ends that."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner, table={"kind": "table", "mode": "closed"}) as gateway:
+            assert gateway.check(AGENT, "GET /x") is ALLOW
+            site.clock.at_ms += 60_000
+            assert gateway.state().state == "stale"
+            assert gateway.check(AGENT, "GET /x").status == 503
+            beat(site, owner)
+            await until(lambda: gateway.state().ready)
+            assert gateway.check(AGENT, "GET /x") is ALLOW
+
+    run(test())
+
+
+def test_an_outage_is_survived() -> None:
+    """While Kafka is away the gateway obeys what it knows; afterwards it goes on from there."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
+            site.bus_is_down = True
+            await until(lambda: gateway.state().fault != "")
+            assert "away" in gateway.state().fault
+            assert gateway.check(AGENT, "GET /x").decision == "deny"
+            other = Subject(workload=OTHER)
+            site.publish(*owner.put(other, command(other, offset=2, **soon(site))))
+            site.bus_is_down = False
+            await until(lambda: gateway.check(OTHER, "GET /x").decision == "deny")
+            assert gateway.state().fault == ""
+            assert gateway.tallies()["log.loads"] == 1
+
+    run(test())
+
+
+def test_a_gateway_may_start_before_everything_else() -> None:
+    """Without Kafka, then without topics, it waits in state `loading`, and opens nothing."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        site.bus_is_down = True
+        closed = {"kind": "table", "mode": "closed"}
+        async with site.gateway(table=closed) as gateway:
+            await until(lambda: gateway.state().fault != "")
+            assert gateway.state().state == "loading"
+            site.bus_is_down = False
+            await until(lambda: "does not exist" in gateway.state().fault)
+            assert gateway.check(AGENT, "GET /x").action == "loading"
+            await site.make_topics("enforcement", "requests")
+            beat(site, owner)
+            assert await gateway.wait_ready(20)
+
+    run(test())
+
+
+def test_a_topic_made_anew_is_read_anew() -> None:
+    """After the log was recreated nothing of the old one is obeyed."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
+            site.log.remake("enforcement")
+            await until(lambda: gateway.check(AGENT, "GET /x") is ALLOW)
+            beat(site, Owner())
+            assert await gateway.wait_ready(10)
+
+    run(test())
+
+
+def test_a_log_cut_before_our_place_goes_on() -> None:
+    """Retention behind the place we read at changes nothing."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            site.log.cut("enforcement", 0, 1)
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
+
+    run(test())
+
+
+def test_a_lasting_mismatch_is_read_again_beside_the_table_in_use() -> None:
+    """A table that its heartbeats contradict for long is rebuilt, and serves until that is done."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner, reload_s=5.0) as gateway:
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
+            # The table loses what the log still has.
+            gateway._follower.table._holdings._held.clear()
+            gateway._follower.table._homes._homes.clear()
+            beat(site, owner)
+            await until(lambda: gateway.state().state == "mismatch")
+            site.clock.at_ms += 4_000
+            beat(site, owner)
+            await until(lambda: gateway.tallies()["records.heartbeat"] == 3)
+            assert gateway.tallies().get("log.reloads", 0) == 0
+            assert gateway.check(AGENT, "GET /x").decision == "deny"
+            site.clock.at_ms += 4_000
+            beat(site, owner)
+            await until(lambda: gateway.tallies().get("log.reloads", 0) == 1)
+            await until(lambda: gateway.state().ready)
+            assert gateway.check(AGENT, "GET /x").decision == "deny"
+
+    run(test())
+
+
+def test_observe_reports_what_it_decides() -> None:
+    """A request that may pass is reported as it is, one that may not as refused."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            subject = Subject(workload=AGENT, task="t-1")
+            site.publish(*owner.put(subject, command(subject, **soon(site))))
+            await until(lambda: len(list(gateway.in_force())) == 1)
+            token = Token(issuer="i", id="1")
+            request = Request(gateway.now_ms(), AGENT, "tool:export", task="t-1", token=token)
+            assert gateway.observe(request).decision == "deny"
+            assert gateway.observe(msgspec.structs.replace(request, task="t-2")).is_allowed
+        refused, served = site.reported()
+        assert (refused.outcome, refused.status, refused.task) == ("refused", 403, "t-1")
+        assert (served.outcome, served.task, served.token) == ("served", "t-2", token)
+
+    run(test())
+
+
+def test_leaving_sends_what_still_waits() -> None:
+    """Events offered just before the end are sent."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            for at in range(1_000):
+                gateway.report(Request(site.clock.at_ms, AGENT, f"GET /{at}"))
+        assert len(site.reported()) == 1_000
+
+    run(test())
+
+
+def test_leaving_does_not_wait_for_ever() -> None:
+    """Without Kafka the end comes after its deadline, and what waited is counted as lost."""
+
+    async def test() -> None:
+        site = Site()
+        site.bus_is_down = True
+        gateway = site.gateway(close_s=0.05)
+        async with gateway:
+            gateway.report(Request(site.clock.at_ms, AGENT, "GET /x", count=7))
+        assert gateway.tallies()["report.lost"] == 1
+
+    run(test())
+
+
+def test_tallies_count_verdicts_and_records() -> None:
+    """Counters say what was decided, what was read, what was reported."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+            site.publish(b"rubbish", b"rubbish")
+            await until(lambda: gateway.tallies().get("records.malformed") == 1)
+            gateway.check(AGENT, "GET /x")
+            gateway.check(OTHER, "GET /x")
+            site.publish(*operator_record("", act("stop", site.clock.at_ms + 9)))
+            await until(lambda: len(list(gateway.operators())) == 1)
+            gateway.check(AGENT, "GET /x")
+            tallies = gateway.tallies()
+            assert tallies["check.deny.revoke"] == 1
+            assert tallies["check.allow.stop"] == 1
+            assert tallies["records.applied"] == 2
+            assert tallies["log.loads"] == 1
+
+    run(test())
+
+
+def test_a_broken_invariant_is_not_swallowed() -> None:
+    """A fault of our own in a task ends the gateway, and whoever runs it hears of it."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        heard: list[BaseException] = []
+        try:
+            async with opened(site, owner) as gateway:
+                gateway._follower.table.apply = None
+                site.publish(*revoked())
+                await asyncio.Event().wait()
+        except* TypeError as group:
+            heard.extend(group.exceptions)
+        assert heard
+
+    run(test())

@@ -1,0 +1,264 @@
+"""Reporting never waits, loses nothing in silence, and counts nothing twice."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from stream.events import Request, Token
+from stream.gateway.fitting import COUNT_MAX
+from stream.gateway.reporter import Reporter
+from stream.gateway.sums import Sums
+from tests.buses import run, until
+from tests.models.owner import AGENT, NOW_MS, OTHER
+from tests.unit.gateway.doors import ShakyPublisher, Site, report_spec
+
+
+def event(workload: str = AGENT, operation: str = "GET /x", **fields: Any) -> Request:
+    return Request(NOW_MS, workload, operation, **fields)
+
+
+def reporter_of(site: Site, **settings: Any) -> Reporter:
+    return Reporter("requests", site.clock, report_spec(**settings), 5.0)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    site: Site, reporter: Reporter, lost_answers: int = 0
+) -> AsyncIterator[ShakyPublisher]:
+    await site.make_topics("requests")
+    publisher = ShakyPublisher(site, lost_answers)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reporter.run(publisher))
+        yield publisher
+        reporter.close()
+
+
+def test_events_arrive_in_order_under_their_workload() -> None:
+    """What is offered is sent as offered, keyed by the workload."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site)
+        offered = [event(operation=f"GET /{at}") for at in range(500)]
+        async with running(site, reporter):
+            for each in offered:
+                reporter.offer(each)
+            await until(lambda: reporter.counts["sent"] == 500)
+        assert site.reported() == offered
+        assert {record.key for record in site.log.partitions("requests")[0].records} == {
+            AGENT.encode()
+        }
+        assert reporter.counts == {"offered": 500, "sent": 500}
+
+    run(test())
+
+
+def test_a_flood_beyond_the_buffer_shows_in_full() -> None:
+    """What finds no room is summed up: the counts, bytes and cost reported are those offered."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site, events_max=10)
+        for at in range(1_000):
+            workload = AGENT if at % 2 else OTHER
+            reporter.offer(event(workload, bytes=3, cost=2, count=2))
+        async with running(site, reporter):
+            await until(lambda: not len(reporter))
+        reported = site.reported()
+        assert len(reported) == 12
+        for workload in (AGENT, OTHER):
+            mine = [each for each in reported if each.workload == workload]
+            assert sum(each.count for each in mine) == 1_000
+            assert sum(each.bytes for each in mine) == 1_500
+            assert sum(each.cost for each in mine) == 1_000
+        assert reporter.counts["summed"] == 1_980
+        assert reporter.counts["lost"] == 0
+
+    run(test())
+
+
+def test_the_buffer_is_bounded_in_bytes_too() -> None:
+    """A few large events fill it as many small ones do."""
+    site = Site()
+
+    async def test() -> None:
+        reporter = reporter_of(site, bytes_max=4_096)
+        for at in range(100):
+            reporter.offer(event(resources=(f"document:{'x' * 900}{at}",)))
+        assert len(reporter) < 10
+        assert reporter.counts["summed"] > 90
+
+    run(test())
+
+
+def test_what_cannot_even_be_summed_up_is_counted() -> None:
+    """Beyond the groups there is one number."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site, events_max=1, sums_max=3)
+        for at in range(10):
+            reporter.offer(event(operation=f"GET /{at}", count=5))
+        assert reporter.counts["summed"] == 15
+        assert reporter.counts["lost"] == 30
+
+    run(test())
+
+
+def test_grants_and_completions_have_room_of_their_own() -> None:
+    """The start and end of a task are not crowded out by a flood of requests."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site, events_max=8)
+        for _ in range(50):
+            reporter.offer(event())
+        reporter.offer(event(operation="grant", kind="grant", task="t-1"))
+        reporter.offer(event(operation="done", kind="completion", task="t-1"))
+        for _ in range(50):
+            reporter.offer(event(operation="more", kind="grant", task="t-2"))
+        async with running(site, reporter):
+            await until(lambda: not len(reporter))
+        kinds = [each.kind for each in site.reported()]
+        assert kinds.count("grant") == kinds.count("completion") == 1
+        assert reporter.counts["lost"] == 50
+
+    run(test())
+
+
+def test_an_outage_loses_nothing() -> None:
+    """While Kafka is away events wait and are summed up; afterwards all of it is reported once."""
+
+    async def test() -> None:
+        site = Site()
+        site.bus_is_down = True
+        reporter = reporter_of(site, events_max=5)
+        async with running(site, reporter):
+            for _ in range(100):
+                reporter.offer(event())
+            await until(lambda: reporter.counts["pauses"] >= 2)
+            site.bus_is_down = False
+            await until(lambda: not len(reporter))
+        assert sum(each.count for each in site.reported()) == 100
+        assert len(site.reported()) == 6
+
+    run(test())
+
+
+def test_a_lost_answer_is_not_sent_again() -> None:
+    """An event that Kafka had taken is never counted twice; that nobody knows is counted."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site)
+        async with running(site, reporter, lost_answers=3):
+            for _ in range(10):
+                reporter.offer(event())
+        assert len(site.reported()) == 10
+        assert reporter.counts["unconfirmed"] == 3
+
+    run(test())
+
+
+def test_an_event_that_kafka_will_not_have_holds_up_no_other() -> None:
+    """A record refused for good is lost and counted, and those behind it are sent."""
+
+    async def test() -> None:
+        site = Site()
+        site.refuses = True
+        reporter = reporter_of(site)
+        async with running(site, reporter):
+            reporter.offer(event(operation="first"))
+            reporter.offer(event(operation="second"))
+            await until(lambda: reporter.counts["lost"] == 1)
+            site.refuses = False
+            await until(lambda: not len(reporter))
+        assert [each.operation for each in site.reported()] == ["second"]
+
+    run(test())
+
+
+def test_sums_go_out_during_a_flood_that_does_not_end() -> None:
+    """A buffer that is never empty does not keep the sums back for longer than their time."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site, events_max=4)
+        async with running(site, reporter):
+            for _ in range(50):
+                for _ in range(8):
+                    reporter.offer(event())
+                site.clock.at_ms += 100
+                await asyncio.sleep(0)
+            assert any(each.count > 1 for each in site.reported())
+        assert sum(each.count for each in site.reported()) == 400
+
+    run(test())
+
+
+def test_abandoned_events_are_counted() -> None:
+    """What still waits when the time for sending is over is lost, and said to be."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site, events_max=2)
+        for _ in range(10):
+            reporter.offer(event())
+        reporter.abandon()
+        assert reporter.counts["lost"] == 10
+        assert len(reporter) == 0
+
+    run(test())
+
+
+def test_an_event_of_a_wrong_type_is_counted() -> None:
+    """A caller's mistake costs its event, not the caller."""
+
+    async def test() -> None:
+        site = Site()
+        reporter = reporter_of(site)
+        reporter.offer(event(status="200"))
+        assert reporter.counts["unreportable"] == 1
+
+    run(test())
+
+
+def test_sums_keep_apart_what_must_not_mix() -> None:
+    """Outcomes, tasks, failed authentication and workloads each have their own sum."""
+    sums = Sums(100)
+    fields: list[dict[str, Any]] = [
+        {},
+        {"outcome": "refused"},
+        {"task": "t"},
+        {"authenticated": False},
+        {"workload": OTHER},
+        {"operation": "GET /y"},
+    ]
+    for each in fields * 3:
+        assert sums.add(event(**each))
+    drained = sums.drain()
+    assert [each.count for each in drained] == [3] * len(fields)
+    assert len(sums) == 0
+
+
+def test_sums_claim_only_what_holds_for_all() -> None:
+    """A token or purpose is kept if all had it; resources and ids never."""
+    sums = Sums(100)
+    token, other = Token(id="1"), Token(id="2")
+    for task, tokens in (("same", (token, token)), ("differs", (token, other))):
+        for each in tokens:
+            sums.add(event(task=task, token=each, purpose="p", resources=("a:b",), id="x"))
+    same, differs = sums.drain()
+    assert (same.token, differs.token) == (token, None)
+    assert (same.purpose, same.resources, same.id) == ("p", (), "")
+
+
+def test_large_sums_become_several_events() -> None:
+    """No event stands for more requests than a worker accepts."""
+    sums = Sums(1)
+    for _ in range(5):
+        sums.add(event(count=COUNT_MAX // 2, bytes=1))
+    drained = sums.drain()
+    assert [each.count for each in drained] == [COUNT_MAX, COUNT_MAX, COUNT_MAX // 2]
+    assert sum(each.bytes for each in drained) == 5
