@@ -41,6 +41,14 @@ from .command import (
     record_hash,
     subject_key,
 )
+from .convert import (
+    CloudTrailSpec,
+    Fault,
+    FaultCode,
+    NginxSpec,
+    convert_cloudtrail,
+    convert_nginx,
+)
 from .finding import Finding
 from .journal import (
     ACTS_MAX,
@@ -83,12 +91,15 @@ __all__ = [
     "TIME_MS_MAX",
     "Action",
     "Body",
+    "CloudTrailSpec",
     "Command",
     "Conditions",
     "DeadLetter",
     "Effect",
     "EnforcementValue",
     "Exemption",
+    "Fault",
+    "FaultCode",
     "Finding",
     "Heartbeat",
     "Issuer",
@@ -96,6 +107,7 @@ __all__ = [
     "Kind",
     "Lift",
     "Mode",
+    "NginxSpec",
     "OperatorAct",
     "OperatorRecord",
     "Outcome",
@@ -113,6 +125,8 @@ __all__ = [
     "Version",
     "Weight",
     "command_id",
+    "convert_cloudtrail",
+    "convert_nginx",
     "dead_letter",
     "decode_entry",
     "decode_json",

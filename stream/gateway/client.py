@@ -199,7 +199,10 @@ class Gateway:
         finally:
             self._reporting.cancel()
             try:
-                await self._tasks.__aexit__(kind, error, trace)
+                # An error of the block stays itself; only a fault of our own tasks, which cancels
+                # the block, leaves as a group.
+                is_ours = kind is asyncio.CancelledError
+                await self._tasks.__aexit__(*(kind, error, trace) if is_ours else (None,) * 3)
             finally:
                 self._reporter.abandon()
                 await self._stop_doors()

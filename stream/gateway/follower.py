@@ -49,7 +49,7 @@ class Follower:
         self.table = CommandTable(spec.table, 1, verify)
         self.turned = asyncio.Event()
         self.fault = ""
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter({"loads": 0, "reloads": 0, "faults": 0})
         self._next: dict[int, int] = {}
         self._reload_s = spec.reload_s
         self._doubted_since_s: float | None = None

@@ -29,6 +29,7 @@ from .sums import Sums
 SUMS_EVERY_S: Final = 1.0
 """Sums go out when the buffer is empty, and at least this often while it is not."""
 
+COUNTED: Final = ("offered", "sent", "summed", "lost", "unreportable", "unconfirmed", "pauses")
 ROUND: Final = 200
 """Events sent under one deadline and before the loop's other tasks have their turn."""
 
@@ -46,7 +47,7 @@ class Reporter:
         self._clock = clock
         self._spec = spec
         self._io_s = io_s
-        self._waiting: deque[tuple[bytes, bytes]] = deque()
+        self._waiting: deque[tuple[bytes, bytes, int]] = deque()
         self._waiting_bytes = 0
         self._sums = Sums(spec.sums_max)
         self._sums_sent_s = clock.monotonic_s()
@@ -55,7 +56,7 @@ class Reporter:
         self._sent = asyncio.Event()
         self._settled = asyncio.Event()
         self._is_closing = False
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
 
     def __len__(self) -> int:
         """Return the number of events and sums that wait."""
@@ -93,7 +94,7 @@ class Reporter:
 
     def abandon(self) -> None:
         """Count everything that still waits as lost, after the time for sending is over."""
-        self.counts["lost"] += len(self._waiting)
+        self.counts["lost"] += sum(count for _, _, count in self._waiting)
         self.counts["lost"] += sum(request.count for request in self._sums.drain())
         self.counts["unconfirmed"] += len(self._in_flight)
         self._in_flight.clear()
@@ -116,7 +117,7 @@ class Reporter:
         except (ValueError, TypeError):
             self.counts["unreportable"] += 1
             return False
-        self._waiting.append((key, payload))
+        self._waiting.append((key, payload, request.count))
         self._waiting_bytes += len(key) + len(payload)
         return True
 
@@ -167,22 +168,23 @@ class Reporter:
             while len(self._in_flight) >= self._spec.in_flight_max:
                 self._settled.clear()
                 await self._settled.wait()
-            key, payload = self._waiting[0]
+            key, payload, _ = self._waiting[0]
             acknowledged = await publisher.send(self._topic, key, payload)
             self._pop_first()
             self._in_flight.append(acknowledged)
             self._sent.set()
             self.counts["sent"] += 1
 
-    def _pop_first(self) -> None:
-        key, payload = self._waiting.popleft()
+    def _pop_first(self) -> int:
+        """Take the first that waits away; return for how many requests it stands."""
+        key, payload, count = self._waiting.popleft()
         self._waiting_bytes -= len(key) + len(payload)
+        return count
 
     def _drop_first(self) -> None:
         """Lose the event that Kafka will not have, lest it keep back all that come after it."""
         if self._waiting:
-            self._pop_first()
-            self.counts["lost"] += 1
+            self.counts["lost"] += self._pop_first()
 
     async def _settle(self) -> None:
         """Hear the answers to what is in flight, the oldest first, for ever."""

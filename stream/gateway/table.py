@@ -39,6 +39,18 @@ from .verdict import ALLOW, STATUS_UNKNOWING, Verdict
 Applied = Kept | Fault | Literal["heartbeat", "unverified"]
 """What became of one record: `applied`, `removed` and `heartbeat` changed something."""
 
+OUTCOMES: Final[tuple[Applied, ...]] = (
+    "applied",
+    "removed",
+    "heartbeat",
+    "unchanged",
+    "older",
+    "malformed",
+    "foreign_format",
+    "misplaced",
+    "unverified",
+    "overflow",
+)
 RETRY_UNKNOWING_MS: Final = 1_000
 
 
@@ -66,7 +78,7 @@ class CommandTable:
         self._state: StateName = "loading"
         self._state_until_ms = 0
         self._plain_until_ms = 0
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
 
     def __len__(self) -> int:
         """Return the number of records held, operators' included."""

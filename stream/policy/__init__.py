@@ -11,6 +11,7 @@ from .compiled import (
 from .document import Document, read_document
 from .lint import Remark, lint_policy
 from .rule import OperationSet, Rule, stable_id
+from .settings import default_policy, default_policy_text, load_settings
 from .spec import ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
     CLASS,
@@ -60,9 +61,12 @@ __all__ = [
     "Rule",
     "RuleSpec",
     "compile_policy",
+    "default_policy",
+    "default_policy_text",
     "duration_ms",
     "lint_policy",
     "load_policy",
+    "load_settings",
     "quantity",
     "rate",
     "read_document",

@@ -7,7 +7,7 @@ matches is matched by it; where that is not shown, `covers` says no and nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
@@ -19,9 +19,9 @@ from .spec import RuleSpec
 from .tables import ENFORCE
 from .units import spell_duration
 
-# Comparing each pattern with each earlier one takes a second at this number; more are compared
-# with those written the same only.
-COMPARED_MAX: Final = 512
+# Comparing each with each takes two seconds at this number of patterns of workloads; where there
+# are more, only those written the same are found.
+COMPARED_MAX: Final = 600
 
 _EVERY_WORKLOAD: Final = compile_workload_pattern("spiffe://*/**")
 # No pattern has it, because patterns are printable.
@@ -83,20 +83,35 @@ def _sample(segments: list[str], length: int) -> str:
     return "/".join(parts)
 
 
+class _Workloads:
+    """The workloads of some patterns."""
+
+    def __init__(self, policy: Policy) -> None:
+        groups = [*(group for _, group in policy.classes), *policy.exemptions]
+        self._is_compared = sum(map(len, groups)) <= COMPARED_MAX
+        self._patterns: list[Pattern] = []
+        self._texts: set[str] = set()
+
+    def add(self, patterns: Iterable[Pattern]) -> None:
+        """Add the workloads of more patterns. Mutates: self."""
+        for each in patterns:
+            self._patterns.append(each)
+            self._texts.add(each.text)
+
+    def have(self, pattern: Pattern) -> bool:
+        """Tell whether some pattern covers this one."""
+        return pattern.text in self._texts or (
+            self._is_compared and any(covers(each, pattern) for each in self._patterns)
+        )
+
+
 def _dead_classes(policy: Policy) -> dict[str, list[int]]:
     """Return by class the indices of its patterns that earlier classes leave nothing to match."""
-    earlier: list[Pattern] = []
-    texts: set[str] = set()
+    earlier = _Workloads(policy)
     dead: dict[str, list[int]] = {}
     for name, patterns in policy.classes:
-        dead[name] = [
-            place
-            for place, pattern in enumerate(patterns)
-            if pattern.text in texts
-            or any(covers(each, pattern) for each in earlier[:COMPARED_MAX])
-        ]
-        earlier += patterns
-        texts.update(each.text for each in patterns)
+        dead[name] = [place for place, each in enumerate(patterns) if earlier.have(each)]
+        earlier.add(patterns)
     return dead
 
 
@@ -152,8 +167,10 @@ def _check_exemptions(policy: Policy) -> Found:
                 yield "exempts-all", at, "every workload is exempt, so no command binds", hint
                 return
     for index, group in enumerate(policy.exemptions):
+        exempt = _Workloads(policy)
+        exempt.add(group)
         for name, patterns in policy.classes:
-            if all(any(covers(each, pattern) for each in group) for pattern in patterns):
+            if all(exempt.have(pattern) for pattern in patterns):
                 at = f"$.exemptions[{index}]"
                 hint = "rules in shadow say what they would do; an exemption hides it"
                 yield "exempts-class", at, f"all workloads of class `{name}` are exempt", hint

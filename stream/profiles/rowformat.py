@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from stream.errors import RowCorrupt
+from stream.events import TIME_MS_MAX
 from stream.kernel import kernel, mix64
 
 from .layout import (
@@ -58,11 +59,8 @@ SECTION: Final = np.dtype(
 )
 
 
-class Restored(NamedTuple):
-    """Rows as read from the store: slots they went to, and their opaque tails."""
-
-    slots: list[int]
-    tails: list[bytes]
+# The head is always the first section: two words of the row, two of the section, then the body.
+_CLOCK_AT: Final = 32 + int(HEAD.fields["clock_ms"][1]) if HEAD.fields else 0
 
 
 @kernel
@@ -186,6 +184,17 @@ class RowFormat:
             row[:] = before
             raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
         return tail[4:]
+
+
+def stored_clock_ms(stored: bytes) -> int:
+    """Return the clock of a stored row without restoring it; beyond all times if it is corrupt.
+
+    Whoever deletes what is old must not delete what cannot be read.
+    """
+    at = _CLOCK_AT
+    if len(stored) < at + 8 or stored[16] != KIND_HEAD:
+        return TIME_MS_MAX
+    return int.from_bytes(stored[at : at + 8], "little", signed=True)
 
 
 def with_tail(stored: bytes, tail: bytes) -> bytes:

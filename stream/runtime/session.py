@@ -12,34 +12,31 @@ import contextlib
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from stream.bus import Chunk, EventSource, LogReader, Publisher
 from stream.clock import Clock
 from stream.enforcement import TALLIES
-from stream.engine import State, StepResult, make_room, missing, step
+from stream.engine import State, make_room, missing, step
 from stream.errors import RowCorrupt
 from stream.events import (
     Conditions,
-    Heartbeat,
     Reject,
     RejectCode,
-    Version,
-    dead_letter,
-    encode,
-    heartbeat_key,
 )
 from stream.metrics import Metrics
 from stream.profiles import Arrival, Batch, Decoder
-from stream.store import Store
+from stream.store import BUCKETS, Store
 
 from .operators import Operators
+from .outbox import Outbox
 from .owned import Owned, cut
 from .policies import Policies
 from .saving import Snapshot, has_news, save, settle, snapshots
 from .spec import TopicsSpec, WorkerSpec
+from .sweep import forgettable_before_ms, idle_rows, still_idle
 from .takeover import Place, journal, take
 
 log = logging.getLogger(__name__)
@@ -63,6 +60,7 @@ class Session:
         self.state, self.decoder, self.operators = state
         self.policies = policies
         self.clock, self.metrics, self.name = shown
+        self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics)
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
         self.topic_id = ""
@@ -188,9 +186,8 @@ class Session:
             owned.position = arrival.offsets[-1] + 1
             owned.clock_ms = max(owned.clock_ms, arrival.append_ms[-1])
             owned.check = zlib.crc32(arrival.values[-1] or b"")
-            await self._dead_letters(
-                owned, [each for each in rejects if each.partition == owned.partition]
-            )
+            mine = [each for each in rejects if each.partition == owned.partition]
+            await self.outbox.dead_letters(owned, mine)
             if len(owned.outputs) > self.spec.outputs_max:
                 await settle(owned)
 
@@ -209,7 +206,7 @@ class Session:
         loaded_s = self.clock.monotonic_s()
         result = step(self.state, batch)
         stepped_s = self.clock.monotonic_s()
-        await self._publish(result)
+        await self.outbox.publish(result, self.owned)
         self.metrics.spend("load", loaded_s - began_s)
         self.metrics.spend("step", stepped_s - loaded_s)
         self.metrics.spend("publish", self.clock.monotonic_s() - stepped_s)
@@ -260,43 +257,6 @@ class Session:
                 self.metrics.count_rows(corrupt=1)
                 log.warning("partition %d: discarded: %s", partition, error.message)
 
-    # What follows.
-
-    async def _publish(self, result: StepResult) -> None:
-        """Send what a step came to; acknowledgements are awaited before rows are stored."""
-        for partition, value, text in result.names:
-            self.owned[partition].names[value] = text
-        for finding in result.findings:
-            self.metrics.count_finding(finding.rule)
-        for each in result.outgoing:
-            owned = self.owned[each.partition]
-            sent = await self.publisher.send(
-                self.topics.enforcement, each.key, each.value, self._enforcement_of(each.partition)
-            )
-            owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
-            owned.version = max(owned.version, each.command.version)
-            caused_at_ms = each.command.caused_at_ms
-            owned.outputs.append(asyncio.ensure_future(self._watched(sent, caused_at_ms)))
-            body = each.command.body
-            self.metrics.count_command(body.rule, body.action, body.mode)
-
-    async def _watched(self, sent: Any, caused_at_ms: int) -> int:
-        offset = int(await sent)
-        self.metrics.delay.observe(max(0, self.clock.wall_ms() - caused_at_ms) / 1_000)
-        return offset
-
-    async def _dead_letters(self, owned: Owned, rejects: Sequence[Reject]) -> None:
-        for reject in rejects:
-            value = _json.encode(dead_letter(reject))
-            sent = await self.publisher.send(
-                self.topics.dead_letters, None, value, owned.partition % self.topics.partitions
-            )
-            owned.outputs.append(sent)
-            self.metrics.count_reject(reject.code.value)
-
-    def _enforcement_of(self, partition: int) -> int:
-        return partition % self.topics.enforcement_partitions
-
     # Regular work.
 
     async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
@@ -339,39 +299,9 @@ class Session:
             async with self.turn:
                 with self._careful():
                     for owned in list(self.owned.values()):
-                        await self._tombstone(owned)
-                        await self._beat(owned)
+                        await self.outbox.tombstone(owned, self.spec.tombstone_after_ms)
+                        await self.outbox.beat(owned, self.state.partitions, self.spec.heartbeat_ms)
             self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
-
-    async def _tombstone(self, owned: Owned) -> None:
-        before_ms = self.clock.wall_ms() - self.spec.tombstone_after_ms
-        if not owned.is_settled:
-            return
-        for key in owned.published.expired(before_ms):
-            owned.outputs.append(
-                await self.publisher.send(
-                    self.topics.enforcement, key, None, self._enforcement_of(owned.partition)
-                )
-            )
-            owned.published.remove(key)
-            owned.gone.append(key)
-
-    async def _beat(self, owned: Owned) -> None:
-        beat = Heartbeat(
-            partition=owned.partition,
-            partitions=self.state.partitions,
-            next_offset=owned.position,
-            version=owned.version if owned.version.offset >= 0 else Version(owned.version.era, 0),
-            records=len(owned.published),
-            digest=owned.published.digest,
-            complete=owned.is_settled,
-            at_ms=self.clock.wall_ms(),
-            every_ms=self.spec.heartbeat_ms,
-        )
-        partition = self._enforcement_of(owned.partition)
-        key = heartbeat_key(owned.partition)
-        sent = await self.publisher.send(self.topics.enforcement, key, encode(beat), partition)
-        owned.outputs.append(sent)
 
     async def keep_conditions(self) -> None:
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
@@ -387,6 +317,35 @@ class Session:
         wanted = self._wanted(owned)
         await journal(self.publisher, self.topics.journal, owned, wanted)
         self._adopt(owned, owned.conditions)
+
+    async def keep_sweeping(self) -> None:
+        """Forget rows that have been idle too long, a bucket at a time."""
+        bucket = 0
+        while await self._pause(max(1, self.spec.sweep_every_ms // BUCKETS)):
+            bucket = (bucket + 1) % BUCKETS
+            for owned in list(self.owned.values()):
+                policy = self.policies.compiled(owned.conditions)
+                before_ms = forgettable_before_ms(owned, policy.idle_ms)
+                if before_ms and owned.is_settled:
+                    found = await idle_rows(self.state, self.store, owned, bucket, before_ms)
+                    if found:
+                        await self._forget(owned, found, before_ms)
+
+    async def _forget(self, owned: Owned, ids: list[int], before_ms: int) -> None:
+        async with self.turn:
+            if self.owned.get(owned.partition) is not owned or not owned.is_settled:
+                return
+            with self._careful():
+                if before_ms > owned.conditions.forgotten_before_ms:
+                    wanted = msgspec.structs.replace(
+                        owned.conditions, forgotten_before_ms=before_ms
+                    )
+                    await journal(self.publisher, self.topics.journal, owned, wanted)
+                    self._adopt(owned, owned.conditions)
+                async with owned.saving:
+                    before_ms = owned.conditions.forgotten_before_ms
+                    old = await still_idle(self.store, owned, ids, before_ms)
+                owned.forget += [each for each in old if self.state.table.find(each) < 0]
 
     def _wanted(self, owned: Owned) -> Conditions:
         wall = self.clock.wall_ms(), owned.position

@@ -147,6 +147,7 @@ class Worker:
                 group.create_task(session.keep_saving())
                 group.create_task(session.keep_beating())
                 group.create_task(session.keep_conditions())
+                group.create_task(session.keep_sweeping())
                 group.create_task(session.keep_following(starts))
 
     async def _leave(self, source: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+import pytest
 
 from stream.events import Request, Subject, Token
 from stream.gateway import ALLOW, Gateway
@@ -179,11 +180,11 @@ def test_a_lasting_mismatch_is_read_again_beside_the_table_in_use() -> None:
             site.clock.at_ms += 4_000
             beat(site, owner)
             await until(lambda: gateway.tallies()["records.heartbeat"] == 3)
-            assert gateway.tallies().get("log.reloads", 0) == 0
+            assert gateway.tallies()["log.reloads"] == 0
             assert gateway.check(AGENT, "GET /x").decision == "deny"
             site.clock.at_ms += 4_000
             beat(site, owner)
-            await until(lambda: gateway.tallies().get("log.reloads", 0) == 1)
+            await until(lambda: gateway.tallies()["log.reloads"] == 1)
             await until(lambda: gateway.state().ready)
             assert gateway.check(AGENT, "GET /x").decision == "deny"
 
@@ -232,7 +233,7 @@ def test_leaving_does_not_wait_for_ever() -> None:
         gateway = site.gateway(close_s=0.05)
         async with gateway:
             gateway.report(Request(site.clock.at_ms, AGENT, "GET /x", count=7))
-        assert gateway.tallies()["report.lost"] == 1
+        assert gateway.tallies()["report.lost"] == 7
 
     run(test())
 
@@ -245,7 +246,7 @@ def test_tallies_count_verdicts_and_records() -> None:
         async with opened(site, owner) as gateway:
             site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
             site.publish(b"rubbish", b"rubbish")
-            await until(lambda: gateway.tallies().get("records.malformed") == 1)
+            await until(lambda: gateway.tallies()["records.malformed"] == 1)
             gateway.check(AGENT, "GET /x")
             gateway.check(OTHER, "GET /x")
             site.publish(*operator_record("", act("stop", site.clock.at_ms + 9)))
@@ -274,5 +275,39 @@ def test_a_broken_invariant_is_not_swallowed() -> None:
         except* TypeError as group:
             heard.extend(group.exceptions)
         assert heard
+
+    run(test())
+
+
+def test_an_error_of_the_block_stays_itself() -> None:
+    """What the host raises inside leaves as it was raised."""
+
+    async def test() -> None:
+        site = Site()
+        async with opened(site):
+            raise LookupError("of the host")
+
+    with pytest.raises(LookupError, match="of the host"):
+        run(test())
+
+
+def test_cancelling_the_host_ends_the_gateway() -> None:
+    """A host that is cancelled leaves with nothing running, still cancelled."""
+
+    async def test() -> None:
+        site, owner = Site(), Owner()
+        inside = asyncio.Event()
+
+        async def host() -> None:
+            async with opened(site, owner):
+                inside.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(host())
+        await inside.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(test())

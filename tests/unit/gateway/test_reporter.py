@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_events_arrive_in_order_under_their_workload() -> None:
         assert {record.key for record in site.log.partitions("requests")[0].records} == {
             AGENT.encode()
         }
-        assert reporter.counts == {"offered": 500, "sent": 500}
+        assert reporter.counts == Counter(offered=500, sent=500)
 
     run(test())
 
