@@ -8,10 +8,12 @@ debugging); for the two to agree, wrapping 64-bit arithmetic happens only in the
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +62,11 @@ def cache_folder() -> Path:
 
 
 def _use_cache() -> None:
-    """Point Numba at our folder; keep only the newest few of earlier versions."""
+    """Point Numba at our folder, keeping only the newest few of earlier versions.
+
+    Where it cannot be written, a folder for this process alone: Numba refuses to compile with
+    none, and each start then compiles anew.
+    """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +75,8 @@ def _use_cache() -> None:
         for stale in old[CACHES_MAX:]:
             shutil.rmtree(stale, ignore_errors=True)
     except OSError:
-        return  # a read-only home: Numba falls back to its own rules
+        folder = Path(tempfile.mkdtemp(prefix="stream-enforcer-kernels-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     numba.config.CACHE_DIR = str(folder)
 
 
