@@ -27,11 +27,21 @@ from stream.enforcement import (
     run,
 )
 from stream.errors import RowCorrupt
-from stream.events import Conditions, Finding, RejectCode
+from stream.events import Conditions, Finding, RejectCode, Request, encode_request
 from stream.kernel import HashKey, kernel
-from stream.policy import Policy, PolicyTables
+from stream.policy import (
+    ForbidSpec,
+    LimitSpec,
+    Policy,
+    PolicySpec,
+    PolicyTables,
+    RuleSpec,
+    compile_policy,
+)
 from stream.profiles import (
+    Arrival,
     Batch,
+    Decoder,
     Layout,
     OperationTable,
     ProfileTable,
@@ -343,3 +353,36 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
             state.held[slot] = held
         else:
             state.held.pop(slot, None)
+
+
+def warm() -> None:
+    """Compile every kernel of the step, or load it from the cache, so that no event waits for it.
+
+    Runs one event through decoding, the step, storing and restoring, and eviction.
+    """
+    limit = LimitSpec(measure="requests", at_most=0, per="10s")
+    volume = LimitSpec(measure="bytes", at_most=0, per="1m")
+    forbid = ForbidSpec(first=("*",), then=("*",), within="1m")
+    policy = compile_policy(
+        PolicySpec(
+            name="warm",
+            rules=(
+                RuleSpec(name="limit", limit=limit, action="observe"),
+                RuleSpec(name="volume", limit=volume, action="observe"),
+                RuleSpec(name="forbid", forbid=forbid, action="observe"),
+            ),
+        )
+    )
+    state, decoder = State(HashKey(bytes(16)), 64, 1), Decoder(HashKey(bytes(16)), 1)
+    conditions = Conditions(
+        nonce="warm", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
+    )
+    state.adopt(0, conditions, policy)
+    payload = encode_request(Request(at_ms=1, workload="spiffe://warm/up", operation="warm"))
+    batch, _ = decoder.decode([Arrival("warm", 0, [0, 1], [1, 1], [payload, payload])])
+    step(state, batch)
+    make_room(state, batch, state.table.slots_max)
+    row, name = state.stored([0])[0], batch.workload(0)
+    ids = int(batch.events["workload"][0]), int(batch.events["home"][0]), 0
+    state.evict(0)
+    state.restore(name, ids, row)

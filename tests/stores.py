@@ -2,10 +2,11 @@
 
 import asyncio
 import inspect
-import itertools
+import uuid
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import redis
 
 from stream.store import (
     BUCKETS,
@@ -17,7 +18,6 @@ from stream.store import (
     Save,
     Store,
 )
-from tests.valkey import Valkey
 
 ID_LAST = 2**64 - 1
 CHECKPOINT = Checkpoint(
@@ -67,14 +67,12 @@ class MemoryLab:
 
 
 class RedisLab:
-    """Stores that share a prefix on a real server."""
+    """Stores that share a prefix, which nobody else uses, on a real server."""
 
-    prefixes = itertools.count()
-
-    def __init__(self, server: Valkey) -> None:
-        self._client = server.client()
-        self._url = server.url
-        self._prefix = f"t{next(self.prefixes)}"
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url, protocol=2)
+        self._url = url
+        self._prefix = f"t{uuid.uuid4().hex}"
 
     def store(self) -> Store:
         # Small loads, so that splitting them is under test too.
@@ -82,6 +80,7 @@ class RedisLab:
         return RedisStore(msgspec.convert(settings_, RedisSpec))
 
     def close(self) -> None:
+        self.restore({})
         self._client.close()
 
     def image(self) -> object:
@@ -89,8 +88,8 @@ class RedisLab:
         return {key: self._client.dump(key) for key in keys}
 
     def restore(self, image: object) -> None:
-        for key in self._client.keys(f"{self._prefix}:*"):
-            self._client.delete(key)
+        if keys := self._client.keys(f"{self._prefix}:*"):
+            self._client.delete(*keys)
         for key, dumped in image.items():
             self._client.restore(key, 0, dumped)
 

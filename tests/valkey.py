@@ -1,6 +1,6 @@
 """A Valkey of a test's own, for what the shared one cannot be: restarted, locked, full, a cluster.
 
-Ready in a tenth of a second, without Kafka, so the conformance suite uses it too.
+Ready in a tenth of a second.
 """
 
 from __future__ import annotations

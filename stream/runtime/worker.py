@@ -67,6 +67,12 @@ class Worker:
         waiting = [each for each in self._session.owned.values() if not each.is_settled]
         return [f"partition {each.partition} is replaying" for each in waiting]
 
+    def progress(self) -> dict[int, tuple[int, int]]:
+        """Return, for each owned partition, the next offset to apply and the next to store from."""
+        session = self._session
+        owned = session.owned.values() if session else ()
+        return {each.partition: (each.position, each.saved_position) for each in owned}
+
     def healthy(self) -> bool:
         """Tell whether the loop still turns."""
         session = self._session

@@ -6,13 +6,6 @@ import pytest
 
 from tests.buses import Bus, kafka_bus, memory_bus
 from tests.stores import Lab, MemoryLab, RedisLab
-from tests.valkey import Valkey, running_valkey
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
@@ -20,7 +13,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     if request.param == "memory":
         yield MemoryLab()
         return
-    lab = RedisLab(request.getfixturevalue("valkey"))
+    lab = RedisLab(request.getfixturevalue("servers").redis)
     yield lab
     lab.close()
 

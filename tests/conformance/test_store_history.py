@@ -1,13 +1,12 @@
 """Random histories of workers and failovers, told by both stores: they must say the same."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import OwnershipLost
+from stream.local import Addresses
 from stream.store import Fence, Store
 from tests.stores import CHECKPOINT, ID_LAST, Lab, MemoryLab, RedisLab, everything, play, save
-from tests.valkey import Valkey
 
 few = st.integers(0, 3)
 ids = st.sampled_from([0, 1, 2**56, ID_LAST])
@@ -63,13 +62,12 @@ async def history(lab: Lab, store: Store, script: list[tuple]) -> list:
     return [*seen, await everything(store, 0), await store.claim(0, "end")]
 
 
-@pytest.mark.integration
 @settings(max_examples=150)
 @given(script=st.lists(deeds, max_size=25))
-def test_memory_and_redis_tell_the_same_story(valkey: Valkey, script: list[tuple]) -> None:
+def test_memory_and_redis_tell_the_same_story(servers: Addresses, script: list[tuple]) -> None:
     """Whatever workers and failovers do, both stores give the same answers, errors and contents."""
     told = []
-    labs = [MemoryLab(), RedisLab(valkey)]
+    labs = [MemoryLab(), RedisLab(servers.redis)]
     for each in labs:
 
         async def scene(store: Store, each: Lab = each) -> None:
