@@ -189,8 +189,8 @@ def _arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out
         _restart(table, slot)
         out.tallies[RESTARTED_TALLY] += 1
     local = table.local[slot]
-    if local["dirty_offset"] < 0:
-        local["dirty_offset"] = event["offset"]
+    if local["unsaved_from"] == 0:
+        local["unsaved_from"] = event["offset"] + 1
     head["offset"] = event["offset"]
     head["ordinal"] = event["ordinal"]
     head["era"] = era

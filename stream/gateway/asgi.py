@@ -28,7 +28,6 @@ from stream.events import Outcome, Request, Token, TokenRef
 from stream.identity import InvalidIdentity, canonical_workload
 
 from .client import Gateway
-from .fitting import clip_operation
 from .routes import path_operation
 from .verdict import STATUS_DENY, Verdict
 
@@ -152,7 +151,7 @@ class EnforcementMiddleware:
         except InvalidIdentity:
             return None
         claims = self._claims_of(scope) if self._claims_of is not None else NO_CLAIMS
-        return _Call(workload, clip_operation(self._operation_of(scope)), claims)
+        return _Call(workload, self._operation_of(scope), claims)
 
     async def _serve(self, call: _Call, scope: Scope, receive: Receive, send: Send) -> None:
         status = 0

@@ -69,17 +69,13 @@ def is_sound_operator(record: OperatorRecord) -> bool:
 
 
 class Bound(msgspec.Struct, gc=False):
-    """What binds one workload, each tuple strongest first; a missing table is an empty one.
-
-    `is_plain`: nothing but `everything` binds, the usual case.
-    """
+    """What binds one workload, each tuple strongest first; a missing table is an empty one."""
 
     everything: tuple[Binding, ...] = NONE
     tasks: dict[str, tuple[Binding, ...]] | None = None
     tokens: dict[TokenRef, tuple[Binding, ...]] | None = None
     operations: dict[str, tuple[Binding, ...]] | None = None
     acts: Acts | None = None
-    is_plain: bool = True
 
     def on(self, operation: str, task: str, token: TokenRef | None) -> tuple[Binding, ...]:
         """Return all that binds a request; not sorted across levels, nor free of the expired."""
@@ -105,7 +101,6 @@ class Bound(msgspec.Struct, gc=False):
             self.operations = _put(self.operations, subject.operation, issuer, bindings)
         else:
             self.everything = replaced(self.everything, issuer, bindings)
-        self.is_plain = not (self.tasks or self.tokens or self.operations)
 
     def of(self, subject: Subject) -> tuple[Binding, ...]:
         """Return what binds exactly one subject of this workload, from all issuers."""
@@ -116,6 +111,12 @@ class Bound(msgspec.Struct, gc=False):
         if subject.operation:
             return (self.operations or {}).get(subject.operation, NONE)
         return self.everything
+
+    @property
+    def single(self) -> Binding | None:
+        """Return the one command that is all there is, None if there is more or less."""
+        is_more = self.tasks or self.tokens or self.operations or self.acts is not None
+        return self.everything[0] if len(self.everything) == 1 and not is_more else None
 
     @property
     def is_empty(self) -> bool:

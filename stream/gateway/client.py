@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -26,8 +25,9 @@ import msgspec
 from stream.bus import LogReader, Publisher
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
-from stream.events import Command, OperatorRecord, Request, TokenRef
+from stream.events import OPERATION_LENGTH_MAX, Command, OperatorRecord, Request, TokenRef
 
+from .fitting import LABEL_LENGTH_MAX, clip_label, clip_operation, clip_token
 from .follower import Follower
 from .homes import HomeState, StateName
 from .intake import Verify
@@ -75,7 +75,7 @@ class Gateway:
         self._follower = Follower(reader, clock, spec, verify)
         self._reporter = Reporter(spec.requests, clock, spec.report, spec.io_s)
         self._fault = ""
-        self._verdicts: Counter[str] = Counter()
+        self._verdicts: dict[tuple[str, str], int] = {}
         self._tasks = asyncio.TaskGroup()
         self._following: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -94,9 +94,15 @@ class Gateway:
     ) -> Verdict:
         """Return what holds for a request now.
 
-        Requires: `workload` is canonical (`stream.identity.canonical_workload`), `operation` within
-                  its bound (`clip_operation`).
+        Requires: `workload` is canonical (`stream.identity.canonical_workload`).
         """
+        # The event of this request will name what fits, so the check must ask for the same.
+        if len(operation) > OPERATION_LENGTH_MAX or not operation.isascii():
+            operation = clip_operation(operation)
+        if task and (len(task) > LABEL_LENGTH_MAX or not task.isascii()):
+            task = clip_label(task)
+        if token is not None:
+            token = clip_token(token)
         verdict = self._follower.table.check(self._wall_ms(), workload, operation, task, token)
         if verdict is not ALLOW:
             self._count(verdict)
@@ -113,6 +119,8 @@ class Gateway:
         """Check a request and report it: as `refused` if it may not pass, else as it is.
 
         For who hears of a request once only, before it is served.
+
+        Requires: `request.workload` is canonical.
         """
         token = request.token
         verdict = self.check(
@@ -148,7 +156,7 @@ class Gateway:
         `records.*` start again when the table is read again from the start of the log.
         """
         sources = {
-            "check": self._verdicts,
+            "check": {".".join(filter(None, said)): n for said, n in self._verdicts.items()},
             "log": self._follower.counts,
             "records": self._follower.table.counts,
             "report": self._reporter.counts,
@@ -208,10 +216,11 @@ class Gateway:
                 await self._stop_doors()
 
     def _count(self, verdict: Verdict) -> None:
-        if verdict.action:
-            self._verdicts[f"{verdict.decision}.{verdict.action}"] += 1
+        said: tuple[str, str] = verdict.decision, verdict.action
+        self._verdicts[said] = self._verdicts.get(said, 0) + 1
         for would_have in verdict.shadow:
-            self._verdicts[f"would_{would_have.decision}"] += 1
+            said = f"would_{would_have.decision}", ""
+            self._verdicts[said] = self._verdicts.get(said, 0) + 1
 
     async def _keep_reporting(self) -> None:
         """Start the publisher, then send what is offered until closed."""
@@ -229,8 +238,8 @@ class Gateway:
             return
 
     async def _stop_doors(self) -> None:
-        """Stop both doors; what cannot be reached any more is left."""
+        """Stop both doors; what cannot be reached in the time to leave is left."""
         for stop in (self._publisher.stop, self._reader.stop):
             with contextlib.suppress(BusUnavailable, TimeoutError):
-                async with asyncio.timeout(self._spec.io_s):
+                async with asyncio.timeout(max(1.0, self._spec.close_s)):
                     await stop()

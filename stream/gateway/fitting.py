@@ -19,6 +19,7 @@ from stream.events import (
     PAYLOAD_BYTES_MAX,
     Request,
     Token,
+    TokenRef,
     decode_request,
     encode_request,
 )
@@ -30,19 +31,33 @@ UNNAMED: Final = "?"
 def clip_operation(operation: str) -> str:
     """Return an operation's name as it can be sent; different long names stay different.
 
-    A check and the event of the same request must name the same operation, so a gateway clips
-    before both.
+    A check and the event of the same request must name the same operation, so both are clipped.
     """
     if operation.isascii() and 0 < len(operation) <= OPERATION_LENGTH_MAX:
         return operation
     return _clip_text(operation, OPERATION_LENGTH_MAX) or UNNAMED
 
 
+def clip_label(text: str) -> str:
+    """Return a task, or another label of an event, as it can be sent."""
+    if text.isascii() and len(text) <= LABEL_LENGTH_MAX:
+        return text
+    return _clip_text(text, LABEL_LENGTH_MAX)
+
+
+def clip_token(token: TokenRef) -> TokenRef:
+    """Return a token as the event of its request will name it."""
+    issuer, name = clip_label(token.issuer), clip_label(token.id)
+    if issuer is token.issuer and name is token.id:
+        return token
+    return TokenRef(issuer, name)
+
+
 def encode_fitting(request: Request) -> bytes:
     """Return the encoding of an event, made to fit where a worker would refuse it.
 
     Requires: `request.workload` is canonical.
-    Errors:   ValueError or TypeError when nothing helps, as for a field of a wrong type.
+    Errors:   ValueError, TypeError, AttributeError when nothing helps, as for a field of a wrong type.
     """
     try:
         payload = encode_request(request)
@@ -93,6 +108,16 @@ def _fit_of(kind: inspect.Type) -> Callable[[Any], Any] | None:
     return None
 
 
+def _bound_of(kind: type, name: str) -> int:
+    """Return the number of characters that a text field of a Struct may have."""
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType), "events are Structs"
+    (found,) = (field.type for field in info.fields if field.name == name)
+    assert isinstance(found, inspect.StrType), "a text"
+    assert found.max_length is not None, "a bounded text"
+    return found.max_length
+
+
 def _fits_of(kind: type) -> dict[str, Callable[[Any], Any]]:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType), "events are Structs"
@@ -100,6 +125,7 @@ def _fits_of(kind: type) -> dict[str, Callable[[Any], Any]]:
     return {name: fit for name, fit in fits.items() if fit is not None}
 
 
+LABEL_LENGTH_MAX: Final = _bound_of(Request, "task")
 _FITS: Final = _fits_of(Request)
 _TOKEN_FITS: Final = _fits_of(Token)
 COUNT_MAX: Final[int] = _FITS["count"](1 << 62)

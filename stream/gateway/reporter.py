@@ -68,10 +68,14 @@ class Reporter:
         Requires: called from the thread of the event loop; `request.workload` is canonical.
         """
         self.counts["offered"] += 1
-        if not self._has_room(request):
-            self._sum_up(request)
-        elif not self._append(request):
-            return
+        try:
+            if self._has_room(request):
+                self._append(request)
+            else:
+                self._sum_up(request)
+        # A field of a wrong type: the caller's mistake costs its event, not the caller.
+        except (ValueError, TypeError, AttributeError):
+            self.counts["unreportable"] += 1
         self._wake.set()
 
     def close(self) -> None:
@@ -110,16 +114,12 @@ class Reporter:
             and self._waiting_bytes < self._spec.bytes_max
         )
 
-    def _append(self, request: Request) -> bool:
-        try:
-            payload = encode_fitting(request)
-            key = request.workload.encode()
-        except (ValueError, TypeError):
-            self.counts["unreportable"] += 1
-            return False
+    def _append(self, request: Request) -> None:
+        """Let an event wait. Errors: ValueError, TypeError, AttributeError for a wrong type."""
+        payload = encode_fitting(request)
+        key = request.workload.encode()
         self._waiting.append((key, payload, request.count))
         self._waiting_bytes += len(key) + len(payload)
-        return True
 
     def _sum_up(self, request: Request) -> None:
         if not self._is_closing and self._sums.add(request):

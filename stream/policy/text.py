@@ -1,14 +1,14 @@
 """A policy text -> Policy, and for each mistake in it a message that says where and what to do.
 
 A message reads `file:line: reason - at $.path (hint: ...)`. What a field accepts is known from the
-Structs of `spec.py` alone: names, choices and descriptions in hints come from there, so the policy
-language can grow without this file.
+Structs alone (`spec.py` for a policy): names, choices and descriptions in hints come from there, so
+the policy language can grow without this file.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -21,7 +21,7 @@ from .document import Document, read_document
 from .hints import choice_hint
 from .spec import PolicySpec
 
-_SPEC: Final = inspect.type_info(PolicySpec)
+Spec = TypeVar("Spec", bound=msgspec.Struct)
 
 _split: Final = re.compile(r"(.*?)(?: - at `?(\$[^`]*)`?)?", re.DOTALL).fullmatch
 _step: Final = re.compile(r"\.([^.\[\]]+)|\[[0-9]+\]")
@@ -56,13 +56,23 @@ def read_policy(text: str, file: str) -> tuple[Policy, Document]:
     Errors: PolicyError `file:line: reason - at $.path`.
     """
     document = read_document(text, file)
+    spec = convert_document(document, PolicySpec)
     try:
-        return compile_policy(msgspec.convert(document.value, PolicySpec)), document
-    except msgspec.ValidationError as error:
-        raise _validation_fault(str(error), document) from error
+        return compile_policy(spec), document
     except PolicyError as error:
         reason, path = _reason_and_path(error.message)
         raise document.fault(reason, path, error.hint) from error
+
+
+def convert_document(document: Document, spec: type[Spec]) -> Spec:
+    """Return the values of a document as a Struct.
+
+    Errors: PolicyError `file:line: reason - at $.path`.
+    """
+    try:
+        return msgspec.convert(document.value, spec)
+    except msgspec.ValidationError as error:
+        raise _validation_fault(str(error), document, inspect.type_info(spec)) from error
 
 
 def _canonical(text: str) -> Policy | None:
@@ -87,15 +97,15 @@ def _reason_and_path(message: str) -> tuple[str, str]:
     return match[1], match[2] or "$"
 
 
-def _validation_fault(message: str, document: Document) -> PolicyError:
+def _validation_fault(message: str, document: Document, whole: inspect.Type) -> PolicyError:
     """Return what msgspec found, in the words of a policy file."""
     reason, path = _reason_and_path(message)
-    kind = _type_at(path)
+    kind = _type_at(path, whole)
     if match := _unknown(reason):
         hint = choice_hint(match[1], _settings_of(kind))
         return document.fault(f"there is no setting `{match[1]}` here", f"{path}.{match[1]}", hint)
     if match := _missing(reason):
-        at = _type_at(f"{path}.{match[1]}")
+        at = _type_at(f"{path}.{match[1]}", whole)
         return document.fault(f"`{match[1]}` is missing", path, _hint_of(at))
     if match := _choice(reason):
         value = match[1][:40]
@@ -115,9 +125,9 @@ def _file_words(match: re.Match[str]) -> str:
     return " or ".join(_TYPE_WORDS.get(name, name) for name in names)
 
 
-def _type_at(path: str) -> inspect.Type | None:
-    """Return what the policy language has at a path; None where it has nothing."""
-    kind: inspect.Type | None = _SPEC
+def _type_at(path: str, whole: inspect.Type) -> inspect.Type | None:
+    """Return what a type has at a path; None where it has nothing."""
+    kind: inspect.Type | None = whole
     for name in _step.findall(path):
         kind = _bare(kind)
         if name and isinstance(kind, inspect.StructType):
@@ -143,7 +153,8 @@ def _hint_of(kind: inspect.Type | None) -> str:
     if isinstance(kind, inspect.UnionType):
         described = next((each for each in kind.types if isinstance(each, inspect.Metadata)), kind)
     if isinstance(described, inspect.Metadata):
-        return f"write {(described.extra_json_schema or {})['description']}"
+        description = (described.extra_json_schema or {}).get("description")
+        return f"write {description}" if description else ""
     if words := _words(kind):
         return f"there is {', '.join(words)}"
     if settings := _settings_of(kind):

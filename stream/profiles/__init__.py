@@ -44,14 +44,13 @@ from .measures import (
 )
 from .operations import Operations, OperationTable
 from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, with_tail
-from .table import CLEAN, ProfileTable, locate
+from .table import ProfileTable, locate
 from .transitions import count_transition
 from .windows import add_count, add_sum, bin_of, clear, slide
 
 __all__ = [
     "BINS",
     "BYTES",
-    "CLEAN",
     "COMPLETION",
     "CONTEXTS",
     "COST",

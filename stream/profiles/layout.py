@@ -63,7 +63,7 @@ HEAD: Final = np.dtype(
 )
 LOCAL: Final = np.dtype(
     [
-        ("dirty_offset", np.int64),  # first offset not yet stored, -1 when clean
+        ("unsaved_from", np.int64),  # first offset not yet stored, plus 1; 0 when all is
         ("exempt_until_ms", np.int64),
         ("lift_offset", np.int64),
         ("used", np.int32),  # batch number of the last use

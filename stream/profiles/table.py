@@ -22,7 +22,6 @@ Ints = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
 
 SLOTS_MAX_MAX: Final = 16_000_000
-CLEAN: Final = -1
 
 
 @kernel
@@ -111,7 +110,6 @@ class ProfileTable:
         self.slots_max = slots_max
         self.rows: Rows = np.zeros(slots_max, layout.dtype)
         self.sections: Sections = sections(self.rows)
-        self.sections.local["dirty_offset"][:] = CLEAN
         size = 1 << (2 * slots_max - 1).bit_length()
         self.keys: Words = np.zeros(size, np.uint64)
         self.slots: Ints = np.full(size, -1, np.int32)
@@ -165,7 +163,7 @@ class ProfileTable:
     def reset_local(self, slot: int) -> None:
         """Make the process-local section that of a row just admitted or restored: clean."""
         local = self.sections.local[slot]
-        local["dirty_offset"] = CLEAN
+        local["unsaved_from"] = 0
         local["serial"] = -1
         local["in_use"] = 1
         local["saving"] = 0
@@ -174,7 +172,7 @@ class ProfileTable:
         """Forget a row in this process."""
         remove_key(self.keys, self.slots, np.uint64(self.sections.head[slot]["workload"]))
         self.sections.local[slot]["in_use"] = 0
-        self.sections.local[slot]["dirty_offset"] = CLEAN
+        self.sections.local[slot]["unsaved_from"] = 0
         self.names[slot] = None
         self._free.append(slot)
 
@@ -197,7 +195,7 @@ class ProfileTable:
         """
         slots: Ints = self.used_slots()
         local = self.sections.local[slots]
-        able = (local["dirty_offset"] == CLEAN) & (local["saving"] == 0)
+        able = (local["unsaved_from"] == 0) & (local["saving"] == 0)
         able &= local["used"] != batch_number
         slots, used = slots[able], local["used"][able]
         if len(slots) > count:
@@ -212,7 +210,6 @@ class ProfileTable:
         new, count = sections(rows), self._untouched
         for name in ("head", "local", "contexts", "transitions", "ledger"):
             rows[name][:count] = self.rows[name][:count]
-        new.local["dirty_offset"][count:] = CLEAN
         for ours, theirs, views in (
             (self.layout.counts, layout.counts, (self.sections.counts, new.counts)),
             (self.layout.sums, layout.sums, (self.sections.sums, new.sums)),

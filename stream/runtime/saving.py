@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream.engine import State
-from stream.profiles import CLEAN
 from stream.store import ROWS_PER_SAVE_MAX, SAVE_BYTES_MAX, Checkpoint, Save, Store
 
 from .owned import Owned
@@ -51,12 +50,12 @@ def snapshots(state: State, owned: Iterable[Owned], rows_max: int, wall_ms: int)
     by_partition = {each.partition: each for each in owned}
     slots = table.used_slots()
     local, head = table.sections.local, table.sections.head
-    slots = slots[local["dirty_offset"][slots] != CLEAN]
+    slots = slots[local["unsaved_from"][slots] != 0]
     slots = slots[local["saving"][slots] == 0]
     partitions = head["partition"][slots]
     if len(slots) > rows_max:
         # Offsets of different partitions do not compare: each gets its share, oldest first.
-        order = np.lexsort((local["dirty_offset"][slots], partitions))
+        order = np.lexsort((local["unsaved_from"][slots], partitions))
         rank = np.empty(len(slots), np.int64)
         starts = np.searchsorted(partitions[order], partitions[order], side="left")
         rank[order] = np.arange(len(slots)) - starts
@@ -75,12 +74,12 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
     numbers = slots.tolist()
     ids = head["workload"][slots].tolist()
     rows = list(zip(ids, state.stored(numbers), strict=True))
-    local["dirty_offset"][slots] = CLEAN
+    local["unsaved_from"][slots] = 0
     local["saving"][slots] = 1
     rest = table.slots_of([owned.partition])
-    waiting = local["dirty_offset"][rest]
-    waiting = waiting[waiting != CLEAN]
-    next_offset = int(waiting.min()) if len(waiting) else owned.position
+    waiting = local["unsaved_from"][rest]
+    waiting = waiting[waiting != 0]
+    next_offset = int(waiting.min()) - 1 if len(waiting) else owned.position
     checkpoint = Checkpoint(
         next_offset=min(next_offset, owned.position),
         journal_offset=owned.journal_from,

@@ -227,7 +227,7 @@ class Link:
                     wait_s = min(2 * wait_s, RETRY_MAX_S)
         except TimeoutError as error:
             cause = last or error
-            reason = f"Redis at {self.place} did not answer within {self._deadline_s:g} s"
+            reason = f"Redis at {self.place} was of no use for {self._deadline_s:g} s"
             text = f"{reason}: {last}" if last else reason
             raise StoreUnavailable(text) from cause
 

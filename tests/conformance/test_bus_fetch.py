@@ -70,10 +70,17 @@ BATCH = st.fixed_dictionaries(
 )
 
 
-class Fetched:
-    """One response for one partition, read from an offset on."""
+def next_offset(one: bytes) -> int:
+    """The offset behind a batch."""
+    base, delta = struct.unpack_from(">q", one, 0)[0], struct.unpack_from(">i", one, 23)[0]
+    return base + delta + 1
 
-    def __init__(self, raw: bytes, aborted: list[tuple[int, int]], offset: int) -> None:
+
+class Fetched:
+    """One response for one partition: from the batch that holds the offset on, as brokers do."""
+
+    def __init__(self, log: list[bytes], aborted: list[tuple[int, int]], offset: int) -> None:
+        raw = b"".join(one for one in log if next_offset(one) > offset)
         assignment = Assignment({AT})
         self.state = assignment.state_value(AT)
         self.state.seek(offset)
@@ -103,12 +110,10 @@ def test_columns_equal_the_clients_own_records(
     """Columns, positions and errors are the client's own, however small the steps are."""
 
     async def test() -> None:
-        raw, base = b"", 0
+        log: list[bytes] = []
         for one in drawn:
-            built = batch(one, base)
-            raw += built
-            base += struct.unpack_from(">i", built, 23)[0] + 1
-        theirs = Fetched(raw, aborted, start)
+            log.append(batch(one, next_offset(log[-1]) if log else 0))
+        theirs = Fetched(log, aborted, start)
         wanted: list[Row] = []
         wanted_error = ""
         try:
@@ -116,7 +121,7 @@ def test_columns_equal_the_clients_own_records(
         except vendor.KafkaError as error:
             wanted_error = str(error)
 
-        ours = Fetched(raw, aborted, start)
+        ours = Fetched(log, aborted, start)
         rows: list[Row] = []
         error_seen = ""
         is_empty, step = False, 0
@@ -134,7 +139,7 @@ def test_columns_equal_the_clients_own_records(
                 assert ours.state.position > chunk.offsets[-1]
             if is_empty and wanted_error and not error_seen:
                 # The response is dropped; the client asks again from the position.
-                ours = Fetched(raw, aborted, ours.state.position)
+                ours = Fetched(log, aborted, ours.state.position)
                 is_empty = False
         assert rows == wanted
         assert error_seen == wanted_error
@@ -149,8 +154,8 @@ def test_response_of_an_old_assignment_is_dropped() -> None:
 
     async def test() -> None:
         drawn = {"kind": "plain", "codec": 0, "producer": 1, "deltas": [0, 1], "gap": 0, "mark": 0}
-        raw = batch(drawn | {"value": b"v", "append_time": False, "is_corrupt": False}, 0)
-        moved, paused, taken = (Fetched(raw, [], 0) for _ in range(3))
+        one = batch(drawn | {"value": b"v", "append_time": False, "is_corrupt": False}, 0)
+        moved, paused, taken = (Fetched([one], [], 0) for _ in range(3))
         moved.state.seek(1)
         paused.state.pause()
         taken.result._assignment._unassign()

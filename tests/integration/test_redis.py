@@ -63,6 +63,21 @@ def test_facts_of_valkey(valkey: Valkey) -> None:
     run(scene, valkey.url)
 
 
+def test_load_of_more_rows_than_lua_holds_values(valkey: Valkey) -> None:
+    """One call may ask for 20,000 rows of one bucket, and for none."""
+    ids = list(range(20_000))
+
+    async def scene(store: RedisStore) -> None:
+        await store.claim(0, "a")
+        for number in range(4):
+            part = ids[number * 5000 : (number + 1) * 5000]
+            await store.save(0, save(number, rows=[(n, b"%d" % n) for n in part]))
+        assert await store.load(0, ids, Fence("a", 1, 4)) == [b"%d" % n for n in ids]
+        assert await store.load(0, []) == []
+
+    run(scene, valkey.url, ids_per_load=65_536)
+
+
 def test_unknown_script_heals(valkey: Valkey) -> None:
     """A server that forgot the scripts gets them again, in the call that needs them."""
     with contextlib.closing(valkey.client()) as client:
@@ -174,7 +189,7 @@ def test_read_only_server_is_waited_for(tmp_path) -> None:
         async def scene(store: RedisStore) -> None:
             await store.claim(0, "a")
             client.replicaof("127.0.0.1", 1)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match=r"for 0\.5 s: .*read only"):
                 await store.save(0, save(0, rows=[(1, b"1")]))
             call = asyncio.create_task(store.save(0, save(0, rows=[(1, b"1")])))
             await asyncio.to_thread(client.replicaof, "NO", "ONE")
