@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import repeat
+from typing import Final
 
 import aiokafka.errors as vendor
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -25,6 +26,8 @@ from .kafka import (
     stop_quietly,
     translated,
 )
+from .kafka_fetch import Columns, Drain, open_drain
+from .kafka_rescue import Unreadable, rescue
 
 # An empty answer of the broker is how the end of a compacted range shows, so it must come soon.
 EMPTY_ANSWER_MS: Final = 100
@@ -87,30 +90,29 @@ class KafkaReader:
             consumer.assign([at])
             consumer.seek(at, start)
             try:
-                return await self._read_to(at, end)
+                return await self._read_to(consumer, at, end)
             except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
                 raise translated(error, f"read {topic} {partition}") from error
             finally:
                 # Else the client fetches on in the background.
                 consumer.pause(at)
 
-    async def _read_to(self, at: TopicPartition, end: int) -> list[Record]:
+    async def _read_to(
+        self, consumer: AIOKafkaConsumer, at: TopicPartition, end: int
+    ) -> list[Record]:
         """Read on until the position is at the end, or nothing but a gap lies before it.
 
         Compaction and retention may leave no record between the position and the end; the position
         then stays. An answer of the broker that came at this position, knew of the end and had no
         record says so.
         """
-        consumer, loop = self._started(), asyncio.get_running_loop()
+        loop, drain = asyncio.get_running_loop(), open_drain(consumer, with_keys=True)
         records: list[Record] = []
         position = await consumer.position(at)
         moved_at, answered_ms = loop.time(), consumer.last_poll_timestamp(at)
         while position < end:
             last_ms, readable = consumer.last_poll_timestamp(at), consumer.last_stable_offset(at)
-            got = await consumer.getmany(
-                at, timeout_ms=2 * EMPTY_ANSWER_MS, max_records=RECORDS_AT_ONCE
-            )
-            records += [each for each in _records(got) if each.offset < end]
+            records += await self._take(consumer, drain)
             before, position = position, await consumer.position(at)
             if position != before:
                 moved_at, answered_ms = loop.time(), consumer.last_poll_timestamp(at)
@@ -118,29 +120,44 @@ class KafkaReader:
                 break
             elif loop.time() - moved_at > self._request_s:
                 raise BusUnavailable(f"read {at.topic} {at.partition}: no answer at {position}")
+            else:
+                await drain.wait(2 * EMPTY_ANSWER_MS / 1_000, self._started_until())
+        while records and records[-1].offset >= end:
+            records.pop()
         return records
+
+    async def _take(self, consumer: AIOKafkaConsumer, drain: Drain) -> list[Record]:
+        """Return what has come at the consumer's positions."""
+        try:
+            taken = await drain.take(RECORDS_AT_ONCE)
+        except Unreadable as error:
+            position = await consumer.position(error.at)
+            rescued = await rescue(consumer, error.at, position, self._request_s)
+            consumer.seek(error.at, rescued.next_offset)
+            return rescued.records
+        return [record for columns in taken for record in _records(columns)]
 
     async def follow(
         self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
     ) -> AsyncIterator[list[Record]]:
         """Yield what comes from `starts` (partition -> offset) on, until the reader stops."""
-        self._started()
-        stopping = self._stopping
-        assert stopping is not None
+        stopping = self._started_until()
         consumer = await self._open()
         try:
             positions = await self._begin(consumer, topic, starts)
             consumer.assign(list(positions))
             for at, offset in positions.items():
                 consumer.seek(at, offset)
+            drain = open_drain(consumer, with_keys=True)
             while not stopping.done():
                 try:
-                    got = await consumer.getmany(
-                        timeout_ms=max(1, round(wait_s * 1_000)), max_records=RECORDS_AT_ONCE
-                    )
+                    records = await self._take(consumer, drain)
+                    if not records:
+                        await drain.wait(wait_s, stopping)
+                        records = await self._take(consumer, drain)
                 except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
                     raise translated(error, f"follow {topic}") from error
-                yield _records(got)
+                yield records
         finally:
             await stop_quietly("a follower", consumer.stop(), STOP_GRACE_S)
 
@@ -171,10 +188,11 @@ class KafkaReader:
         assert self._consumer is not None, "not started, or stopped"
         return self._consumer
 
+    def _started_until(self) -> asyncio.Future[None]:
+        assert self._stopping is not None, "not started"
+        return self._stopping
 
-def _records(got: Mapping[TopicPartition, list[Any]]) -> list[Record]:
-    return [
-        Record(at.partition, record.offset, record.timestamp, record.key, record.value)
-        for at, records in got.items()
-        for record in records
-    ]
+
+def _records(columns: Columns) -> Iterator[Record]:
+    at, offsets, append_ms, values, keys = columns
+    return map(Record, repeat(at.partition), offsets, append_ms, keys, values)

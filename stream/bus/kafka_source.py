@@ -30,7 +30,8 @@ from .kafka import (
     stop_quietly,
     translated,
 )
-from .kafka_fetch import Drain, open_drain
+from .kafka_fetch import Columns, Drain, open_drain
+from .kafka_rescue import Unreadable, rescue
 from .membership import Membership
 from .rarely import Rarely
 
@@ -80,7 +81,7 @@ class KafkaSource:
             undo.pop_all()
         self._consumer = consumer
         self._members = Membership(listener, self._place)
-        self._drain = open_drain(consumer)
+        self._drain = open_drain(consumer, with_keys=False)
         consumer.subscribe([self._topic], listener=_Turns(consumer, self._members))
 
     def _place(self, starts: Mapping[int, int]) -> None:
@@ -100,14 +101,18 @@ class KafkaSource:
             members.check()
             was_open, changed = members.is_open, members.changed
             try:
-                chunks = await drain.take(records_max) if was_open else []
+                taken = await drain.take(records_max) if was_open else []
                 left_s = over_at - loop.time()
-                if chunks or left_s <= 0:
-                    return chunks
+                if taken or left_s <= 0:
+                    return [_chunk(columns) for columns in taken]
                 if was_open:
                     await drain.wait(left_s, changed)
                 else:
                     await asyncio.wait({changed}, timeout=left_s)
+            except Unreadable as error:
+                rescued = await self._rescue(error.at, records_max, turn)
+                if rescued:
+                    return rescued
             except vendor.OffsetOutOfRangeError as error:
                 self._give_again(error.args[0])
             except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
@@ -121,6 +126,25 @@ class KafkaSource:
             rarely.warning("%s no longer holds offset %s: its bounds decide anew", at, offset)
             consumer.pause(at)
             members.give_again(at.partition)
+
+    async def _rescue(self, at: TopicPartition, records_max: int, turn: int) -> list[Chunk]:
+        """Read a batch that the client cannot, and go on behind it."""
+        consumer, members, _ = self._started()
+        position = await consumer.position(at)
+        records, next_offset = await rescue(consumer, at, position, self._request_s)
+        # Whoever has the partition now begins elsewhere.
+        if members.turn != turn or await consumer.position(at) != position:
+            return []
+        if len(records) > records_max:
+            del records[records_max:]
+            next_offset = records[-1].offset + 1
+        consumer.seek(at, next_offset)
+        if not records:
+            return []
+        offsets = [record.offset for record in records]
+        append_ms = [record.append_ms for record in records]
+        values = [record.value for record in records]
+        return [Chunk(at.topic, at.partition, offsets, append_ms, values)]
 
     async def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Tell the group how far we are, for lag tools only; failure is not an error."""
@@ -169,6 +193,11 @@ class KafkaSource:
         assert self._members is not None
         assert self._drain is not None
         return self._consumer, self._members, self._drain
+
+
+def _chunk(columns: Columns) -> Chunk:
+    at, offsets, append_ms, values, _ = columns
+    return Chunk(at.topic, at.partition, offsets, append_ms, values)
 
 
 class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types

@@ -57,7 +57,7 @@ def encode_fitting(request: Request) -> bytes:
     """Return the encoding of an event, made to fit where a worker would refuse it.
 
     Requires: `request.workload` is canonical.
-    Errors:   ValueError, TypeError, AttributeError when nothing helps, as for a field of a wrong type.
+    Errors:   ValueError, TypeError or AttributeError when nothing helps: a field of a wrong type.
     """
     try:
         payload = encode_request(request)

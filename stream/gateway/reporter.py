@@ -26,6 +26,12 @@ from .pauses import Pauses
 from .spec import ReportSpec
 from .sums import Sums
 
+WRONG_TYPE: Final = (ValueError, TypeError, AttributeError)
+"""What an event with a field of a wrong type raises: it costs that event, not the caller."""
+
+REFUSALS_MAX: Final = 3
+"""Attempts at an event that Kafka refuses, before it is lost for the sake of those behind it."""
+
 SUMS_EVERY_S: Final = 1.0
 """Sums go out when the buffer is empty, and at least this often while it is not."""
 
@@ -73,8 +79,7 @@ class Reporter:
                 self._append(request)
             else:
                 self._sum_up(request)
-        # A field of a wrong type: the caller's mistake costs its event, not the caller.
-        except (ValueError, TypeError, AttributeError):
+        except WRONG_TYPE:
             self.counts["unreportable"] += 1
         self._wake.set()
 
@@ -115,7 +120,7 @@ class Reporter:
         )
 
     def _append(self, request: Request) -> None:
-        """Let an event wait. Errors: ValueError, TypeError, AttributeError for a wrong type."""
+        """Let an event wait. Errors: WRONG_TYPE."""
         payload = encode_fitting(request)
         key = request.workload.encode()
         self._waiting.append((key, payload, request.count))
@@ -130,18 +135,22 @@ class Reporter:
     async def _send_all(self, publisher: Publisher) -> None:
         """Send what waits, round by round, until closed and nothing waits."""
         pauses = Pauses()
+        refusals = 0
         while not self._is_closing or len(self):
             await self._wake.wait()
             try:
                 async with asyncio.timeout(self._io_s):
                     await self._send_round(publisher)
             except (BusUnavailable, ConfigError, TimeoutError) as fault:
-                if isinstance(fault, ConfigError):
-                    self._drop_first()
+                refusals = refusals + 1 if isinstance(fault, ConfigError) else 0
+                if refusals >= REFUSALS_MAX:
+                    self.counts["lost"] += self._pop_first()
+                    refusals = 0
                 self.counts["pauses"] += 1
                 await asyncio.sleep(pauses.next_s())
                 continue
             pauses.reset()
+            refusals = 0
             self._take_up_sums()
             if not len(self) and not self._is_closing:
                 self._wake.clear()
@@ -180,11 +189,6 @@ class Reporter:
         key, payload, count = self._waiting.popleft()
         self._waiting_bytes -= len(key) + len(payload)
         return count
-
-    def _drop_first(self) -> None:
-        """Lose the event that Kafka will not have, lest it keep back all that come after it."""
-        if self._waiting:
-            self.counts["lost"] += self._pop_first()
 
     async def _settle(self) -> None:
         """Hear the answers to what is in flight, the oldest first, for ever."""

@@ -7,11 +7,13 @@ they do differ, because they would be claims about requests that did not make th
 
 from __future__ import annotations
 
+from operator import index
+
 import msgspec
 
-from stream.events import Request
+from stream.events import TIME_MS_MAX, Request, decode_request
 
-from .fitting import BYTES_MAX, COST_MAX, COUNT_MAX, clip_operation
+from .fitting import BYTES_MAX, COST_MAX, COUNT_MAX, clip_label, clip_operation, encode_fitting
 
 _Group = tuple[str, str, str, str, bool]
 
@@ -43,30 +45,32 @@ class Sums:
         """Add one event to its group; return False if it has none and there is no room for one.
 
         A grant or a completion says what no sum can say, so it has no group.
+
+        Errors: ValueError, TypeError or AttributeError for a field of a wrong type; nothing is
+                added then.
         """
         if request.kind != "request":
             return False
-        operation = clip_operation(request.operation)
-        group = (
-            request.workload,
-            operation,
-            request.outcome,
-            request.task,
-            request.authenticated,
-        )
+        operation, task = clip_operation(request.operation), clip_label(request.task)
+        group = request.workload, operation, request.outcome, task, request.authenticated
         held = self._sums.get(group)
         if held is None:
             if len(self._sums) >= self._groups_max:
                 return False
-            first = msgspec.structs.replace(
-                request, operation=operation, resources=(), scopes=(), actors=(), id=""
+            first = decode_request(
+                encode_fitting(
+                    msgspec.structs.replace(request, resources=(), scopes=(), actors=(), id="")
+                )
             )
             self._sums[group] = _Sum(first, first.at_ms, first.count, first.bytes, first.cost)
             return True
-        held.at_ms = max(held.at_ms, request.at_ms)
-        held.count += request.count
-        held.bytes += request.bytes
-        held.cost += request.cost
+        at_ms, count, size, cost = map(
+            index, (request.at_ms, request.count, request.bytes, request.cost)
+        )
+        held.at_ms = max(held.at_ms, min(at_ms, TIME_MS_MAX))
+        held.count += max(1, min(count, COUNT_MAX))
+        held.bytes += max(0, min(size, BYTES_MAX))
+        held.cost += max(0, min(cost, COST_MAX))
         held.is_one_token = held.is_one_token and held.first.token == request.token
         held.is_one_purpose = held.is_one_purpose and held.first.purpose == request.purpose
         return True

@@ -46,6 +46,8 @@ _PASSING: Final = (
     vendor.TryAgainError,
     vendor.ClusterDownError,
 )
+# The same, where a version of the client has no class for it.
+_PASSING_CODES: Final = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ")
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0.01, le=600)]
 _Text = Annotated[str, msgspec.Meta(max_length=1024)]
@@ -85,11 +87,11 @@ class RedisSpec(
 
     def __repr__(self) -> str:
         """Name the server; the url itself may hold a password."""
-        return f"RedisSpec({parse_address(self.url).place}, prefix={self.prefix!r})"
+        return f"RedisSpec({_place(self.url)}, prefix={self.prefix!r})"
 
     def __rich_repr__(self) -> list[tuple[str, str]]:
         """Give rich what repr gives everybody."""
-        return [("url", parse_address(self.url).place), ("prefix", self.prefix)]
+        return [("url", _place(self.url)), ("prefix", self.prefix)]
 
 
 class Address(NamedTuple):
@@ -150,6 +152,14 @@ def parse_address(url: str) -> Address:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
     )
+
+
+def _place(url: str) -> str:
+    """Return what may be printed of a url, readable or not."""
+    try:
+        return parse_address(url).place
+    except ConfigError:
+        return "a url that cannot be read"
 
 
 class Link:
@@ -248,7 +258,8 @@ def translate(error: vendor.RedisError | OSError, place: str) -> tuple[EnforcerE
         return RowCorrupt(text, hint=hint), False
     if isinstance(error, vendor.OutOfMemoryError):
         return StoreUnavailable(text, hint="its memory is full: raise maxmemory"), False
-    return StoreUnavailable(text), isinstance(error, _PASSING) or str(error).startswith("BUSY ")
+    is_passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES)
+    return StoreUnavailable(text), is_passing
 
 
 def _is_distrusted(error: BaseException) -> bool:

@@ -9,7 +9,19 @@ from typing import Any
 import aiokafka.errors as vendor
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.codec import has_lz4, has_snappy, has_zstd
+from aiokafka.codec import (
+    gzip_decode,
+    gzip_encode,
+    has_lz4,
+    has_snappy,
+    has_zstd,
+    lz4_decode,
+    lz4_encode,
+    snappy_decode,
+    snappy_encode,
+    zstd_decode,
+    zstd_encode,
+)
 from aiokafka.consumer import fetcher as inner
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -18,8 +30,9 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bus import KafkaTopics, TopicSpec
+from stream.bus import KafkaTopics, Record, TopicSpec
 from stream.bus.kafka_fetch import Drain, Handover, Public, can_hand_over, hand_over, open_drain
+from stream.bus.kafka_rescue import read_batch
 from tests.buses import kafka_spec, run
 
 # The numbers of codecs in a batch's attributes.
@@ -32,18 +45,25 @@ CODECS = {"gzip": 1} | {
     ]
     if is_there
 }
+ENCODERS = {0: bytes, 1: gzip_encode, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}
+DECODERS = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+# One header, `h`, with a value that no other part of a batch has.
+HEADER = b"\x02\x02h\x10mark-0f7"
 AT = TopicPartition("t", 0)
-Row = tuple[int, int, bytes | None]
+Row = tuple[int, int, bytes | None, bytes | None]
 
 
 def batch(drawn: dict[str, Any], base: int) -> bytes:
     """A record batch at a base offset; its header is patched to what a broker may send."""
-    builder = DefaultRecordBatchBuilder(2, drawn["codec"], 0, drawn["producer"], 0, 0, 1 << 20)
+    codec = 0 if drawn["kind"] == "control" else drawn["codec"]
+    builder = DefaultRecordBatchBuilder(2, codec, 0, drawn["producer"], 0, 0, 1 << 20)
     deltas = [0] if drawn["kind"] == "control" else drawn["deltas"]
     for delta in deltas:
         key = struct.pack(">hh", 0, drawn["mark"]) if drawn["kind"] == "control" else b"key"
-        builder.append(delta, 1_000 + base + delta, key, drawn["value"], [("h", b"v")])
+        builder.append(delta, 1_000 + base + delta, key, drawn["value"], [("h", b"mark-0f7")])
     raw = bytearray(builder.build())
+    if "header" in drawn:
+        raw = with_header(raw, drawn["codec"], drawn["header"])
     attributes = struct.unpack_from(">h", raw, 21)[0]
     attributes |= 0x08 if drawn["append_time"] else 0
     attributes |= {"plain": 0, "transactional": 0x10, "control": 0x30}[drawn["kind"]]
@@ -53,6 +73,14 @@ def batch(drawn: dict[str, Any], base: int) -> bytes:
     if drawn["is_corrupt"]:
         raw[-1] ^= 0xFF
     return bytes(raw)
+
+
+def with_header(raw: bytearray, codec: int, name: bytes) -> bytearray:
+    """Rename the header `h` of each record to another name of one byte."""
+    body = DECODERS[codec](bytes(raw[61:])).replace(HEADER, HEADER.replace(b"h", name))
+    renamed = raw[:61] + ENCODERS[codec](body)
+    struct.pack_into(">i", renamed, 8, len(renamed) - 12)
+    return renamed
 
 
 BATCH = st.fixed_dictionaries(
@@ -95,7 +123,7 @@ class Fetched:
 def public_rows(fetched: Fetched) -> Iterator[Row]:
     """What aiokafka itself would return."""
     for record in fetched.records:
-        yield record.offset, record.timestamp, record.value
+        yield record.offset, record.timestamp, record.value, record.key
 
 
 @given(
@@ -129,14 +157,16 @@ def test_columns_equal_the_clients_own_records(
             records_max = steps[step % len(steps)]
             step += 1
             try:
-                chunk, is_empty = hand_over(AT, ours.result, records_max)
+                columns, is_empty = hand_over(AT, ours.result, records_max, with_keys=True)
             except vendor.KafkaError as error:
                 error_seen, is_empty = str(error), True
                 continue
-            if chunk is not None:
-                assert 0 < len(chunk.offsets) <= records_max
-                rows += zip(chunk.offsets, chunk.append_ms, chunk.values, strict=True)
-                assert ours.state.position > chunk.offsets[-1]
+            if columns is not None:
+                assert 0 < len(columns.offsets) <= records_max
+                rows += zip(
+                    columns.offsets, columns.append_ms, columns.values, columns.keys, strict=True
+                )
+                assert ours.state.position > columns.offsets[-1]
             if is_empty and wanted_error and not error_seen:
                 # The response is dropped; the client asks again from the position.
                 ours = Fetched(log, aborted, ours.state.position)
@@ -147,6 +177,26 @@ def test_columns_equal_the_clients_own_records(
             assert ours.state.position == theirs.records.next_fetch_offset
 
     run(test())
+
+
+@given(BATCH, st.integers(0, 9))
+def test_batch_is_read_without_its_headers(drawn: dict[str, Any], position: int) -> None:
+    """What we read of a batch ourselves is what the client reads, also when a header is no text."""
+    drawn |= {"kind": "plain"}
+    sound = batch(drawn | {"is_corrupt": False}, 5)
+    wanted = [
+        Record(0, record.offset, record.timestamp, record.key, record.value)
+        for record in MemoryRecords(sound).next_batch()
+        if record.offset >= 5 + position
+    ]
+    odd = batch(drawn | {"header": b"\xff", "is_corrupt": False}, 5)
+    if 5 + position < next_offset(odd):
+        assert read_batch(sound, 0, 5 + position) == (wanted, next_offset(sound))
+        assert read_batch(odd + b"tail", 0, 5 + position) == (wanted, next_offset(odd))
+        with pytest.raises(ValueError, match="checksum"):
+            read_batch(batch(drawn | {"is_corrupt": True}, 5), 0, 5 + position)
+    with pytest.raises((UnicodeDecodeError, vendor.CorruptRecordException)):
+        list(MemoryRecords(odd).next_batch())
 
 
 def test_response_of_an_old_assignment_is_dropped() -> None:
@@ -160,7 +210,7 @@ def test_response_of_an_old_assignment_is_dropped() -> None:
         paused.state.pause()
         taken.result._assignment._unassign()
         for fetched in (moved, paused, taken):
-            assert hand_over(AT, fetched.result, 10) == (None, True)
+            assert hand_over(AT, fetched.result, 10, with_keys=True) == (None, True)
 
     run(test())
 
@@ -211,13 +261,13 @@ async def rows_of(drain: Drain, consumer: AIOKafkaConsumer, ends: dict[TopicPart
     rows: dict[int, list[Row]] = {0: [], 1: []}
     async with asyncio.timeout(30):
         while [at for at in ends if await consumer.position(at) < ends[at]]:
-            chunks = await drain.take(37)
-            assert sum(len(chunk.offsets) for chunk in chunks) <= 37
-            for chunk in chunks:
-                rows[chunk.partition] += zip(
-                    chunk.offsets, chunk.append_ms, chunk.values, strict=True
+            taken = await drain.take(37)
+            assert sum(len(columns.offsets) for columns in taken) <= 37
+            for columns in taken:
+                rows[columns.at.partition] += zip(
+                    columns.offsets, columns.append_ms, columns.values, columns.keys, strict=True
                 )
-            if not chunks:
+            if not taken:
                 await drain.wait(0.1, never)
     return rows
 
@@ -237,7 +287,7 @@ def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) 
             async with consumer_at(servers.kafka, fresh_name, offset) as consumer:
                 assert can_hand_over(consumer)
                 ends = await consumer.end_offsets(list(consumer.assignment()))
-                found.append(await rows_of(way(consumer), consumer, ends))
+                found.append(await rows_of(way(consumer, with_keys=True), consumer, ends))
         fast, public = found
         assert fast == public
         # Per codec and partition, 6 times 20 plain ones and 3 times 15 committed ones.
@@ -264,10 +314,10 @@ def test_other_internals_mean_the_public_way(
         consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
         consumer._fetcher = inner.Fetcher(consumer._client, consumer._subscription)
         consumer._coordinator = type("C", (), {"check_errors": lambda self: None})()
-        assert isinstance(open_drain(consumer), Handover)
+        assert isinstance(open_drain(consumer, with_keys=False), Handover)
         assert not caplog.records
         monkeypatch.delattr(where, what)
-        assert isinstance(open_drain(consumer), Public)
+        assert isinstance(open_drain(consumer, with_keys=False), Public)
         assert "public way" in caplog.text
         monkeypatch.undo()
         await consumer._fetcher.close()

@@ -109,7 +109,7 @@ async def site_on(servers: Addresses, name: str) -> AsyncIterator[Site]:
 def test_a_gateway_obeys_and_reports(servers: Addresses, fresh_name: str) -> None:
     """Ready by heartbeats, bound by a command a moment after it was published, heard by workers."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with site_on(servers, fresh_name) as site, site.gateway() as gateway:
             assert not await gateway.wait_ready(0.5)
             await site.beat()
@@ -126,13 +126,13 @@ def test_a_gateway_obeys_and_reports(servers: Addresses, fresh_name: str) -> Non
             assert key == event.workload.encode()
             assert partition == home_partition(key, HOMES)
 
-    run(test())
+    run(scene())
 
 
 def test_a_late_gateway_rebuilds_the_whole_table(servers: Addresses, fresh_name: str) -> None:
     """A gateway that starts after thousands of commands has them all, and the digests prove it."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with site_on(servers, fresh_name) as site:
             at_ms = CLOCK.wall_ms()
             for owner in site.owners:
@@ -152,13 +152,13 @@ def test_a_late_gateway_rebuilds_the_whole_table(servers: Addresses, fresh_name:
                     assert gateway.check(f"{AGENT}/3/1999", "GET /x").decision == "deny"
                     assert gateway.check(f"{AGENT}/3/0", "GET /x") is ALLOW
 
-    run(test())
+    run(scene())
 
 
 def test_an_erased_command_is_noticed(servers: Addresses, fresh_name: str) -> None:
     """A tombstone that no owner wrote makes the gateway say that it lacks something."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with site_on(servers, fresh_name) as site, site.gateway() as gateway:
             await site.revoke(AGENT, 1)
             await site.beat()
@@ -170,13 +170,13 @@ def test_an_erased_command_is_noticed(servers: Addresses, fresh_name: str) -> No
             await site.beat()
             await until(lambda: gateway.state().state == "mismatch")
 
-    run(test())
+    run(scene())
 
 
 def test_an_operator_stops_everything(servers: Addresses, fresh_name: str) -> None:
     """A stop reaches a gateway without any worker, and its end too."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with site_on(servers, fresh_name) as site, site.gateway() as gateway:
             await site.revoke(AGENT, 1)
             await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
@@ -186,13 +186,13 @@ def test_an_operator_stops_everything(servers: Addresses, fresh_name: str) -> No
             await (await site.publisher.send(site.spec.enforcement, stop[0], None))
             await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
 
-    run(test())
+    run(scene())
 
 
 def test_a_burst_is_reported_in_full(servers: Addresses, fresh_name: str) -> None:
     """Every request of a burst beyond the buffer arrives, in events or in sums, exactly once."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with site_on(servers, fresh_name) as site:
             async with site.gateway() as gateway:
                 for each in range(30_000):
@@ -206,4 +206,4 @@ def test_a_burst_is_reported_in_full(servers: Addresses, fresh_name: str) -> Non
         assert sum(event.count for _, _, event in found) == 30_000
         assert sum(event.bytes for _, _, event in found) == 300_000
 
-    run(test())
+    run(scene())

@@ -22,13 +22,17 @@ from tests.buses import WallClock
 
 
 class Site:
-    """A broker in memory with its clock; `bus_is_down` makes every call to it fail."""
+    """A broker in memory with its clock; `bus_is_down` makes every call to it fail.
+
+    `repeats` are records that a follower is given once more.
+    """
 
     def __init__(self) -> None:
         self.clock = WallClock()
         self.log = MemoryLog(self.clock)
         self.bus_is_down = False
         self.refuses = False
+        self.repeats: list[Record] = []
 
     async def make_topics(self, *names: str, partitions: int = 1) -> None:
         specs = [TopicSpec(name=name, partitions=partitions) for name in names]
@@ -75,7 +79,8 @@ class ShakyReader(MemoryReader):
     ) -> AsyncIterator[list[Record]]:
         async for records in super().follow(topic, starts, 0.01):
             self._site.look()
-            yield records
+            yield self._site.repeats + records
+            self._site.repeats = []
 
 
 class ShakyPublisher(MemoryPublisher):
@@ -102,6 +107,21 @@ class ShakyPublisher(MemoryPublisher):
             lost.set_exception(BusUnavailable("no answer"))
             return lost
         return answer
+
+
+class SlowPublisher(ShakyPublisher):
+    """A publisher whose answers come when the test gives them."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.answers: list[asyncio.Future[int]] = []
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> Awaitable[int]:
+        await super().send(topic, key, value, partition)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
 
 
 def report_spec(**settings: Any) -> ReportSpec:

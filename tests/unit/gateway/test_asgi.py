@@ -91,7 +91,7 @@ async def staged(**settings: Any) -> AsyncIterator[Stage]:
 def test_a_request_is_served_and_reported() -> None:
     """Who is bound by nothing is served; the event says who, what, how it ended, how large."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             answer = await stage.client.get("/orders/7", headers=CALLER)
             assert (answer.status_code, answer.text) == (200, "an order")
@@ -100,13 +100,13 @@ def test_a_request_is_served_and_reported() -> None:
         assert (event.outcome, event.status, event.bytes) == ("served", 200, 8)
         assert (event.gateway, event.at_ms) == ("edge-1", stage.site.clock.at_ms)
 
-    run(test())
+    run(scene())
 
 
 def test_a_revoked_workload_gets_a_problem() -> None:
     """403 as RFC 9457 says, with rule, reason and command; the application never hears of it."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             await stage.bind(Subject(workload=AGENT), text="512 exports in 10 s")
             answer = await stage.client.get("/orders/7", headers=CALLER)
@@ -122,13 +122,13 @@ def test_a_revoked_workload_gets_a_problem() -> None:
             (event,) = await stage.reported(1)
         assert (event.outcome, event.status, event.bytes) == ("refused", 403, 0)
 
-    run(test())
+    run(scene())
 
 
 def test_a_throttled_workload_is_told_when_to_come_back() -> None:
     """429 with Retry-After in whole seconds, rounded up, so that who obeys is served."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             await stage.bind(Subject(workload=AGENT), "throttle", rate=Rate(1, 1_500))
             assert (await stage.client.get("/orders/7", headers=CALLER)).status_code == 200
@@ -139,7 +139,7 @@ def test_a_throttled_workload_is_told_when_to_come_back() -> None:
             events = await stage.reported(3)
         assert [each.outcome for each in events] == ["served", "refused", "served"]
 
-    run(test())
+    run(scene())
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_a_throttled_workload_is_told_when_to_come_back() -> None:
 def test_outcome_follows_the_status(status: int, outcome: str) -> None:
     """401 and 403 are the application's own denial, other statuses from 400 failures."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             await stage.client.get(f"/orders/7?status={status}", headers=CALLER)
             (event,) = await stage.reported(1)
         assert (event.outcome, event.status) == (outcome, status)
 
-    run(test())
+    run(scene())
 
 
 def test_an_exception_is_a_failure_and_goes_on_its_way() -> None:
     """What the application raises is reported and raised."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             transport = httpx.ASGITransport(stage.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
@@ -171,19 +171,19 @@ def test_an_exception_is_a_failure_and_goes_on_its_way() -> None:
             (event,) = await stage.reported(1)
         assert (event.outcome, event.status) == ("failed", 500)
 
-    run(test())
+    run(scene())
 
 
 def test_streamed_bytes_are_counted() -> None:
     """The size of a response is the sum of its parts."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             await stage.client.get("/report", headers=CALLER)
             (event,) = await stage.reported(1)
         assert event.bytes == 1_000
 
-    run(test())
+    run(scene())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_streamed_bytes_are_counted() -> None:
 def test_nobody_is_refused(headers: list[tuple[str, str]]) -> None:
     """Without one valid identity nothing could bind the caller, so nothing is served."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
             answer = await stage.client.get("/orders/7", headers=raw)
@@ -208,37 +208,37 @@ def test_nobody_is_refused(headers: list[tuple[str, str]]) -> None:
             assert answer.json()["action"] == "unidentified"
             await stage.reported(0)
 
-    run(test())
+    run(scene())
 
 
 def test_nobody_may_pass_where_that_is_meant() -> None:
     """`unidentified="pass"` serves without a check, and reports nothing about nobody."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged(unidentified="pass") as stage:
             assert (await stage.client.get("/orders/7")).status_code == 200
             await stage.reported(0)
 
-    run(test())
+    run(scene())
 
 
 def test_identity_is_made_canonical() -> None:
     """Another spelling of the same identity is the same workload."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged(identify=spiffe_header("X-Caller")) as stage:
             await stage.bind(Subject(workload=AGENT))
             shouted = AGENT.replace("spiffe://example.org", "SPIFFE://Example.ORG")
             answer = await stage.client.get("/orders/7", headers={"x-caller": shouted})
             assert answer.status_code == 403
 
-    run(test())
+    run(scene())
 
 
 def test_operations_by_template() -> None:
     """With the routes given, an operation is named by its template; what has no route, by one."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged(operation_of=template_of(ROUTES)) as stage:
             for method, path in [
                 ("GET", "/orders/7"),
@@ -259,7 +259,7 @@ def test_operations_by_template() -> None:
             "GET (no route)",
         ]
 
-    run(test())
+    run(scene())
 
 
 def test_claims_bind_and_are_reported() -> None:
@@ -271,7 +271,7 @@ def test_claims_bind_and_are_reported() -> None:
             task=task, token=Token(issuer="i", id="7"), purpose="billing", actors=(OTHER,)
         )
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged(claims_of=claims_of) as stage:
             await stage.bind(Subject(workload=AGENT, task="t-1"))
             assert (await stage.client.get("/report?t-1", headers=CALLER)).status_code == 403
@@ -280,13 +280,13 @@ def test_claims_bind_and_are_reported() -> None:
         assert (event.task, event.purpose, event.actors) == ("t-2", "billing", (OTHER,))
         assert event.token == Token(issuer="i", id="7")
 
-    run(test())
+    run(scene())
 
 
 def test_a_long_path_hides_nothing() -> None:
     """A path beyond the bound is one operation, the same to the check and to the worker."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             await stage.client.get("/" + "x" * 5_000, headers=CALLER)
             (event,) = await stage.reported(1)
@@ -295,7 +295,7 @@ def test_a_long_path_hides_nothing() -> None:
             answer = await stage.client.get("/" + "x" * 5_000, headers=CALLER)
             assert answer.status_code == 403
 
-    run(test())
+    run(scene())
 
 
 async def talk(app: EnforcementMiddleware, **scope: Any) -> list[dict[str, Any]]:
@@ -322,7 +322,7 @@ def websocket(path: str = "/chat", **changes: Any) -> dict[str, Any]:
 def test_websockets_are_checked_at_the_handshake() -> None:
     """A WebSocket is one request: served when accepted, refused before the application hears."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with staged() as stage:
             sent = await talk(stage.app, **websocket())
             assert sent[0]["type"] == "websocket.accept"
@@ -339,13 +339,13 @@ def test_websockets_are_checked_at_the_handshake() -> None:
         assert {each.operation for each in events} == {"WEBSOCKET /chat", "WEBSOCKET /nothing"}
         assert events[0].status == 101
 
-    run(test())
+    run(scene())
 
 
 def test_other_scopes_pass_untouched() -> None:
     """The lifespan of the application is its own business."""
 
-    async def test() -> None:
+    async def scene() -> None:
         seen: list[Any] = []
 
         async def inner(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -357,4 +357,4 @@ def test_other_scopes_pass_untouched() -> None:
             await app(scope, len, print)
         assert seen == [(scope, len, print)]
 
-    run(test())
+    run(scene())

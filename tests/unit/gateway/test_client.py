@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.events import Request, Subject, Token
+from stream.events import Rate, Request, Subject, Token, TokenRef
 from stream.gateway import ALLOW, Gateway
 from tests.buses import run, until
 from tests.models.owner import AGENT, OTHER, Owner, act, command, operator_record, revoked
@@ -42,7 +42,7 @@ async def opened(site: Site, owner: Owner | None = None, **settings: Any) -> Asy
 def test_table_is_rebuilt_then_followed() -> None:
     """What was published before the gateway came binds at once; what comes later too."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         await site.make_topics("enforcement", "requests")
         site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
@@ -54,13 +54,13 @@ def test_table_is_rebuilt_then_followed() -> None:
             await until(lambda: gateway.check(OTHER, "GET /x").decision == "deny")
             assert {each.body.subject.workload for each in gateway.in_force()} == {AGENT, OTHER}
 
-    run(test())
+    run(scene())
 
 
 def test_state_is_fit_for_readyz() -> None:
     """The state is a value that encodes, names what is missing, and becomes ready."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner(partition=0, partitions=2)
         async with opened(site) as gateway:
             await until(lambda: gateway.state().state == "stale")
@@ -73,13 +73,13 @@ def test_state_is_fit_for_readyz() -> None:
             beat(site, Owner(partition=1, partitions=2))
             assert await gateway.wait_ready(10)
 
-    run(test())
+    run(scene())
 
 
 def test_a_silent_log_goes_stale_and_a_heartbeat_heals_it() -> None:
     """Heartbeats that stop make the state `stale`; the first that comes ends that."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner, table={"kind": "table", "mode": "closed"}) as gateway:
             assert gateway.check(AGENT, "GET /x") is ALLOW
@@ -90,13 +90,13 @@ def test_a_silent_log_goes_stale_and_a_heartbeat_heals_it() -> None:
             await until(lambda: gateway.state().ready)
             assert gateway.check(AGENT, "GET /x") is ALLOW
 
-    run(test())
+    run(scene())
 
 
 def test_an_outage_is_survived() -> None:
     """While Kafka is away the gateway obeys what it knows; afterwards it goes on from there."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner) as gateway:
             site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
@@ -112,13 +112,13 @@ def test_an_outage_is_survived() -> None:
             assert gateway.state().fault == ""
             assert gateway.tallies()["log.loads"] == 1
 
-    run(test())
+    run(scene())
 
 
 def test_a_gateway_may_start_before_everything_else() -> None:
     """Without Kafka, then without topics, it waits in state `loading`, and opens nothing."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         site.bus_is_down = True
         closed = {"kind": "table", "mode": "closed"}
@@ -132,13 +132,13 @@ def test_a_gateway_may_start_before_everything_else() -> None:
             beat(site, owner)
             assert await gateway.wait_ready(20)
 
-    run(test())
+    run(scene())
 
 
 def test_a_topic_made_anew_is_read_anew() -> None:
     """After the log was recreated nothing of the old one is obeyed."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner) as gateway:
             site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
@@ -148,26 +148,26 @@ def test_a_topic_made_anew_is_read_anew() -> None:
             beat(site, Owner())
             assert await gateway.wait_ready(10)
 
-    run(test())
+    run(scene())
 
 
 def test_a_log_cut_before_our_place_goes_on() -> None:
     """Retention behind the place we read at changes nothing."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner) as gateway:
             site.log.cut("enforcement", 0, 1)
             site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
             await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
 
-    run(test())
+    run(scene())
 
 
 def test_a_lasting_mismatch_is_read_again_beside_the_table_in_use() -> None:
     """A table that its heartbeats contradict for long is rebuilt, and serves until that is done."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner, reload_s=5.0) as gateway:
             site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
@@ -188,13 +188,82 @@ def test_a_lasting_mismatch_is_read_again_beside_the_table_in_use() -> None:
             await until(lambda: gateway.state().ready)
             assert gateway.check(AGENT, "GET /x").decision == "deny"
 
-    run(test())
+    run(scene())
+
+
+def test_what_comes_twice_is_applied_once() -> None:
+    """A tombstone that is delivered again does not end a later record of its key."""
+
+    async def scene() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            pair = owner.put(SUBJECT, command(SUBJECT, **soon(site)))
+            site.publish(*pair)
+            site.publish(*owner.drop(pair[0]))
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site, offset=2))))
+            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
+            before = gateway.tallies()
+            site.repeats = site.log.partitions("enforcement")[0].records[:3]
+            await until(lambda: not site.repeats)
+            assert gateway.check(AGENT, "GET /x").decision == "deny"
+            assert gateway.tallies()["records.removed"] == before["records.removed"]
+
+    run(scene())
+
+
+def test_a_table_read_again_keeps_its_buckets() -> None:
+    """Reading the log again gives nobody a new burst."""
+
+    async def scene() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner, reload_s=5.0) as gateway:
+            throttle = command(SUBJECT, "throttle", rate=Rate(1, 3_600_000), **soon(site))
+            site.publish(*owner.put(SUBJECT, throttle))
+            await until(lambda: len(list(gateway.in_force())) == 1)
+            assert gateway.check(AGENT, "GET /x") is ALLOW
+            beat(site, owner, records=9)
+            await until(lambda: gateway.state().state == "mismatch")
+            site.clock.at_ms += 6_000
+            await until(lambda: gateway.tallies()["log.reloads"] == 1)
+            await until(lambda: gateway.tallies()["log.loads"] == 2)
+            assert gateway.check(AGENT, "GET /x").decision == "throttle"
+
+    run(scene())
+
+
+def test_long_names_are_asked_for_as_they_are_reported() -> None:
+    """A task, token or operation beyond its bound is bound under the name that its event has."""
+
+    async def scene() -> None:
+        site, owner = Site(), Owner()
+        async with opened(site, owner) as gateway:
+            long = "é" * 1_000
+            token = Token(issuer=long, id=long)
+            gateway.observe(Request(gateway.now_ms(), AGENT, long, task=long, token=token))
+            await until(lambda: len(site.reported()) == 1)
+            (event,) = site.reported()
+            assert event.token is not None
+            named = TokenRef(event.token.issuer, event.token.id)
+            subjects = [
+                Subject(workload=AGENT, task=event.task),
+                Subject(workload=AGENT, token=named),
+                Subject(workload=AGENT, operation=event.operation),
+            ]
+            for offset, subject in enumerate(subjects, 1):
+                site.publish(*owner.put(subject, command(subject, **soon(site, offset=offset))))
+            await until(lambda: len(list(gateway.in_force())) == 3)
+            assert gateway.check(AGENT, "GET /x", long).decision == "deny"
+            assert gateway.check(AGENT, "GET /x", "", TokenRef(long, long)).decision == "deny"
+            assert gateway.check(AGENT, long).decision == "deny"
+            assert gateway.check(AGENT, "GET /x") is ALLOW
+
+    run(scene())
 
 
 def test_observe_reports_what_it_decides() -> None:
     """A request that may pass is reported as it is, one that may not as refused."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner) as gateway:
             subject = Subject(workload=AGENT, task="t-1")
@@ -208,26 +277,26 @@ def test_observe_reports_what_it_decides() -> None:
         assert (refused.outcome, refused.status, refused.task) == ("refused", 403, "t-1")
         assert (served.outcome, served.task, served.token) == ("served", "t-2", token)
 
-    run(test())
+    run(scene())
 
 
 def test_leaving_sends_what_still_waits() -> None:
     """Events offered just before the end are sent."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner) as gateway:
             for at in range(1_000):
                 gateway.report(Request(site.clock.at_ms, AGENT, f"GET /{at}"))
         assert len(site.reported()) == 1_000
 
-    run(test())
+    run(scene())
 
 
 def test_leaving_does_not_wait_for_ever() -> None:
     """Without Kafka the end comes after its deadline, and what waited is counted as lost."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         site.bus_is_down = True
         gateway = site.gateway(close_s=0.05)
@@ -235,13 +304,13 @@ def test_leaving_does_not_wait_for_ever() -> None:
             gateway.report(Request(site.clock.at_ms, AGENT, "GET /x", count=7))
         assert gateway.tallies()["report.lost"] == 7
 
-    run(test())
+    run(scene())
 
 
 def test_tallies_count_verdicts_and_records() -> None:
     """Counters say what was decided, what was read, what was reported."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         async with opened(site, owner) as gateway:
             site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
@@ -258,13 +327,13 @@ def test_tallies_count_verdicts_and_records() -> None:
             assert tallies["records.applied"] == 2
             assert tallies["log.loads"] == 1
 
-    run(test())
+    run(scene())
 
 
 def test_a_broken_invariant_is_not_swallowed() -> None:
     """A fault of our own in a task ends the gateway, and whoever runs it hears of it."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         heard: list[BaseException] = []
         try:
@@ -276,25 +345,25 @@ def test_a_broken_invariant_is_not_swallowed() -> None:
             heard.extend(group.exceptions)
         assert heard
 
-    run(test())
+    run(scene())
 
 
 def test_an_error_of_the_block_stays_itself() -> None:
     """What the host raises inside leaves as it was raised."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         async with opened(site):
             raise LookupError("of the host")
 
     with pytest.raises(LookupError, match="of the host"):
-        run(test())
+        run(scene())
 
 
 def test_cancelling_the_host_ends_the_gateway() -> None:
     """A host that is cancelled leaves with nothing running, still cancelled."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site, owner = Site(), Owner()
         inside = asyncio.Event()
 
@@ -310,4 +379,4 @@ def test_cancelling_the_host_ends_the_gateway() -> None:
         assert task.cancelled()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    run(test())
+    run(scene())

@@ -4,10 +4,24 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream.bus import Record
-from stream.events import Rate, Subject, TokenRef, Version
+from stream.events import (
+    OperatorRecord,
+    Rate,
+    Subject,
+    SubjectRecord,
+    TokenRef,
+    Version,
+    decode_value,
+    heartbeat_key,
+    operator_key,
+    subject_key,
+)
 from stream.gateway import CommandTable, TableSpec
+from stream.gateway.table import OUTCOMES
 from tests.models.owner import (
     AGENT,
     NOW_MS,
@@ -59,6 +73,14 @@ def test_tombstones_remove(shelf: Shelf) -> None:
     assert shelf.put((pair[0], None)) == "unchanged"
     assert shelf.decision() == "allow"
     assert (len(shelf.table), shelf.table.bytes_held) == (0, 0)
+
+
+def test_a_late_tombstone_ends_nothing(shelf: Shelf) -> None:
+    """A tombstone from before the record that is held is about an earlier one."""
+    key, value = revoked()
+    assert shelf.table.apply(Record(0, 5, NOW_MS, key, value)) == "applied"
+    assert shelf.table.apply(Record(0, 4, NOW_MS, key, None)) == "older"
+    assert shelf.decision() == "deny"
 
 
 @pytest.mark.parametrize("workload", ["", "spiffe://Example.org/a", "nobody", "spiffe://x.org"])
@@ -204,3 +226,51 @@ def test_equal_versions_with_other_content_follow_the_log(shelf: Shelf) -> None:
     shelf.put(subject_record(subject, command(subject), version=version))
     assert shelf.put(subject_record(subject, version=version)) == "applied"
     assert shelf.decision() == "allow"
+
+
+SAMPLES = [
+    revoked(),
+    subject_record(
+        Subject(workload=AGENT, token=TOKEN), command(Subject(workload=AGENT, token=TOKEN), "hold")
+    ),
+    Owner().heartbeat(),
+    operator_record(AGENT, act("exempt"), act("lift", 0)),
+]
+edits = st.tuples(st.integers(0, 2_000), st.integers(0, 40), st.binary(max_size=40))
+
+
+@settings(max_examples=300)
+@given(
+    forged=st.lists(
+        st.tuples(st.sampled_from(SAMPLES), st.lists(edits, max_size=3), st.booleans()),
+        max_size=12,
+    )
+)
+def test_forged_bytes_never_break_the_table(
+    forged: list[tuple[tuple[bytes, bytes], list[tuple[int, int, bytes]], bool]],
+) -> None:
+    """Whatever is cut out of or put into records, the table takes them whole or not at all."""
+    shelf = Shelf()
+    shelf.table.finish_loading()
+    for (key, value), cuts, is_key_forged in forged:
+        text = key if is_key_forged else value
+        for at, length, put in cuts:
+            text = text[:at] + put + text[at + length :]
+        pair = (text, value) if is_key_forged else (key, text)
+        outcome = shelf.put(pair)
+        assert outcome in OUTCOMES
+        assert outcome not in ("applied", "heartbeat") or is_same_key(pair)
+        shelf.table.check(NOW_MS, AGENT, "GET /x", "t", TOKEN)
+        shelf.table.state(NOW_MS)
+        list(shelf.table.in_force(NOW_MS))
+    assert len(shelf.table) <= len(SAMPLES)
+
+
+def is_same_key(pair: tuple[bytes, bytes]) -> bool:
+    """What is taken stands under the key that its own content asks for."""
+    value = decode_value(pair[1])
+    if isinstance(value, SubjectRecord):
+        return pair[0] == subject_key(value.issuer, value.subject)
+    if isinstance(value, OperatorRecord):
+        return pair[0] == operator_key(value.workload)
+    return pair[0] == heartbeat_key(value.partition)

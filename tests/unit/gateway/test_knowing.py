@@ -39,6 +39,18 @@ def test_memory_is_bounded_and_overflow_is_named(settings: dict[str, int]) -> No
     assert shelf.table.state(NOW_MS) == "ready"
 
 
+def test_overflow_is_known_at_once() -> None:
+    """A ready gateway that has no room for a record says so before the next heartbeat."""
+    shelf = Shelf(records_max=1, mode="closed")
+    shelf.table.finish_loading()
+    owner, subject = Owner(), Subject(workload=AGENT)
+    shelf.put(owner.put(subject, command(subject)))
+    shelf.put(owner.heartbeat())
+    assert shelf.decision(OTHER) == "allow"
+    assert shelf.put(revoked(OTHER)) == "overflow"
+    assert shelf.table.check(NOW_MS, OTHER, "GET /x").action == "overflow"
+
+
 def test_a_full_table_still_takes_renewals_and_a_stop() -> None:
     """Overflow keeps out new subjects, not news of those held, and never an operator."""
     shelf = Shelf(records_max=1)

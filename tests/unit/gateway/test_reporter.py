@@ -12,7 +12,7 @@ from stream.gateway.reporter import Reporter
 from stream.gateway.sums import Sums
 from tests.buses import run, until
 from tests.models.owner import AGENT, NOW_MS, OTHER
-from tests.unit.gateway.doors import ShakyPublisher, Site, report_spec
+from tests.unit.gateway.doors import ShakyPublisher, Site, SlowPublisher, report_spec
 
 
 def event(workload: str = AGENT, operation: str = "GET /x", **fields: Any) -> Request:
@@ -38,7 +38,7 @@ async def running(
 def test_events_arrive_in_order_under_their_workload() -> None:
     """What is offered is sent as offered, keyed by the workload."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site)
         offered = [event(operation=f"GET /{at}") for at in range(500)]
@@ -52,13 +52,13 @@ def test_events_arrive_in_order_under_their_workload() -> None:
         }
         assert reporter.counts == Counter(offered=500, sent=500)
 
-    run(test())
+    run(scene())
 
 
 def test_a_flood_beyond_the_buffer_shows_in_full() -> None:
     """What finds no room is summed up: the counts, bytes and cost reported are those offered."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site, events_max=10)
         for at in range(1_000):
@@ -76,27 +76,27 @@ def test_a_flood_beyond_the_buffer_shows_in_full() -> None:
         assert reporter.counts["summed"] == 1_980
         assert reporter.counts["lost"] == 0
 
-    run(test())
+    run(scene())
 
 
 def test_the_buffer_is_bounded_in_bytes_too() -> None:
     """A few large events fill it as many small ones do."""
     site = Site()
 
-    async def test() -> None:
+    async def scene() -> None:
         reporter = reporter_of(site, bytes_max=4_096)
         for at in range(100):
             reporter.offer(event(resources=(f"document:{'x' * 900}{at}",)))
         assert len(reporter) < 10
         assert reporter.counts["summed"] > 90
 
-    run(test())
+    run(scene())
 
 
 def test_what_cannot_even_be_summed_up_is_counted() -> None:
     """Beyond the groups there is one number."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site, events_max=1, sums_max=3)
         for at in range(10):
@@ -104,13 +104,13 @@ def test_what_cannot_even_be_summed_up_is_counted() -> None:
         assert reporter.counts["summed"] == 15
         assert reporter.counts["lost"] == 30
 
-    run(test())
+    run(scene())
 
 
 def test_grants_and_completions_have_room_of_their_own() -> None:
     """The start and end of a task are not crowded out by a flood of requests."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site, events_max=8)
         for _ in range(50):
@@ -125,13 +125,13 @@ def test_grants_and_completions_have_room_of_their_own() -> None:
         assert kinds.count("grant") == kinds.count("completion") == 1
         assert reporter.counts["lost"] == 50
 
-    run(test())
+    run(scene())
 
 
 def test_an_outage_loses_nothing() -> None:
     """While Kafka is away events wait and are summed up; afterwards all of it is reported once."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         site.bus_is_down = True
         reporter = reporter_of(site, events_max=5)
@@ -144,13 +144,13 @@ def test_an_outage_loses_nothing() -> None:
         assert sum(each.count for each in site.reported()) == 100
         assert len(site.reported()) == 6
 
-    run(test())
+    run(scene())
 
 
 def test_a_lost_answer_is_not_sent_again() -> None:
     """An event that Kafka had taken is never counted twice; that nobody knows is counted."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site)
         async with running(site, reporter, lost_answers=3):
@@ -159,13 +159,13 @@ def test_a_lost_answer_is_not_sent_again() -> None:
         assert len(site.reported()) == 10
         assert reporter.counts["unconfirmed"] == 3
 
-    run(test())
+    run(scene())
 
 
 def test_an_event_that_kafka_will_not_have_holds_up_no_other() -> None:
     """A record refused for good is lost and counted, and those behind it are sent."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         site.refuses = True
         reporter = reporter_of(site)
@@ -177,31 +177,32 @@ def test_an_event_that_kafka_will_not_have_holds_up_no_other() -> None:
             await until(lambda: not len(reporter))
         assert [each.operation for each in site.reported()] == ["second"]
 
-    run(test())
+    run(scene())
 
 
 def test_sums_go_out_during_a_flood_that_does_not_end() -> None:
     """A buffer that is never empty does not keep the sums back for longer than their time."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site, events_max=4)
         async with running(site, reporter):
             for _ in range(50):
                 for _ in range(8):
                     reporter.offer(event())
+                assert len(reporter) > 1
                 site.clock.at_ms += 100
                 await asyncio.sleep(0)
             assert any(each.count > 1 for each in site.reported())
         assert sum(each.count for each in site.reported()) == 400
 
-    run(test())
+    run(scene())
 
 
 def test_abandoned_events_are_counted() -> None:
     """What still waits when the time for sending is over is lost, and said to be."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site, events_max=2)
         for _ in range(10):
@@ -210,19 +211,48 @@ def test_abandoned_events_are_counted() -> None:
         assert reporter.counts["lost"] == 10
         assert len(reporter) == 0
 
-    run(test())
+    run(scene())
 
 
 def test_an_event_of_a_wrong_type_is_counted() -> None:
     """A caller's mistake costs its event, not the caller."""
 
-    async def test() -> None:
+    async def scene() -> None:
         site = Site()
         reporter = reporter_of(site)
         reporter.offer(event(status="200"))
         assert reporter.counts["unreportable"] == 1
+        full = reporter_of(site, events_max=1)
+        async with running(site, full):
+            for wrong in ({}, {"status": "200"}, {"bytes": None, "task": "t"}, {"operation": 7}):
+                full.offer(event(**wrong))
+            full.offer(event(operation="last"))
+        assert [each.operation for each in site.reported()] == ["GET /x", "last"]
 
-    run(test())
+    run(scene())
+
+
+def test_what_is_in_flight_is_bounded() -> None:
+    """Sending waits for answers when as many as allowed are open, and goes on with the first."""
+
+    async def scene() -> None:
+        site = Site()
+        reporter = reporter_of(site, in_flight_max=3)
+        await site.make_topics("requests")
+        publisher = SlowPublisher(site)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reporter.run(publisher))
+            for _ in range(10):
+                reporter.offer(event())
+            await until(lambda: reporter.counts["sent"] == 3)
+            for answered in range(10):
+                await until(lambda: len(publisher.answers) > answered)  # noqa: B023  # awaited here
+                assert len(publisher.answers) - answered <= 3
+                publisher.answers[answered].set_result(0)
+            reporter.close()
+        assert reporter.counts["sent"] == 10
+
+    run(scene())
 
 
 def test_sums_keep_apart_what_must_not_mix() -> None:
@@ -253,6 +283,14 @@ def test_sums_claim_only_what_holds_for_all() -> None:
     same, differs = sums.drain()
     assert (same.token, differs.token) == (token, None)
     assert (same.purpose, same.resources, same.id) == ("p", (), "")
+
+
+def test_a_sum_is_dated_by_its_latest() -> None:
+    """The sum of a flood counts in the windows of its end, in whatever order it was offered."""
+    sums = Sums(1)
+    for at_ms in (NOW_MS, NOW_MS + 5, NOW_MS + 2):
+        sums.add(Request(at_ms, AGENT, "GET /x"))
+    assert [each.at_ms for each in sums.drain()] == [NOW_MS + 5]
 
 
 def test_large_sums_become_several_events() -> None:

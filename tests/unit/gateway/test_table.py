@@ -77,6 +77,16 @@ def test_expiry_is_exact(shelf: Shelf) -> None:
     assert shelf.decision(now_ms=NOW_MS + 50) == "allow"
 
 
+def test_each_of_several_commands_ends_at_its_time(shelf: Shelf) -> None:
+    """Of two commands on one workload each binds until its own millisecond."""
+    subject = Subject(workload=AGENT)
+    hold = command(subject, "hold", rule="another", expires_at_ms=NOW_MS + 80)
+    revoke = command(subject, expires_at_ms=NOW_MS + 50)
+    shelf.put(subject_record(subject, hold, revoke))
+    actions = [shelf.table.check(NOW_MS + at, AGENT, "GET /x").action for at in (49, 50, 79, 80)]
+    assert actions == ["revoke", "hold", "hold", ""]
+
+
 @pytest.mark.parametrize("action", ["observe", "release"])
 def test_observe_and_release_bind_nothing(shelf: Shelf, action: str) -> None:
     """They are said, held for the digest, and bind nobody."""
