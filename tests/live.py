@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -76,7 +79,7 @@ class Installation:
     """Settings, and what a test does with them."""
 
     def __init__(self, servers: Addresses, name: str, policy: str = POLICY, **worker: Any) -> None:
-        config = with_prefix(Config(), name[-20:])
+        config = with_prefix(Config(), name[-20:].strip("-"))
         spec = {"slots_max": 20_000, "save_every_ms": 200, "heartbeat_ms": 200} | worker
         self.config: Config = msgspec.structs.replace(
             config,
@@ -89,16 +92,21 @@ class Installation:
 
     def worker(self, name: str = "worker", *, policy: Policy | None = None) -> Worker:
         """A worker as `enforcer run` makes it."""
-        config, clock = self.config, SystemClock()
-        doors = Doors(
-            source=lambda: KafkaSource(config.kafka, config.topics.requests),
-            publisher=lambda: KafkaPublisher(config.kafka),
-            reader=lambda: KafkaReader(config.kafka),
-            admin=lambda: KafkaTopics(config.kafka),
-            store=lambda: RedisStore(config.redis),
+        return worker_of(self.config, policy or self.policy, name)
+
+    def process(self, folder: Path, member: str = "", **kafka: Any) -> subprocess.Popen[bytes]:
+        """A worker in a process of its own; its log goes to a file in the folder."""
+        kafka = {"member_id": member} | kafka
+        config = msgspec.structs.replace(
+            self.config, kafka=msgspec.structs.replace(self.config.kafka, **kafka)
         )
-        specs, shown = (config.worker, config.topics), (clock, Metrics(), name)
-        return Worker(specs, doors, (policy or self.policy, load_policy), KEY, shown)
+        settings = {"config": msgspec.to_builtins(config), "policy": self.policy_text}
+        file = folder / f"worker-{member or 'any'}.json"
+        file.write_bytes(msgspec.json.encode(settings))
+        with (folder / f"worker-{member or 'any'}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.worker_process", str(file)], stderr=log
+            )
 
     @contextlib.asynccontextmanager
     async def workers(self, count: int) -> AsyncIterator[list[Worker]]:
@@ -177,6 +185,19 @@ class Installation:
         ids = table.sections.head["workload"][slots].tolist()
         rows = map(fixed_part, replay.state.stored(slots))
         return bodies, dict(zip(ids, rows, strict=True))
+
+
+def worker_of(config: Config, policy: Policy, name: str) -> Worker:
+    """A worker on real servers."""
+    doors = Doors(
+        source=lambda: KafkaSource(config.kafka, config.topics.requests),
+        publisher=lambda: KafkaPublisher(config.kafka),
+        reader=lambda: KafkaReader(config.kafka),
+        admin=lambda: KafkaTopics(config.kafka),
+        store=lambda: RedisStore(config.redis),
+    )
+    specs, shown = (config.worker, config.topics), (SystemClock(), Metrics(), name)
+    return Worker(specs, doors, (policy, load_policy), KEY, shown)
 
 
 def fixed_part(row: bytes) -> bytes:

@@ -7,7 +7,7 @@ milliseconds, keys and values bytes. Doors raise only `BusUnavailable` (retryabl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
@@ -197,11 +197,12 @@ class LogReader(Protocol):
 
     def follow(
         self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """Yield what comes from `starts` (partition -> offset) on, until the reader stops.
 
         An empty list is yielded when nothing came for `wait_s`, so that a follower can look up. A
-        start that the log has passed means the first offset it still holds.
+        start that the log has passed means the first offset it still holds. Close what is not
+        followed to the end: `async with aclosing(reader.follow(...))`.
 
         Errors: BusUnavailable also when a position is beyond the log's end or was lost on the way
                 (the log was made anew): read the bounds again and begin afresh.

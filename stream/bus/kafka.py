@@ -39,6 +39,11 @@ REFUSALS: Final = (
     vendor.AuthenticationMethodNotSupported,
     vendor.UnsupportedSaslMechanismError,
 )
+MISFITS: Final = (
+    vendor.InvalidSessionTimeoutError,
+    vendor.InconsistentGroupProtocolError,
+    vendor.InvalidGroupIdError,
+)
 STOP_GRACE_S: Final = 5.0
 
 
@@ -52,7 +57,9 @@ class KafkaSpec(
     of this worker in the group, so that a quick restart moves no partition; empty for none.
     `request_ms`: one answer of a broker. `delivery_ms`: one record acknowledged. A member that
     does not heartbeat for `session_ms` is out; one that does not let go of its partitions within
-    `rebalance_ms` too. `fetch_wait_ms`: how long a broker waits for records to come.
+    `rebalance_ms` too. `fetch_wait_ms`: how long a broker that has nothing new keeps a request; it
+    answers at once when something comes, so this bounds only how long a partition that joins an
+    idle connection waits for its turn.
     """
 
     bootstrap: Brokers
@@ -65,7 +72,7 @@ class KafkaSpec(
     session_ms: Milliseconds = 6_000
     heartbeat_ms: Milliseconds = 300
     rebalance_ms: Milliseconds = 10_000
-    fetch_wait_ms: Milliseconds = 500
+    fetch_wait_ms: Milliseconds = 100
     fetch_bytes_max: Bytes = 50 * 1_048_576
     partition_fetch_bytes_max: Bytes = 4 * 1_048_576
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 2
@@ -114,6 +121,12 @@ def translated(error: BaseException, what: str) -> EnforcerError:
         return ConfigError(
             f"{what}: Kafka refuses ({type(error).__name__} {error})",
             hint="give this principal the right at the broker, see `enforcer acl`",
+        )
+    if isinstance(error, MISFITS):
+        return ConfigError(
+            f"{what}: the group does not take us ({type(error).__name__} {error})",
+            hint="session_ms must lie in the broker's group.min/max.session.timeout.ms, and the"
+            " group's other members must be workers of ours",
         )
     if isinstance(error, vendor.UnsupportedCodecError):
         return ConfigError(

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # The public path cannot be woken by us, so it looks this often.
 LOOK_S = 0.01
+PATIENT_S = 3_600.0
 
 
 class Columns(NamedTuple):
@@ -75,11 +76,9 @@ class Handover:
     def __init__(self, consumer: AIOKafkaConsumer, *, with_keys: bool) -> None:
         self._with_keys = with_keys
         self._fetcher = consumer._fetcher
-        self._coordinator = consumer._coordinator
-        # The client would fetch nothing from a broker while any of its partitions has records
-        # left; fetching on hides the broker's work behind ours. What waits stays bounded: one
-        # response a partition.
-        self._fetcher._prefetch_backoff = 0
+        # One request a broker is under way at a time, and one that asks only for partitions without
+        # news keeps the others waiting. So nothing is asked while a partition has records left.
+        self._fetcher._prefetch_backoff = PATIENT_S
 
     async def take(self, records_max: int) -> list[Columns]:
         """Return what is there.
@@ -87,7 +86,6 @@ class Handover:
         The smallest come first, each takes at most an equal share of what is left: so a busy
         partition gets what the others leave, and never what they need.
         """
-        self._coordinator.check_errors()
         fetched: OrderedDict[TopicPartition, Any] = self._fetcher._records
         taken: list[Columns] = []
         left = records_max
@@ -196,7 +194,6 @@ def can_hand_over(consumer: AIOKafkaConsumer) -> bool:
             and callable(fetcher._notify)
             and hasattr(fetcher, "_wait_consume_future")
             and hasattr(fetcher, "_prefetch_backoff")
-            and callable(consumer._coordinator.check_errors)
         )
         return known and _decodes()
     except (AttributeError, TypeError, ValueError, vendor.KafkaError):

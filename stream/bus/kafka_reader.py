@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import repeat
 from typing import Final
 
@@ -29,8 +29,6 @@ from .kafka import (
 from .kafka_fetch import Columns, Drain, open_drain
 from .kafka_rescue import Unreadable, rescue
 
-# An empty answer of the broker is how the end of a compacted range shows, so it must come soon.
-EMPTY_ANSWER_MS: Final = 100
 RECORDS_AT_ONCE: Final = 10_000
 
 
@@ -54,9 +52,7 @@ class KafkaReader:
         self._consumer = await self._open()
 
     async def _open(self) -> AIOKafkaConsumer:
-        options = reader_options(self._spec)
-        options["fetch_max_wait_ms"] = min(EMPTY_ANSWER_MS, self._spec.fetch_wait_ms)
-        consumer = AIOKafkaConsumer(**options, group_id=None)
+        consumer = AIOKafkaConsumer(**reader_options(self._spec), group_id=None)
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(consumer.stop)
             async with answered("connect a reader", self._request_s):
@@ -121,7 +117,7 @@ class KafkaReader:
             elif loop.time() - moved_at > self._request_s:
                 raise BusUnavailable(f"read {at.topic} {at.partition}: no answer at {position}")
             else:
-                await drain.wait(2 * EMPTY_ANSWER_MS / 1_000, self._started_until())
+                await drain.wait(self._spec.fetch_wait_ms / 1_000, self._started_until())
         while records and records[-1].offset >= end:
             records.pop()
         return records
@@ -139,7 +135,7 @@ class KafkaReader:
 
     async def follow(
         self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """Yield what comes from `starts` (partition -> offset) on, until the reader stops."""
         stopping = self._started_until()
         consumer = await self._open()

@@ -92,7 +92,7 @@ class KafkaSource:
 
     async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
         """Return what has come, at most `records_max` records, waiting at most `wait_s`."""
-        _, members, drain = self._started()
+        consumer, members, drain = self._started()
         loop = asyncio.get_running_loop()
         turn, over_at = members.turn, loop.time() + wait_s
         # With records at hand nothing below waits, and the client's own tasks need their turns.
@@ -101,6 +101,8 @@ class KafkaSource:
             members.check()
             was_open, changed = members.is_open, members.changed
             try:
+                # What the client cannot get over by itself in joining the group, it says here.
+                consumer._coordinator.check_errors()
                 taken = await drain.take(records_max) if was_open else []
                 left_s = over_at - loop.time()
                 if taken or left_s <= 0:

@@ -12,7 +12,7 @@ members; simulation and tests call them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 from stream.clock import Clock
@@ -252,7 +252,7 @@ class MemoryReader:
 
     async def follow(
         self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """Yield what comes from `starts` (partition -> offset) on, until the reader stops."""
         stopping = self._stopping
         assert stopping is not None, "not started"

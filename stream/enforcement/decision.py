@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-ISSUE, RENEW, RELEASE, LIFT = range(4)
+ISSUE, RENEW, RELEASE, LIFT, RESTART = range(5)
 
 DECISION: Final = np.dtype(
     [

@@ -23,6 +23,7 @@ from .decision import (
     RELEASED_TALLY,
     RENEW,
     RENEWED_TALLY,
+    RESTART,
     Cause,
     Out,
 )
@@ -153,6 +154,20 @@ def record_decision(out: Out, cause: Cause, rule: Any, entry: Any, what: int) ->
     decision["ordinal"] = ordinal
     out.used[0] = place + 1
     return place
+
+
+@kernel
+def record_restart(out: Out, event: int, slot: int) -> None:
+    """Append that a row began anew, so that what is held in force on it is forgotten too.
+
+    It takes no ordinal: versions are those of a row that was deleted and made again. Mutates: out.
+    """
+    decision = out.decisions[out.used[0]]
+    decision["event"] = event
+    decision["slot"] = slot
+    decision["ordinal"] = -1
+    decision["what"] = RESTART
+    out.used[0] += 1
 
 
 @kernel

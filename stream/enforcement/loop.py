@@ -75,6 +75,7 @@ from .ledger import (
     must_renew,
     purge,
     record_decision,
+    record_restart,
     release,
 )
 
@@ -109,6 +110,7 @@ def _restart(table: Any, slot: int) -> None:
     """Make a row new, except for who it is and what was applied. Mutates: table."""
     head = table.head[slot]
     head["policy"] = np.uint64(0)
+    head["lift_offset"] = 0
     head["clock_ms"] = 0
     head["first_ms"] = 0
     head["events"] = 0
@@ -395,9 +397,12 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
             out.tallies[UNAUTHENTICATED_TALLY] += 1
             continue
         slot = int(where.slots[place])
+        restarted = out.tallies[RESTARTED_TALLY]
         at_ms = _arrive(event, slot, table, policy, conditions, out)
         if at_ms < 0:
             continue
+        if out.tallies[RESTARTED_TALLY] != restarted:
+            record_restart(out, place, slot)
         local, head = table.local[slot], table.head[slot]
         clock_ms = max(int(head["clock_ms"]), at_ms)
         force = int(ENFORCE)

@@ -32,7 +32,7 @@ from stream.kernel import HashKey
 from stream.policy import Policy, Rule, spell_duration, stable_id
 from stream.profiles import token_text
 
-from .decision import ISSUE, LIFT, RELEASE, RENEW
+from .decision import ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .ledger import RELEASE_SHOWN_MS
 
 HELD_MAX: Final = 16
@@ -99,6 +99,9 @@ def plan(
     """
     decision = incident.decision
     what = int(decision["what"])
+    if what == RESTART:
+        held.clear()
+        return None, None
     place = int(decision["rule_id"]), int(decision["kind"]), int(decision["subject"])
     if what in (ISSUE, RENEW):
         rule = policy.rules[int(decision["rule"])]
@@ -145,7 +148,7 @@ def _publish(
         del held[other]
     held[place] = command
     if len(held) > HELD_MAX:
-        del held[min(held, key=lambda each: held[each].version)]
+        del held[min(held.keys() - {place}, key=lambda each: _worth(held[each]))]
     together = sorted(
         (each for other, each in held.items() if other[1:] == place[1:]),
         key=lambda each: each.version,
@@ -167,6 +170,16 @@ def _publish(
         expires_at_ms=record.expires_at_ms,
         command=command,
     )
+
+
+def _worth(command: Command) -> tuple[bool, bool, int, Version]:
+    """Return what is forgotten first of too much: releases, shadows, the weaker, the older.
+
+    A record that leaves out a command frees its subject, so what binds must be the last to go.
+    """
+    body = command.body
+    binds = body.action != "release"
+    return binds, body.mode == "enforce", ACTIONS.index(body.action), command.version
 
 
 def _subject(incident: Incident) -> Subject:

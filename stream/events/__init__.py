@@ -74,6 +74,7 @@ from .request import (
     Request,
     Token,
 )
+from .schema import TopicNames, asyncapi, json_schemas
 
 __all__ = [
     "ACTIONS",
@@ -122,8 +123,10 @@ __all__ = [
     "SubjectRecord",
     "Token",
     "TokenRef",
+    "TopicNames",
     "Version",
     "Weight",
+    "asyncapi",
     "command_id",
     "convert_cloudtrail",
     "convert_nginx",
@@ -138,6 +141,7 @@ __all__ = [
     "encode_request_msgpack",
     "fault_of",
     "heartbeat_key",
+    "json_schemas",
     "operator_key",
     "record_hash",
     "subject_key",

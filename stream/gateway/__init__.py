@@ -11,11 +11,12 @@ from .intake import Verify
 from .routes import path_operation, template_of
 from .spec import GatewayMode, GatewaySpec, ReportSpec, TableSpec
 from .table import Applied, CommandTable
-from .verdict import ALLOW, Decision, Verdict, WouldHave
+from .verdict import ALLOW, Cause, Decision, Verdict, WouldHave
 
 __all__ = [
     "ALLOW",
     "Applied",
+    "Cause",
     "Claims",
     "CommandTable",
     "Decision",

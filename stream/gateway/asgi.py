@@ -29,7 +29,7 @@ from stream.identity import InvalidIdentity, canonical_workload
 
 from .client import Gateway
 from .routes import path_operation
-from .verdict import STATUS_DENY, Verdict
+from .verdict import STATUS_DENY, Cause, Verdict
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -273,5 +273,7 @@ def _headers(verdict: Verdict, size: int) -> Sequence[tuple[bytes, bytes]]:
 
 
 _UNIDENTIFIED: Final = Verdict(
-    "deny", STATUS_DENY, "unidentified", "", "the request names no valid workload identity"
+    "deny",
+    STATUS_DENY,
+    Cause(action="unidentified", reason="the request names no valid workload identity"),
 )

@@ -23,6 +23,7 @@ from stream.events import (
 from stream.identity import InvalidIdentity, canonical_workload
 
 from .bucket import Bucket, bucket_of
+from .verdict import Cause
 
 PARTITIONS_MAX: Final = 10_000
 REASON_LENGTH_MAX: Final = 1_000
@@ -50,14 +51,11 @@ class Binding(msgspec.Struct, gc=False):
 
     rank: int
     expires_at_ms: int
-    caused_at_ms: int
     is_shadow: bool
     bucket: Bucket | None
+    cause: Cause
+    caused_at_ms: int
     issuer: str
-    action: str
-    rule: str
-    reason: str
-    command: str
 
 
 def bindings_of(record: SubjectRecord, gateways: int) -> tuple[Binding, ...]:
@@ -129,15 +127,17 @@ def _binding(command: Command, issuer: str, gateways: int) -> Binding:
     return Binding(
         rank=RANKS[body.action],
         expires_at_ms=command.expires_at_ms,
-        caused_at_ms=command.caused_at_ms,
         is_shadow=body.mode == "shadow",
         bucket=bucket_of(body.rate, gateways) if is_throttle and body.rate else None,
+        cause=Cause(
+            action=sys.intern(body.action),
+            # Few rules, many records: one text for each rule.
+            rule=sys.intern(body.rule[:RULE_LENGTH_MAX]),
+            reason=body.reason.text[:REASON_LENGTH_MAX],
+            command=command.id[:ID_LENGTH_MAX],
+        ),
+        caused_at_ms=command.caused_at_ms,
         issuer=issuer,
-        action=body.action,
-        # Few rules, many records: one text for each rule.
-        rule=sys.intern(body.rule[:RULE_LENGTH_MAX]),
-        reason=body.reason.text[:REASON_LENGTH_MAX],
-        command=command.id[:ID_LENGTH_MAX],
     )
 
 
@@ -147,7 +147,11 @@ def _strength(binding: Binding) -> tuple[bool, int, int]:
 
 
 def _same_rule(one: Binding, other: Binding) -> bool:
-    return (one.issuer, one.rule, one.is_shadow) == (other.issuer, other.rule, other.is_shadow)
+    return (one.issuer, one.cause.rule, one.is_shadow) == (
+        other.issuer,
+        other.cause.rule,
+        other.is_shadow,
+    )
 
 
 def _is_command(command: Command, subject: Subject) -> bool:

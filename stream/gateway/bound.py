@@ -12,7 +12,7 @@ import msgspec
 from stream.events import TIME_MS_MAX, OperatorRecord, Subject, TokenRef
 
 from .binding import Binding, replaced
-from .verdict import ALLOW, Verdict
+from .verdict import ALLOW, Cause, Verdict
 
 NONE: Final[tuple[Binding, ...]] = ()
 _Key = TypeVar("_Key", str, TokenRef)
@@ -48,7 +48,7 @@ def acts_of(record: OperatorRecord, append_ms: int) -> Acts:
     if free is not None:
         what = "this workload is exempt by" if record.workload else "enforcement is stopped by"
         reason = f"{what} {free.by or 'an operator'}: {free.reason}"
-        verdict = Verdict("allow", action=wanted, reason=reason)
+        verdict = Verdict("allow", cause=Cause(action=wanted, reason=reason))
     return Acts(
         free_until_ms=free.until_ms if free is not None else 0,
         free=verdict,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -75,7 +76,7 @@ class Gateway:
         self._follower = Follower(reader, clock, spec, verify)
         self._reporter = Reporter(spec.requests, clock, spec.report, spec.io_s)
         self._fault = ""
-        self._verdicts: dict[tuple[str, str], int] = {}
+        self._verdicts: defaultdict[str, int] = defaultdict(int)
         self._tasks = asyncio.TaskGroup()
         self._following: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -105,7 +106,9 @@ class Gateway:
             token = clip_token(token)
         verdict = self._follower.table.check(self._wall_ms(), workload, operation, task, token)
         if verdict is not ALLOW:
-            self._count(verdict)
+            self._verdicts[verdict.cause.action] += 1
+            if verdict.shadow:
+                self._count_shadow(verdict)
         return verdict
 
     def report(self, request: Request) -> None:
@@ -151,12 +154,15 @@ class Gateway:
         )
 
     def tallies(self) -> dict[str, int]:
-        """Return all counters by name: `check.*`, `log.*`, `records.*`, `report.*`.
+        """Return all counters by name.
 
-        `records.*` start again when the table is read again from the start of the log.
+        `check.X`: verdicts by action (`revoke`, `hold`, `throttle`, `stop`, `exempt`, the states of
+        a gateway that does not know), and `would_deny`, `would_throttle` of commands in shadow;
+        those that have occurred. `log.X`: how the log was read. `records.X`: what became of
+        records, from 0 when the table is read again. `report.X`: what became of events.
         """
         sources = {
-            "check": {".".join(filter(None, said)): n for said, n in self._verdicts.items()},
+            "check": {name: count for name, count in self._verdicts.items() if name},
             "log": self._follower.counts,
             "records": self._follower.table.counts,
             "report": self._reporter.counts,
@@ -215,12 +221,9 @@ class Gateway:
                 self._reporter.abandon()
                 await self._stop_doors()
 
-    def _count(self, verdict: Verdict) -> None:
-        said: tuple[str, str] = verdict.decision, verdict.action
-        self._verdicts[said] = self._verdicts.get(said, 0) + 1
+    def _count_shadow(self, verdict: Verdict) -> None:
         for would_have in verdict.shadow:
-            said = f"would_{would_have.decision}", ""
-            self._verdicts[said] = self._verdicts.get(said, 0) + 1
+            self._verdicts[f"would_{would_have.decision}"] += 1
 
     async def _keep_reporting(self) -> None:
         """Start the publisher, then send what is offered until closed."""

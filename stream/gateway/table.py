@@ -34,7 +34,7 @@ from .homes import Homes, HomeState, StateName
 from .intake import KEY_BYTES_MAX, Fault, Verify, read_value
 from .judge import judge, judge_one
 from .spec import TableSpec
-from .verdict import ALLOW, STATUS_UNKNOWING, Verdict
+from .verdict import ALLOW, STATUS_UNKNOWING, Cause, Verdict
 
 Applied = Kept | Fault | Literal["heartbeat", "unverified"]
 """What became of one record: `applied`, `removed` and `heartbeat` changed something."""
@@ -220,10 +220,12 @@ class CommandTable:
         held = self._bound.get(workload)
         if isinstance(held, Bound) and held.acts is not None and now_ms < held.acts.free_until_ms:
             return held.acts.free
-        reason = f"the gateway does not know what is in force ({state}), its mode is "
-        if self._spec.mode == "open":
-            return Verdict("allow", action=state, reason=reason + "open")
-        return Verdict("deny", STATUS_UNKNOWING, state, "", reason + "closed", RETRY_UNKNOWING_MS)
+        mode = self._spec.mode
+        reason = f"the gateway does not know what is in force ({state}), its mode is {mode}"
+        cause = Cause(action=state, reason=reason)
+        if mode == "open":
+            return Verdict("allow", cause=cause)
+        return Verdict("deny", STATUS_UNKNOWING, cause, RETRY_UNKNOWING_MS)
 
     def _lifted_ms(self, now_ms: int, bound: Bound | None) -> int:
         """Return the time before which commands on a workload were caused that are cancelled."""

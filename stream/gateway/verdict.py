@@ -21,28 +21,59 @@ class WouldHave(msgspec.Struct, frozen=True, gc=False):
     command: str
 
 
+class Cause(msgspec.Struct, frozen=True, gc=False):
+    """What a verdict rests on, made once and shared by all verdicts that rest on it.
+
+    `action` is the rung of the ladder (throttle, hold, revoke), or `stop`, `exempt`, or the state
+    of a gateway that does not know; `rule` and `command` name the command, `reason` is for people.
+    """
+
+    action: str = ""
+    rule: str = ""
+    reason: str = ""
+    command: str = ""
+
+
+NO_CAUSE: Final = Cause()
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """A decision about one request; `rule` and `command` name what it rests on.
+    """A decision about one request, and its cause.
 
     Units: `retry_after_ms` is 0 where nothing has to be waited for; for a denial it is the time
-    until the command expires. `status` is the HTTP status that says the same. `action` is the
-    rung of the ladder (throttle, hold, revoke), or `stop`, `exempt`, or the state of a gateway
-    that does not know.
+    until the command expires. `status` is the HTTP status that says the same.
     """
 
     decision: Decision
     status: int = 200
-    action: str = ""
-    rule: str = ""
-    reason: str = ""
+    cause: Cause = NO_CAUSE
     retry_after_ms: int = 0
-    command: str = ""
     shadow: tuple[WouldHave, ...] = ()
 
     @property
     def is_allowed(self) -> bool:
         """Tell whether the request may pass."""
         return self.decision == "allow"
+
+    @property
+    def action(self) -> str:
+        """Return the rung of the ladder, or what else decided."""
+        return self.cause.action
+
+    @property
+    def rule(self) -> str:
+        """Return the name of the rule, empty where none decided."""
+        return self.cause.rule
+
+    @property
+    def reason(self) -> str:
+        """Return why, for a person to read."""
+        return self.cause.reason
+
+    @property
+    def command(self) -> str:
+        """Return the id of the command, empty where none decided."""
+        return self.cause.command
 
 
 ALLOW: Final = Verdict("allow")

@@ -7,10 +7,11 @@ from .compiled import (
     OTHER_CLASS,
     Policy,
     compile_policy,
+    forbid_id,
 )
 from .document import Document, read_document
 from .lint import Remark, lint_policy
-from .rule import OperationSet, Rule, stable_id
+from .rule import OperationSet, Rule, demand_of, stable_id
 from .settings import default_policy, default_policy_text, load_settings
 from .spec import ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
@@ -63,7 +64,9 @@ __all__ = [
     "compile_policy",
     "default_policy",
     "default_policy_text",
+    "demand_of",
     "duration_ms",
+    "forbid_id",
     "lint_policy",
     "load_policy",
     "load_settings",

@@ -313,7 +313,6 @@ def test_other_internals_mean_the_public_way(
     async def test() -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
         consumer._fetcher = inner.Fetcher(consumer._client, consumer._subscription)
-        consumer._coordinator = type("C", (), {"check_errors": lambda self: None})()
         assert isinstance(open_drain(consumer, with_keys=False), Handover)
         assert not caplog.records
         monkeypatch.delattr(where, what)

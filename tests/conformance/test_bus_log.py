@@ -119,7 +119,7 @@ def test_follower_sees_what_is_there_and_what_comes(bus: Bus) -> None:
     async def test() -> None:
         async with bus.open() as (topic, publisher, reader):
             await send_all(publisher, topic, [(n % 3, b"%d" % n) for n in range(30)])
-            async with contextlib.aclosing(reader.follow(topic, {0: 8, 2: 0}, 0.05)) as following:  # type: ignore[type-var]
+            async with contextlib.aclosing(reader.follow(topic, {0: 8, 2: 0}, 0.05)) as following:
                 first = await follow_to(following, 12)
                 assert await anext(following) == []
                 await send_all(publisher, topic, [(0, b"new"), (1, b"not ours"), (2, b"new")])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -128,6 +129,18 @@ def test_slow_listener_stays_in_the_group(spec: KafkaSpec) -> None:
     run(test())
 
 
+def test_group_that_refuses_is_said(spec: KafkaSpec, servers: Any) -> None:
+    """A session the broker does not allow is the operator's to change, and fetching says so."""
+
+    async def test() -> None:
+        hasty = kafka_spec(servers.kafka, spec.group, session_ms=100, heartbeat_ms=10)
+        async with topic_of(spec), member_of(hasty, {}) as member:
+            with pytest.raises(ConfigError, match="group does not take us"):
+                await member.read(lambda: False)
+
+    run(test())
+
+
 def test_static_member_returns_without_a_rebalance(spec: KafkaSpec, servers: Any) -> None:
     """A worker with a static id that restarts quickly gets its partitions, and moves no other's."""
 
@@ -179,7 +192,7 @@ def test_record_with_an_odd_header_stops_nobody(spec: KafkaSpec) -> None:
             assert [o for p, o, _ in member.seen if p == 0] == list(range(8))
             assert [r.value for r in await reader.read(topic, 0, 3, 7)] == wanted[3:7]
             followed: list[bytes | None] = []
-            async with contextlib.aclosing(reader.follow(topic, {0: 0, 1: 4})) as following:  # type: ignore[type-var]
+            async with contextlib.aclosing(reader.follow(topic, {0: 0, 1: 4})) as following:
                 while len(followed) < 8:
                     followed += [record.value for record in await anext(following)]
             assert followed == wanted
@@ -210,10 +223,17 @@ def test_position_that_retention_passed_is_given_again(spec: KafkaSpec) -> None:
                 assert member.calls[1:] == [("revoked", [0]), ("assigned", [0])]
                 assert await member.source.bounds([0]) == {0: Bounds(15, 20)}
             assert [r.offset for r in await reader.read(topic, 0, 0, 17)] == [15, 16]
-            first = await anext(reader.follow(topic, {0: 0}))
-            assert first[0].offset == 15
+            async with contextlib.aclosing(reader.follow(topic, {0: 0})) as following:
+                assert (await anext(following))[0].offset == 15
 
     run(test())
+
+
+async def end_of(reader: KafkaReader, topic: str, end: int) -> None:
+    """Wait until partition 0 can be read up to an end."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await reader.bounds(topic))[0].end != end:
+            pass
 
 
 def test_open_transaction_ends_what_can_be_read(spec: KafkaSpec) -> None:
@@ -226,20 +246,61 @@ def test_open_transaction_ends_what_can_be_read(spec: KafkaSpec) -> None:
                 bootstrap_servers=spec.bootstrap, transactional_id=topic, linger_ms=0
             )
             await bound.start()
-            for is_kept in (False, True):
+            # Offsets: plain 0, dropped 1, behind 2, its marker 3, kept 4, behind 5, its marker 6.
+            for is_kept, first in ((False, 1), (True, 4)):
                 await bound.begin_transaction()
                 await bound.send_and_wait(topic, b"kept" if is_kept else b"dropped", partition=0)
                 await send_all(publisher, topic, [(0, b"behind")])
-                end = (await reader.bounds(topic))[0].end
-                assert end == (4 if is_kept else 1)
-                assert [r.value for r in await reader.read(topic, 0, 0, 99)][
-                    -1
-                ] != b"behind" or end == 4
+                assert (await reader.bounds(topic))[0].end == first
+                assert len(await reader.read(topic, 0, 0, 99)) == (2 if is_kept else 1)
                 await (bound.commit_transaction() if is_kept else bound.abort_transaction())
+                await end_of(reader, topic, first + 3)
             await bound.stop()
             values = [r.value for r in await reader.read(topic, 0, 0, 99)]
             assert values == [b"plain", b"behind", b"kept", b"behind"]
             assert await reader.read(topic, 0, 6, 7) == []
+
+    run(test())
+
+
+async def hurry_the_cleaner(spec: KafkaSpec) -> None:
+    """Let the broker look for logs to compact all the time, not every 15 seconds."""
+    async with vendor_client(spec) as client:
+        names = [str(broker.nodeId) for broker in client.cluster.brokers()]
+    admin = AIOKafkaAdminClient(bootstrap_servers=spec.bootstrap)
+    await admin.start()
+    setting = {"log.cleaner.backoff.ms": "50"}
+    await admin.alter_configs([ConfigResource("BROKER", name, setting) for name in names])
+    await admin.close()
+
+
+def test_range_may_end_in_a_hole(spec: KafkaSpec) -> None:
+    """A range of a compacted log is complete with what is left of it, be that nothing."""
+    always = {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.0",
+        "segment.ms": "100",
+        "max.compaction.lag.ms": "100",
+    }
+
+    async def test() -> None:
+        async with topic_of(spec, partitions=1) as (topic, publisher, reader):
+            await hurry_the_cleaner(spec)
+            topics, holed = KafkaTopics(spec), topic + "-holed"
+            async with opened(topics):
+                await topics.create([(TopicSpec(name=holed, partitions=1), always)])
+            await send_all(publisher, holed, [(0, b"%d" % n) for n in range(60)])
+            first = 0
+            async with asyncio.timeout(PATIENCE_S):
+                while first < 60:
+                    # Each record rolls the segment, so that those before it can be compacted.
+                    await send_all(publisher, holed, [(0, b"newer")])
+                    first = (await reader.read(holed, 0, 0, 10_000))[0].offset
+            assert await reader.read(holed, 0, 0, 60) == []
+            assert await reader.read(holed, 0, 20, 40) == []
+            assert (await reader.bounds(holed))[0].start == 0
+            async with contextlib.aclosing(reader.follow(holed, {0: 5})) as following:
+                assert (await anext(following))[0].offset >= 60
 
     run(test())
 
@@ -275,7 +336,7 @@ def test_topic_made_anew_has_another_id(spec: KafkaSpec) -> None:
             await admin.delete_topics([wanted.name])
             async with asyncio.timeout(PATIENCE_S):
                 while await topics.describe([wanted.name]):
-                    await asyncio.sleep(0.02)
+                    pass
             (second,) = await topics.ensure([wanted])
             await admin.close()
             assert len(first.id) == len(second.id) == 22

@@ -1,0 +1,96 @@
+"""Settings to doors, and the loop that verbs wait in; the one place that installs uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+
+from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
+from stream.config import Config
+from stream.runtime import Doors
+from stream.store import RedisStore
+
+Result = TypeVar("Result")
+
+
+class Door(Protocol):
+    """What is opened and closed."""
+
+    async def start(self) -> Any:
+        """Connect."""
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        ...
+
+
+AnyDoor = TypeVar("AnyDoor", bound=Door)
+
+
+@contextlib.asynccontextmanager
+async def opened(door: AnyDoor) -> AsyncIterator[AnyDoor]:
+    """Have a door open for as long as the block lasts; closed too where it did not open."""
+    try:
+        await door.start()
+        yield door
+    finally:
+        await door.stop()
+
+
+def worker_doors(config: Config) -> Doors:
+    """Return the makers of a worker's doors."""
+    return Doors(
+        source=lambda: KafkaSource(config.kafka, config.topics.requests),
+        publisher=lambda: KafkaPublisher(config.kafka),
+        reader=lambda: KafkaReader(config.kafka),
+        admin=lambda: KafkaTopics(config.kafka),
+        store=lambda: RedisStore(config.redis),
+    )
+
+
+def wait_for(
+    work: Coroutine[Any, Any, Result], on_signal: dict[int, Callable[[], None]] | None = None
+) -> Result:
+    """Run a coroutine to its end and return what it returns.
+
+    SIGINT and SIGTERM cancel it and leave as KeyboardInterrupt, unless `on_signal` has an answer.
+    Errors: what the work raises; of a group the first of its errors, since a person reads one.
+    """
+    ended: list[int] = []
+
+    async def watched() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end(number: int) -> None:
+            ended.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end, number)
+        for number, answer in (on_signal or {}).items():
+            loop.add_signal_handler(number, answer)
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(watched())
+        except asyncio.CancelledError:
+            if ended:
+                raise KeyboardInterrupt from None
+            raise
+        except BaseExceptionGroup as group:
+            raise innermost(group) from group
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first error inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,121 @@
+"""Options and values that several verbs share. Light: every verb's `--help` loads this."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from stream.identity import InvalidIdentity, canonical_workload
+
+Command = Callable[..., Any]
+
+_NAMED: Final = {"config": "CONFIG", "kafka": "KAFKA", "redis": "REDIS", "prefix": "PREFIX"}
+
+json_option = click.option(
+    "--json", "is_json", is_flag=True, help="Print the result as JSON, for programs."
+)
+_reach: Final = (
+    click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(),
+        help="Settings, a YAML file [ENFORCER_CONFIG].",
+    ),
+    click.option(
+        "--kafka", metavar="HOST:PORT", help="Where Kafka is, several with commas [ENFORCER_KAFKA]."
+    ),
+    click.option("--redis", metavar="URL", help="Where Redis or Valkey is [ENFORCER_REDIS]."),
+    click.option(
+        "--prefix",
+        metavar="WORD",
+        help="Of topics, keys and group, for several installations [ENFORCER_PREFIX].",
+    ),
+)
+
+
+def reaching(command: Command) -> Command:
+    """Add the options that say where the installation is.
+
+    The command gets `environment`: ours, with what the options say in their variables' places, so
+    that there is one order of precedence (file, environment, options) and one reader of it.
+    """
+
+    @functools.wraps(command)
+    def with_environment(**given: Any) -> Any:
+        environment = dict(os.environ)
+        for option, name in _NAMED.items():
+            value = given.pop(option)
+            if value:
+                environment[f"ENFORCER_{name}"] = value
+        return command(environment=environment, **given)
+
+    for option in reversed(_reach):
+        with_environment = option(with_environment)
+    return with_environment
+
+
+def examples(*lines: str) -> str:
+    """Return examples as the end of a verb's help; click keeps their lines."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+class WorkloadType(click.ParamType[str]):
+    """A SPIFFE ID; the verb gets its canonical form."""
+
+    name = "spiffe-id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the canonical form. Errors: BadParameter with what is wrong."""
+        try:
+            return canonical_workload(str(value))
+        except InvalidIdentity as error:
+            self.fail(f"{value!r:.80} names no workload: {error.message}", param, ctx)
+
+
+class SpanType(click.ParamType[int]):
+    """A duration such as 90s, 24h or 7d, within bounds; the verb gets milliseconds."""
+
+    name = "duration"
+
+    def __init__(self, ms_min: int, ms_max: int) -> None:
+        self._ms_min, self._ms_max = ms_min, ms_max
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return milliseconds. Errors: BadParameter with what to write."""
+        from stream.errors import PolicyError
+        from stream.policy import duration_ms, spell_duration
+
+        try:
+            span_ms = value if isinstance(value, int) else duration_ms(str(value))
+        except PolicyError as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
+        if not self._ms_min <= span_ms <= self._ms_max:
+            bounds = f"{spell_duration(self._ms_min)} to {spell_duration(self._ms_max)}"
+            self.fail(f"{value!s:.40} is out of bounds: {bounds}", param, ctx)
+        return span_ms
+
+
+class SentenceType(click.ParamType[str]):
+    """One line of printable text, such as a reason."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text. Errors: BadParameter."""
+        text = str(value).strip()
+        if not 1 <= len(text) <= 512 or not text.isprintable():
+            self.fail("write one line of 1 to 512 printable characters", param, ctx)
+        return text
+
+
+WORKLOAD: Final = WorkloadType()
+SENTENCE: Final = SentenceType()
+INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
+"""A file to read, `-` for stdin."""
+
+OUTPUT: Final = click.Path(dir_okay=False, allow_dash=True, writable=True)
+"""A file to write, `-` for stdout."""

@@ -1,0 +1,125 @@
+"""What a verb shows: results on stdout, everything else on stderr, all of it escaped.
+
+A result is a table or lines for a person, or with `--json` one JSON value. Colours, boxes and
+progress bars are for terminals only; elsewhere output is plain, unwrapped and free of decoration.
+rich honours NO_COLOR itself. Markup, emoji codes and highlighting are off: a name is only a name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .plain import escaped, json_text
+
+PLAIN_WIDTH: Final = 100_000  # what is piped is never wrapped
+_ACTIONS: Final = {
+    "revoke": "bold red",
+    "deny": "bold red",
+    "hold": "bold magenta",
+    "throttle": "yellow",
+    "release": "green",
+    "stop": "bold yellow",
+    "exempt": "cyan",
+    "shadow": "dim",
+    "enforce": "bold",
+}
+
+Cell = str | int | tuple[str, str]
+"""What stands in a table: a text, a number, or a text with its style."""
+
+
+def console(*, is_error: bool) -> Console:
+    """Return a console for stdout or stderr that takes no text for markup."""
+    stream = sys.stderr if is_error else sys.stdout
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(
+        file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True
+    )
+
+
+def styled(word: str) -> tuple[str, str]:
+    """Return an action, a mode or a decision in its colour."""
+    return word, _ACTIONS.get(word, "")
+
+
+class Screen:
+    """Where one verb speaks; `is_json` says that a program listens on stdout."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self.is_json = is_json
+        self.out = console(is_error=False)
+        self.err = console(is_error=True)
+
+    def emit(self, value: Any) -> None:
+        """Write a result as one line of JSON, if a program listens."""
+        if self.is_json:
+            click.echo(json_text(value))
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Write a line for a person, if a person reads."""
+        if not self.is_json:
+            self.out.print(Text(escaped(text), style=style))
+
+    def note(self, text: str, style: str = "") -> None:
+        """Write a line on stderr: what happens, not what came out."""
+        self.err.print(Text(escaped(text), style=style))
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], empty: str = ""
+    ) -> None:
+        """Write a table for a person; numbers stand right. `empty` is said where it has no rows."""
+        if self.is_json:
+            return
+        shown = list(rows)
+        if title:
+            self.line(title, "bold")
+        if shown:
+            self.out.print(table_of(columns, shown, is_plain=not self.out.is_terminal))
+        elif empty:
+            self.line(f"  {empty}", "dim")
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show how far a long work is, on a terminal; the block gets a setter of the position."""
+        if self.is_json or not self.err.is_terminal:
+            yield lambda position: None
+            return
+        columns = (
+            TextColumn(escaped(what)),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %" if total else "{task.completed:,.0f}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.err, transient=True) as bars:
+            task = bars.add_task("", total=total)
+            yield lambda position: bars.update(task, completed=position)
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, is_plain: bool) -> Table:
+    """Return a table; cells are escaped, and columns of numbers stand right."""
+    table = Table(
+        box=None if is_plain else box.SIMPLE_HEAD, pad_edge=False, header_style="bold dim"
+    )
+    for place, name in enumerate(columns):
+        is_number = all(isinstance(row[place], int) for row in rows)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_text, row))
+    return table
+
+
+def _text(cell: Cell) -> Text:
+    if isinstance(cell, int):
+        return Text(f"{cell:,}")
+    text, style = (cell, "") if isinstance(cell, str) else cell
+    return Text(escaped(text), style=style)

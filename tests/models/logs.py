@@ -1,0 +1,223 @@
+"""Logs as tests draw them: records of partitions, and what is journalled between them.
+
+Times are drawn as gaps and offsets of a few kinds rather than as numbers, so that windows, graces
+and spans are met on both sides of their edges.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from hypothesis import strategies as st
+
+from stream.events import Conditions, Exemption, Lift, Request, decode_request, encode_request
+from stream.identity import canonical_workload, home_partition
+from stream.policy import Policy, PolicySpec, compile_policy
+
+T0_MS = 1_700_000_000_000
+SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
+
+
+class Line(NamedTuple):
+    """One record of a log."""
+
+    partition: int
+    offset: int
+    append_ms: int
+    value: bytes
+
+    @property
+    def request(self) -> Request:
+        """What the record says."""
+        return decode_request(self.value)
+
+
+class Change(NamedTuple):
+    """Conditions that hold in a partition from their `from_offset` on, and their policy."""
+
+    partition: int
+    conditions: Conditions
+    policy: Policy
+
+
+class Log(NamedTuple):
+    """Lines of several partitions in one order of arrival, and what was journalled."""
+
+    partitions: int
+    lines: tuple[Line, ...]
+    changes: tuple[Change, ...]
+
+
+def policy_of(*rules: dict[str, Any], **settings: Any) -> Policy:
+    """A policy of these rules; each may leave out its name."""
+    named = [{"name": f"rule-{place}", **rule} for place, rule in enumerate(rules)]
+    value = {"name": "drawn", "rules": named, **settings}
+    return compile_policy(msgspec.convert(value, PolicySpec))
+
+
+def change_of(policy: Policy, partition: int = 0, from_offset: int = 0, **fields: Any) -> Change:
+    """Conditions under a policy; `stopped_until_ms`, `lifts` and the like may be given."""
+    conditions = Conditions(
+        **{
+            "nonce": "n",
+            "era": 0,
+            "from_offset": from_offset,
+            "policy_hash": policy.hash,
+            "policy_text": policy.text,
+            **fields,
+        }
+    )
+    return Change(partition, conditions, policy)
+
+
+def log_of(policy: Policy, *requests: Request) -> Log:
+    """A log of one partition under one policy, appended at the times of its events."""
+    lines = [
+        Line(0, offset, each.at_ms, encode_request(each)) for offset, each in enumerate(requests)
+    ]
+    return Log(1, tuple(lines), (change_of(policy),))
+
+
+WORKLOADS = [
+    *["spiffe://td/agents/a"] * 5,
+    *["spiffe://td/agents/b", "SPIFFE://TD/batch/c"] * 2,
+    "spiffe://td/d",
+    "spiffe://td/exempt/e",
+]
+OPERATIONS = ["tool:read_mail", "tool:send_mail", "GET /a", "POST /a/b", "tool:x"]
+TASKS = ["", "", "t1", "t2", "t3"]
+MANY_TASKS = ["", *(f"t{each}" for each in range(10))]
+TOKENS = [None, None, {"issuer": "i", "id": "1"}, {"id": "2"}]
+OUTCOMES = [*["served"] * 6, "failed", "denied", "refused", "refused"]
+PATTERNS = [["tool:read_*"], ["tool:send_*"], ["GET /**", "POST /a/*"], ["*"], ["tool:*"]]
+SPANS = ["1s", "1001ms", "7s", "10s", "1m", "24h"]
+DENSE = [0, 0, 1, 10, 59, 63, 100]
+MIXED = [*[0, 1, 63, 100, 500, 999] * 4, 3 * SECOND, 10 * SECOND, 70 * SECOND]
+SPARSE = [*MIXED * 2, HOUR, 3 * HOUR, DAY, 26 * HOUR, 9 * DAY]
+SKEWS = [*[0] * 24, -1, -60, -900, -9 * SECOND, -2 * HOUR, -2 * DAY, 3, 4 * SECOND, HOUR]
+RARELY = [
+    *[{}] * 22,
+    {"kind": "grant"},
+    {"kind": "grant", "task": "t1"},
+    {"kind": "completion"},
+    {"effect": "read"},
+    {"effect": "change"},
+    {"count": 4, "bytes": 3, "cost": 2},
+    {"bytes": 7, "cost": 11},
+    {"authenticated": False},
+]
+EVENT_BYTES = 8
+
+limits = st.fixed_dictionaries(
+    {
+        "measure": st.sampled_from(
+            ["requests", "requests", "errors", "denials", "bytes", "cost"]
+        ),
+        "at_most": st.sampled_from([0, 1, 2, 3, 4, 5, 5, 10]),
+        "per": st.sampled_from(SPANS),
+    },
+    optional={
+        "operations": st.sampled_from(PATTERNS),
+        "effect": st.sampled_from(["read", "change"]),
+    },
+)
+forbids = st.fixed_dictionaries(
+    {
+        "first": st.sampled_from(PATTERNS),
+        "then": st.sampled_from(PATTERNS),
+        "within": st.sampled_from(["1ms", "100ms", "1s", "10s", "1m", "24h"]),
+    }
+)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a rule that compiles."""
+    action = draw(st.sampled_from(["observe", "throttle", "revoke", "revoke"]))
+    on = ["workload", "task", "operation", *([] if action == "throttle" else ["token", "token"])]
+    rule = {
+        "action": action,
+        "on": draw(st.sampled_from(on)),
+        "for": draw(st.sampled_from(["1s", "10s", "1m", "1m", "2h"])),
+        "mode": draw(st.sampled_from(["enforce", "enforce", "enforce", "shadow", "off"])),
+        "classes": draw(st.sampled_from([[], [], [], ["agents"], ["batch", "other"]])),
+        "controls": draw(st.sampled_from([[], ["OWASP ASI02"]])),
+    }
+    if action == "throttle":
+        rule["rate"] = "5/s"
+    kind = draw(st.sampled_from(["limit", "limit", "forbid"]))
+    return rule | {kind: draw(limits if kind == "limit" else forbids)}
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Draw a policy of one to six rules."""
+    return policy_of(
+        *draw(st.lists(rules(), min_size=1, max_size=6)),
+        tasks=draw(st.sampled_from(["vouched", "granted"])),
+        idle=draw(st.sampled_from(["25h", "8d"])),
+        skew=draw(st.sampled_from(["0s", "5s"])),
+        classes=[
+            {"name": "agents", "workloads": ["spiffe://td/agents/*"]},
+            {"name": "batch", "workloads": ["spiffe://td/batch/**", "spiffe://td/agents/b"]},
+        ],
+        exemptions=[{"workloads": ["spiffe://td/exempt/*"], "note": "drawn"}],
+    )
+
+
+def request_of(digits: bytes, tasks: list[str]) -> dict[str, Any]:
+    """What a request says, but for its time: one byte chooses each field."""
+    fields = [WORKLOADS, OPERATIONS, OUTCOMES, tasks, TOKENS, RARELY]
+    chosen = [field[digit % len(field)] for digit, field in zip(digits, fields, strict=True)]
+    names = ["workload", "operation", "outcome", "task", "token"]
+    return dict(zip(names, chosen[:-1], strict=True)) | chosen[-1]
+
+
+@st.composite
+def changes(draw: st.DrawFn, partition: int, length: int) -> list[Change]:
+    """Draw what is journalled for a partition: first a policy, later whatever operators do."""
+    known = [draw(policies()), draw(policies())]
+    drawn = [change_of(known[0], partition)]
+    lifts: tuple[Lift, ...] = ()
+    offsets = sorted(draw(st.sets(st.integers(1, max(1, length)), max_size=3)))
+    for offset in offsets:
+        fields: dict[str, Any] = {}
+        what = draw(st.sampled_from(["policy", "policy", "stop", "exempt", "lift", "forget"]))
+        at_ms = draw(st.sampled_from([T0_MS, T0_MS + 5 * SECOND, T0_MS + HOUR, T0_MS + 9 * DAY]))
+        workload = canonical_workload(draw(st.sampled_from(WORKLOADS)))
+        if what == "stop":
+            fields["stopped_until_ms"] = at_ms
+        elif what == "exempt":
+            fields["exemptions"] = (Exemption(workload=workload, until_ms=at_ms, reason="r"),)
+        elif what == "forget":
+            fields["forgotten_before_ms"] = at_ms
+        elif what == "lift":
+            lifts = (*lifts, Lift(workload, offset, at_ms))
+        policy = draw(st.sampled_from(known)) if what == "policy" else drawn[-1].policy
+        drawn.append(change_of(policy, partition, offset, lifts=lifts, **fields))
+    return drawn
+
+
+@st.composite
+def logs(
+    draw: st.DrawFn, partitions: int = 1, length: int = 120, tasks: list[str] | None = None
+) -> Log:
+    """Draw a log with all that can happen in it, at one of three paces."""
+    gaps = draw(st.sampled_from([DENSE, MIXED, SPARSE]))
+    if tasks is None:
+        tasks = draw(st.sampled_from([TASKS, MANY_TASKS]))
+    count = draw(st.integers(1, length)) * EVENT_BYTES
+    digits = draw(st.binary(min_size=count, max_size=count))
+    append_ms, ends, lines = T0_MS, [0] * partitions, []
+    for start in range(0, count, EVENT_BYTES):
+        gap, skew, *rest = digits[start : start + EVENT_BYTES]
+        append_ms += gaps[gap % len(gaps)]
+        fields = request_of(bytes(rest), tasks)
+        at_ms = append_ms + SKEWS[skew % len(SKEWS)]
+        partition = home_partition(canonical_workload(fields["workload"]).encode(), partitions)
+        value = msgspec.json.encode({"at_ms": at_ms, **fields})
+        lines.append(Line(partition, ends[partition], append_ms, value))
+        ends[partition] += 1
+    journalled = [each for p in range(partitions) for each in draw(changes(p, ends[p]))]
+    return Log(partitions, tuple(lines), tuple(journalled))
