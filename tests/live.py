@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from redis.asyncio import Redis
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
 from stream.config import Config, with_prefix
@@ -68,7 +69,10 @@ rules:
   for: 15m
   mode: enforce
 - name: list-then-change
-  forbid: {first: ["tool:*.List*", "tool:*.Describe*", "GET /**"], then: ["tool:*.Delete*", "POST /**"], within: 1h}
+  forbid:
+    first: ["tool:*.List*", "tool:*.Describe*", "GET /**"]
+    then: ["tool:*.Delete*", "POST /**"]
+    within: 1h
   action: revoke
   for: 1h
   mode: shadow
@@ -151,9 +155,7 @@ class Installation:
     async def applied(self) -> int:
         """How many events the checkpoints say need no replay."""
         async with opened(RedisStore(self.config.redis)) as store:
-            found = [
-                await store.checkpoint(each) for each in range(self.config.topics.partitions)
-            ]
+            found = [await store.checkpoint(each) for each in range(self.config.topics.partitions)]
         return sum(each.next_offset for each in found if each)
 
     async def wait_applied(self, count: int) -> None:
@@ -171,6 +173,13 @@ class Installation:
                         for row_id, row in await store.scan(partition, bucket)
                     }
         return found
+
+    async def forget(self) -> None:
+        """Delete everything this installation has in Redis, as an emptied server has none."""
+        redis = Redis.from_url(self.config.redis.url)
+        async for key in redis.scan_iter(f"{self.config.redis.prefix}:*", count=1_000):
+            await redis.delete(key)
+        await redis.aclose()
 
     def replayed(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, bytes]]:
         """The command bodies and the rows of an undisturbed replay."""

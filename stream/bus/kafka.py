@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any, Final, Literal
 
 import aiokafka.errors as vendor
 import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -178,10 +180,31 @@ async def count_partitions(client: AIOKafkaClient, topic: str, within_s: float) 
     )
 
 
-async def stop_quietly(what: str, stop: Any, within_s: float) -> None:
-    """Await a client's stop, no longer than that; what goes wrong while leaving is only logged."""
+async def stop_client(what: str, vendors: Any, within_s: float = STOP_GRACE_S) -> None:
+    """Stop one of aiokafka's clients, no longer than that; what goes wrong is only logged.
+
+    With a broker away, its own stop may wait for ever, or end as though it had been cancelled, with
+    connections left open: then they are closed here.
+    """
+    stop = vendors.close if isinstance(vendors, AIOKafkaAdminClient) else vendors.stop
+    if await _ended(what, stop(), within_s):
+        return
+    client = vendors._client if not isinstance(vendors, AIOKafkaProducer) else vendors.client
+    if isinstance(vendors, AIOKafkaProducer):
+        # It retries for ever; what it still had is unknown to us, as after any lost answer. Its
+        # task ends only while it can still learn where the brokers are.
+        vendors._message_accumulator.fail_all(vendor.ProducerClosed())
+        await _ended(f"{what}'s sender", vendors._sender.close(), STOP_GRACE_S)
+    await _ended(f"{what}'s connections", client.close(), STOP_GRACE_S)
+
+
+async def _ended(what: str, stop: Coroutine[Any, Any, None], within_s: float) -> bool:
+    task = asyncio.ensure_future(stop)
     try:
-        async with asyncio.timeout(within_s):
-            await stop
-    except (vendor.KafkaError, OSError) as error:
-        log.warning("stop %s: %s %s", what, type(error).__name__, error)
+        await asyncio.wait({task}, timeout=within_s)
+    finally:
+        task.cancel()
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return True
+    log.warning("%s did not stop in good order", what)
+    return False

@@ -8,6 +8,7 @@ producer, with a new id, after the old one has delivered what it still can.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Generator, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -18,12 +19,11 @@ from stream.errors import BusUnavailable, ConfigError
 from stream.identity import home_partition
 
 from .kafka import (
-    STOP_GRACE_S,
     KafkaSpec,
     answered,
     client_options,
     count_partitions,
-    stop_quietly,
+    stop_client,
     translated,
 )
 
@@ -62,12 +62,11 @@ class KafkaPublisher:
             max_request_size=spec.record_bytes_max,
             partitioner=_partition_of,
         )
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(stop_client, "a producer", producer)
             async with answered("connect a producer", self._request_s):
                 await producer.start()
-        except (BusUnavailable, ConfigError, asyncio.CancelledError):
-            await self._close(producer)
-            raise
+            undo.pop_all()
         return producer
 
     async def send(
@@ -102,7 +101,7 @@ class KafkaPublisher:
             return producer
         async with self._renewal:
             if self._is_spent:
-                await self._close(producer)
+                await stop_client("a producer", producer, self._delivery_s)
                 self._producer = await self._open()
                 self._is_spent = False
         return self._producer
@@ -120,15 +119,7 @@ class KafkaPublisher:
         """Flush and disconnect; what cannot be delivered in time is given up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await self._close(producer)
-
-    async def _close(self, producer: AIOKafkaProducer) -> None:
-        await stop_quietly("a producer", producer.stop(), self._delivery_s + STOP_GRACE_S)
-        task = producer._sender.sender_task
-        if task is not None and not task.done():
-            # It retries for ever; what it still had is unknown to us, as after any lost answer.
-            task.cancel()
-            await stop_quietly("a producer's connections", producer.client.close(), STOP_GRACE_S)
+            await stop_client("a producer", producer, self._delivery_s)
 
 
 class _Acknowledgement:

@@ -18,12 +18,11 @@ from stream.errors import BusUnavailable
 
 from .contract import Bounds, Record
 from .kafka import (
-    STOP_GRACE_S,
     KafkaSpec,
     answered,
     count_partitions,
     reader_options,
-    stop_quietly,
+    stop_client,
     translated,
 )
 from .kafka_fetch import Columns, Drain, open_drain
@@ -54,7 +53,7 @@ class KafkaReader:
     async def _open(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**reader_options(self._spec), group_id=None)
         async with contextlib.AsyncExitStack() as undo:
-            undo.push_async_callback(consumer.stop)
+            undo.push_async_callback(stop_client, "a reader", consumer)
             async with answered("connect a reader", self._request_s):
                 await consumer.start()
             undo.pop_all()
@@ -155,7 +154,7 @@ class KafkaReader:
                     raise translated(error, f"follow {topic}") from error
                 yield records
         finally:
-            await stop_quietly("a follower", consumer.stop(), STOP_GRACE_S)
+            await stop_client("a follower", consumer)
 
     async def _begin(
         self, consumer: AIOKafkaConsumer, topic: str, starts: Mapping[int, int]
@@ -178,7 +177,7 @@ class KafkaReader:
             self._stopping.set_result(None)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await stop_quietly("a reader", consumer.stop(), STOP_GRACE_S)
+            await stop_client("a reader", consumer)
 
     def _started(self) -> AIOKafkaConsumer:
         assert self._consumer is not None, "not started, or stopped"

@@ -27,7 +27,7 @@ from .kafka import (
     answered,
     count_partitions,
     reader_options,
-    stop_quietly,
+    stop_client,
     translated,
 )
 from .kafka_fetch import Columns, Drain, open_drain
@@ -74,7 +74,7 @@ class KafkaSource:
             max_poll_interval_ms=NEVER_IDLE_MS,
         )
         async with contextlib.AsyncExitStack() as undo:
-            undo.push_async_callback(consumer.stop)
+            undo.push_async_callback(stop_client, "a consumer", consumer)
             async with answered("connect a consumer", self._request_s):
                 await consumer.start()
             await count_partitions(consumer._client, self._topic, self._request_s)
@@ -184,7 +184,7 @@ class KafkaSource:
         finally:
             consumer, self._consumer = self._consumer, None
             # A join that waits for other members ends with its own request.
-            await stop_quietly("a consumer", consumer.stop(), self._request_s + STOP_GRACE_S)
+            await stop_client("a consumer", consumer, self._request_s + STOP_GRACE_S)
         letting_go.result()
 
     def _at(self, by_partition: Mapping[int, int]) -> dict[TopicPartition, int]:

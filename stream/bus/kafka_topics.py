@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from stream.errors import BusUnavailable, ConfigError
 
 from . import topics
 from .contract import TopicSpec, TopicState
-from .kafka import REFUSALS, STOP_GRACE_S, KafkaSpec, answered, client_options, stop_quietly
+from .kafka import REFUSALS, KafkaSpec, answered, client_options, stop_client
 from .kafka_wire import TopicsRequest, topic_id
 
 # A new topic reaches all brokers a moment after it is made.
@@ -46,12 +47,11 @@ class KafkaTopics:
         """Connect."""
         assert self._admin is None, "started twice"
         admin = AIOKafkaAdminClient(**client_options(self._spec))
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(stop_client, "an admin", admin)
             async with answered("connect", self._request_s):
                 await admin.start()
-        except (BusUnavailable, ConfigError, asyncio.CancelledError):
-            await stop_quietly("a client", admin.close(), STOP_GRACE_S)
-            raise
+            undo.pop_all()
         self._admin = admin
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> list[TopicState]:
@@ -130,7 +130,7 @@ class KafkaTopics:
         """Disconnect."""
         admin, self._admin = self._admin, None
         if admin is not None:
-            await stop_quietly("a client", admin.close(), STOP_GRACE_S)
+            await stop_client("an admin", admin)
 
     def _started(self) -> AIOKafkaAdminClient:
         assert self._admin is not None, "not started, or stopped"

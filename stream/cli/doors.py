@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import uvloop
@@ -54,12 +54,10 @@ def worker_doors(config: Config) -> Doors:
     )
 
 
-def wait_for(
-    work: Coroutine[Any, Any, Result], on_signal: dict[int, Callable[[], None]] | None = None
-) -> Result:
+def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end and return what it returns.
 
-    SIGINT and SIGTERM cancel it and leave as KeyboardInterrupt, unless `on_signal` has an answer.
+    SIGINT and SIGTERM cancel it and leave as KeyboardInterrupt, unless it takes them over.
     Errors: what the work raises; of a group the first of its errors, since a person reads one.
     """
     ended: list[int] = []
@@ -74,8 +72,6 @@ def wait_for(
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end, number)
-        for number, answer in (on_signal or {}).items():
-            loop.add_signal_handler(number, answer)
         return await work
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

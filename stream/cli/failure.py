@@ -75,14 +75,14 @@ def _tell_usage(error: click.ClickException, *, is_json: bool) -> None:
 def _tell(kind: str, message: str, hint: str, code: int, *, is_json: bool) -> None:
     if is_json:
         error = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"error": error}), file=sys.stderr)
+        click.echo(json.dumps({"error": error}), err=True)
         return
     # A server's last words have several lines; every other message is one.
     first, *rest = [escaped(line) for line in message.split("\n")]
     label = click.style("enforcer:", fg="red", bold=True) if _has_colour() else "enforcer:"
     tail = f" (hint: {escaped(hint)})" if hint else ""
     lines = [f"{label} {first}{'' if rest else tail}", *rest, *([tail.strip()] if rest else [])]
-    print("\n".join(lines), file=sys.stderr)
+    click.echo("\n".join(lines), err=True)
 
 
 def _has_colour() -> bool:

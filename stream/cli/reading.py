@@ -1,4 +1,4 @@
-"""Lines out of files that people recorded: plain or gzip, `-` for stdin, bounded whatever they hold.
+"""Lines of files that people recorded: plain or gzip, `-` for stdin, bounded whatever they hold.
 
 A line beyond the bound comes out cut one byte behind it, so that its reader sees that it is too
 long; the rest of it is skipped. Gzip is known by its first bytes, not by a name.
@@ -6,17 +6,18 @@ long; the rest of it is skipped. Gzip is known by its first bytes, not by a name
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .failure import NotSo
-from .plain import escaped
 
+STDIN: Final = "-"
 GZIP_MAGIC: Final = b"\x1f\x8b"
 REPORT_BYTES: Final = 1 << 20
 
@@ -31,7 +32,7 @@ class Line(NamedTuple):
 
 def total_bytes(files: Sequence[str]) -> int | None:
     """Return the size of all files together, None where one of them has no size beforehand."""
-    if "-" in files or not all(Path(file).is_file() for file in files):
+    if STDIN in files or not all(Path(file).is_file() for file in files):
         return None
     return sum(Path(file).stat().st_size for file in files)
 
@@ -46,46 +47,42 @@ def read_lines(
     """
     before = 0
     for file in files:
-        for raw, source in _opened(file):
-            try:
-                yield from _lines(
-                    file, source, bytes_max, lambda raw=raw, start=before: on_bytes(start + raw())
-                )
-            except (OSError, EOFError, zlib.error) as error:
-                raise NotSo(f"{escaped(file)} cannot be read: {error}") from error
-            before += raw()
+        try:
+            with _opened(file) as raw:
+                for line, is_due in _lines(file, _unpacked(raw), bytes_max):
+                    yield line
+                    if is_due and file != STDIN:
+                        on_bytes(before + raw.tell())
+                before += 0 if file == STDIN else raw.tell()
+        except (OSError, EOFError, zlib.error) as error:
+            raise NotSo(f"{file} cannot be read: {error}") from error
     on_bytes(before)
 
 
-def _opened(file: str) -> Iterator[tuple[Callable[[], int], BinaryIO]]:
-    """Yield how far a file was read, and its unpacked content; once, so that it is closed."""
-    if file == "-":
-        yield lambda: 0, _unpacked(io.BufferedReader(sys.stdin.buffer))
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[io.BufferedReader]:
+    if file == STDIN:
+        yield io.BufferedReader(sys.stdin.buffer)  # type: ignore[arg-type] # It reads into, too.
         return
-    try:
-        with Path(file).open("rb") as raw:
-            yield raw.tell, _unpacked(io.BufferedReader(raw))
-    except OSError as error:
-        raise NotSo(f"{escaped(file)} cannot be read: {error.strerror or error}") from error
+    with Path(file).open("rb") as raw:
+        yield raw
 
 
-def _unpacked(raw: io.BufferedReader) -> BinaryIO:
+def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
     return gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP_MAGIC else raw
 
 
-def _lines(
-    file: str, source: BinaryIO, bytes_max: int, report: Callable[[], None]
-) -> Iterator[Line]:
+def _lines(file: str, source: io.BufferedIOBase, bytes_max: int) -> Iterator[tuple[Line, bool]]:
+    """Yield lines, and now and then with one that it is time to report how far they are."""
     number = unreported = 0
     while data := source.readline(bytes_max + 2):
         number += 1
         unreported += len(data)
         rest = data
-        while not rest.endswith(b"\n") and len(rest) > bytes_max + 1:
+        while len(rest) > bytes_max + 1 and not rest.endswith(b"\n"):
             rest = source.readline(bytes_max + 2)
-        if unreported >= REPORT_BYTES:
-            unreported = 0
-            report()
         data = data.rstrip(b"\r\n")
         if data and not data.isspace():
-            yield Line(file, number, data[: bytes_max + 1])
+            is_due = unreported >= REPORT_BYTES
+            unreported = 0 if is_due else unreported
+            yield Line(file, number, data[: bytes_max + 1]), is_due

@@ -150,7 +150,6 @@ class CommandTable:
     def finish_loading(self) -> None:
         """Say that the initial read has reached the end of the log."""
         self._is_loading = False
-        self._doubt()
 
     def inherit(self, earlier: CommandTable) -> None:
         """Go on with the buckets of the throttles that an earlier table of the log had too."""

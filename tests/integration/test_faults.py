@@ -25,7 +25,8 @@ def traffic(seed: int, count: int) -> list[bytes]:
     at_ms = 1_790_000_000_000
     for number in range(count):
         at_ms += choose.randrange(0, 2 * 600_000 // count)
-        workload = f"spiffe://test.example/agents/a{min(choose.randrange(150), choose.randrange(150))}"
+        agent = min(choose.randrange(150), choose.randrange(150))
+        workload = f"spiffe://test.example/agents/a{agent}"
         verb = choose.choice(("get", "read", "send", "list", "delete"))
         request = Request(
             at_ms=at_ms - choose.choice((0, 0, 0, 700, 40_000)),
@@ -54,13 +55,10 @@ def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 @pytest.mark.timeout(400)
-def test_killed_at_random_moments(
-    servers: Addresses, fresh_name: str, tmp_path: Path
-) -> None:
+def test_killed_at_random_moments(servers: Addresses, fresh_name: str, tmp_path: Path) -> None:
     """After 20 SIGKILLs under load rows equal the replay's, no command is missing, none wrong."""
     seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    choose = random.Random(seed)
+    choose = random.Random(seed)  # pytest shows the seed among the locals of a failure
     payloads = traffic(seed, 24_000)
     # Few slots, so that rows are evicted and read back all the time as well.
     installation = Installation(

@@ -1,6 +1,7 @@
 """A log in memory with the topics of a gateway, and doors to it that fail on demand."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from stream.errors import BusUnavailable, ConfigError
 from stream.events import Request, decode_request
 from stream.gateway import Gateway, GatewaySpec, ReportSpec
 from tests.buses import WallClock
+from tests.models.owner import Owner
 
 
 class Site:
@@ -126,3 +128,24 @@ class SlowPublisher(ShakyPublisher):
 
 def report_spec(**settings: Any) -> ReportSpec:
     return msgspec.convert({"kind": "report"} | settings, ReportSpec)
+
+
+def soon(site: Site, **changes: Any) -> dict[str, Any]:
+    """Fields of a command that is caused now."""
+    return {"caused_at_ms": site.clock.at_ms} | changes
+
+
+def beat(site: Site, owner: Owner, **changes: Any) -> None:
+    site.publish(*owner.heartbeat(site.clock.at_ms, **changes))
+
+
+@contextlib.asynccontextmanager
+async def opened(site: Site, owner: Owner | None = None, **settings: Any) -> AsyncIterator[Gateway]:
+    """A gateway on its topics, ready if an owner has spoken."""
+    await site.make_topics("enforcement", "requests")
+    if owner is not None:
+        beat(site, owner)
+    async with site.gateway(**settings) as gateway:
+        if owner is not None:
+            assert await gateway.wait_ready(10)
+        yield gateway

@@ -1,42 +1,18 @@
-"""The client: rebuilds, follows, heals, reports."""
+"""The client: opens before everything else, checks, reports, leaves."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 import pytest
 
-from stream.events import Rate, Request, Subject, Token, TokenRef
-from stream.gateway import ALLOW, Gateway
+from stream.events import Request, Subject, Token, TokenRef
+from stream.gateway import ALLOW
 from tests.buses import run, until
 from tests.models.owner import AGENT, OTHER, Owner, act, command, operator_record, revoked
-from tests.unit.gateway.doors import Site
+from tests.unit.gateway.doors import Site, beat, opened, soon
 
 SUBJECT = Subject(workload=AGENT)
-
-
-def soon(site: Site, **changes: Any) -> dict[str, Any]:
-    """Fields of a command that is caused now."""
-    return {"caused_at_ms": site.clock.at_ms} | changes
-
-
-def beat(site: Site, owner: Owner, **changes: Any) -> None:
-    site.publish(*owner.heartbeat(site.clock.at_ms, **changes))
-
-
-@contextlib.asynccontextmanager
-async def opened(site: Site, owner: Owner | None = None, **settings: Any) -> AsyncIterator[Gateway]:
-    """A gateway on its topics, ready if an owner has spoken."""
-    await site.make_topics("enforcement", "requests")
-    if owner is not None:
-        beat(site, owner)
-    async with site.gateway(**settings) as gateway:
-        if owner is not None:
-            assert await gateway.wait_ready(10)
-        yield gateway
 
 
 def test_table_is_rebuilt_then_followed() -> None:
@@ -76,45 +52,6 @@ def test_state_is_fit_for_readyz() -> None:
     run(scene())
 
 
-def test_a_silent_log_goes_stale_and_a_heartbeat_heals_it() -> None:
-    """Heartbeats that stop make the state `stale`; the first that comes ends that."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner, table={"kind": "table", "mode": "closed"}) as gateway:
-            assert gateway.check(AGENT, "GET /x") is ALLOW
-            site.clock.at_ms += 60_000
-            assert gateway.state().state == "stale"
-            assert gateway.check(AGENT, "GET /x").status == 503
-            beat(site, owner)
-            await until(lambda: gateway.state().ready)
-            assert gateway.check(AGENT, "GET /x") is ALLOW
-
-    run(scene())
-
-
-def test_an_outage_is_survived() -> None:
-    """While Kafka is away the gateway obeys what it knows; afterwards it goes on from there."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner) as gateway:
-            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
-            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
-            site.bus_is_down = True
-            await until(lambda: gateway.state().fault != "")
-            assert "away" in gateway.state().fault
-            assert gateway.check(AGENT, "GET /x").decision == "deny"
-            other = Subject(workload=OTHER)
-            site.publish(*owner.put(other, command(other, offset=2, **soon(site))))
-            site.bus_is_down = False
-            await until(lambda: gateway.check(OTHER, "GET /x").decision == "deny")
-            assert gateway.state().fault == ""
-            assert gateway.tallies()["log.loads"] == 1
-
-    run(scene())
-
-
 def test_a_gateway_may_start_before_everything_else() -> None:
     """Without Kafka, then without topics, it waits in state `loading`, and opens nothing."""
 
@@ -131,102 +68,6 @@ def test_a_gateway_may_start_before_everything_else() -> None:
             await site.make_topics("enforcement", "requests")
             beat(site, owner)
             assert await gateway.wait_ready(20)
-
-    run(scene())
-
-
-def test_a_topic_made_anew_is_read_anew() -> None:
-    """After the log was recreated nothing of the old one is obeyed."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner) as gateway:
-            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
-            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
-            site.log.remake("enforcement")
-            await until(lambda: gateway.check(AGENT, "GET /x") is ALLOW)
-            beat(site, Owner())
-            assert await gateway.wait_ready(10)
-
-    run(scene())
-
-
-def test_a_log_cut_before_our_place_goes_on() -> None:
-    """Retention behind the place we read at changes nothing."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner) as gateway:
-            site.log.cut("enforcement", 0, 1)
-            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
-            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
-
-    run(scene())
-
-
-def test_a_lasting_mismatch_is_read_again_beside_the_table_in_use() -> None:
-    """A table that its heartbeats contradict for long is rebuilt, and serves until that is done."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner, reload_s=5.0) as gateway:
-            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
-            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
-            # The table loses what the log still has.
-            gateway._follower.table._holdings._held.clear()
-            gateway._follower.table._homes._homes.clear()
-            beat(site, owner)
-            await until(lambda: gateway.state().state == "mismatch")
-            site.clock.at_ms += 4_000
-            beat(site, owner)
-            await until(lambda: gateway.tallies()["records.heartbeat"] == 3)
-            assert gateway.tallies()["log.reloads"] == 0
-            assert gateway.check(AGENT, "GET /x").decision == "deny"
-            site.clock.at_ms += 4_000
-            beat(site, owner)
-            await until(lambda: gateway.tallies()["log.reloads"] == 1)
-            await until(lambda: gateway.state().ready)
-            assert gateway.check(AGENT, "GET /x").decision == "deny"
-
-    run(scene())
-
-
-def test_what_comes_twice_is_applied_once() -> None:
-    """A tombstone that is delivered again does not end a later record of its key."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner) as gateway:
-            pair = owner.put(SUBJECT, command(SUBJECT, **soon(site)))
-            site.publish(*pair)
-            site.publish(*owner.drop(pair[0]))
-            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site, offset=2))))
-            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
-            before = gateway.tallies()
-            site.repeats = site.log.partitions("enforcement")[0].records[:3]
-            await until(lambda: not site.repeats)
-            assert gateway.check(AGENT, "GET /x").decision == "deny"
-            assert gateway.tallies()["records.removed"] == before["records.removed"]
-
-    run(scene())
-
-
-def test_a_table_read_again_keeps_its_buckets() -> None:
-    """Reading the log again gives nobody a new burst."""
-
-    async def scene() -> None:
-        site, owner = Site(), Owner()
-        async with opened(site, owner, reload_s=5.0) as gateway:
-            throttle = command(SUBJECT, "throttle", rate=Rate(1, 3_600_000), **soon(site))
-            site.publish(*owner.put(SUBJECT, throttle))
-            await until(lambda: len(list(gateway.in_force())) == 1)
-            assert gateway.check(AGENT, "GET /x") is ALLOW
-            beat(site, owner, records=9)
-            await until(lambda: gateway.state().state == "mismatch")
-            site.clock.at_ms += 6_000
-            await until(lambda: gateway.tallies()["log.reloads"] == 1)
-            await until(lambda: gateway.tallies()["log.loads"] == 2)
-            assert gateway.check(AGENT, "GET /x").decision == "throttle"
 
     run(scene())
 

@@ -90,6 +90,20 @@ def test_nobody_binds_what_is_no_workload(shelf: Shelf, workload: str) -> None:
     assert shelf.put(subject_record(subject, command(subject), issuer="operator")) == "malformed"
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        Subject(workload="", operation="GET /x"),
+        Subject(workload="", task="t", token=TOKEN),
+        Subject(workload=AGENT, task="t", token=TOKEN),
+        Subject(workload=AGENT, task="t", operation="GET /x"),
+    ],
+)
+def test_a_subject_is_one_thing(shelf: Shelf, subject: Subject) -> None:
+    """Two things at once, or an operation of everybody, are no subject."""
+    assert shelf.put(subject_record(subject, command(subject), issuer="operator")) == "malformed"
+
+
 def test_key_and_value_must_agree(shelf: Shelf) -> None:
     """A record under another subject's key is believed for neither."""
     _, value = revoked(AGENT)

@@ -3,6 +3,7 @@
 import pytest
 
 from stream.events import Subject, TokenRef
+from stream.gateway.holdings import OPERATORS_MAX
 from tests.models.owner import (
     AGENT,
     NOW_MS,
@@ -122,3 +123,12 @@ def test_an_erased_revoke_is_noticed(shelf: Shelf) -> None:
     shelf.put((pair[0], None))
     shelf.put(owner.heartbeat())
     assert shelf.table.state(NOW_MS) == "mismatch"
+
+
+def test_a_stop_finds_room_when_nothing_else_does() -> None:
+    """However many workloads operators have exempted, a stop is still taken."""
+    shelf = Shelf()
+    for each in range(OPERATORS_MAX):
+        assert shelf.put(operator_record(f"{AGENT}/{each}", act("exempt"))) == "applied"
+    assert shelf.put(operator_record(OTHER, act("exempt"))) == "overflow"
+    assert shelf.put(operator_record("", act("stop"))) == "applied"

@@ -184,6 +184,26 @@ def test_lift_cancels_what_was_caused_before(shelf: Shelf) -> None:
     assert shelf.decision() == "deny"
 
 
+def test_lift_of_everything_cancels_everywhere(shelf: Shelf) -> None:
+    """A lift without a workload cancels what was caused before it, on every workload."""
+    for workload in (AGENT, OTHER):
+        shelf.put(revoked(workload, caused_at_ms=NOW_MS - 1))
+    shelf.put(operator_record("", act("lift", 0)))
+    assert [shelf.decision(workload) for workload in (AGENT, OTHER)] == ["allow", "allow"]
+    shelf.put(revoked(OTHER, offset=2))
+    assert [shelf.decision(workload) for workload in (AGENT, OTHER)] == ["allow", "deny"]
+
+
+def test_of_several_acts_the_longest_counts(shelf: Shelf) -> None:
+    """Two stops of different length end with the longer, in whatever order they stand."""
+    shelf.put(revoked())
+    for order in (1, -1):
+        acts = [act("stop", NOW_MS + 10), act("stop", NOW_MS + 20)][::order]
+        shelf.put(operator_record("", *acts))
+        ends = [shelf.decision(now_ms=NOW_MS + at) for at in (19, 20)]
+        assert ends == ["allow", "deny"]
+
+
 def test_estate_wide_commands_bind_everybody(shelf: Shelf) -> None:
     """A token or task of any workload can be bound by `subjects`, and by nobody's home."""
     subject = Subject(workload="", token=TOKEN)

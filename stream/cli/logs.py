@@ -1,0 +1,63 @@
+"""Logs on stderr: text for a person or one JSON object a line, everything in them escaped."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any, Final
+
+from .plain import escaped, json_text
+
+QUIET: Final = {"aiokafka": logging.ERROR, "asyncio": logging.WARNING}
+"""Whose own chatter is not ours: what matters of it reaches us as an error of a door."""
+
+
+def start_logging(*, is_json: bool, is_verbose: bool = False) -> None:
+    """Send all logs to stderr in one of the two forms."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if is_json else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if is_verbose else logging.INFO)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+
+
+class TextLines(logging.Formatter):
+    """`2026-01-31 12:00:00.000 info runtime: message`, in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as one line, and the lines of its traceback if it has one."""
+        name = record.name.removeprefix("stream.")
+        head = f"{utc_text(record.created)} {record.levelname.lower():7} {name}: "
+        lines = [head + escaped(record.getMessage())]
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            lines += [f"    {escaped(line)}" for line in trace.splitlines()]
+        return "\n".join(lines)
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: at, level, logger, message, and `settings` or `error` where there are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as JSON."""
+        entry: dict[str, Any] = {
+            "at": utc_text(record.created).replace(" ", "T") + "Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        settings = getattr(record, "settings", None)
+        if settings is not None:
+            entry["settings"] = settings
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json_text(entry)
+
+
+def utc_text(at_s: float) -> str:
+    """Return Unix seconds as `2026-01-31 12:00:00.000`, in UTC."""
+    whole = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s))
+    return f"{whole}.{int(at_s * 1_000) % 1_000:03d}"

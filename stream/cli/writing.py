@@ -1,0 +1,38 @@
+"""Files that a verb writes line by line: whole lines, and one clear error where it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stream.errors import ConfigError
+
+from .reading import STDIN
+
+Write = Callable[[bytes], None]
+
+
+@contextlib.contextmanager
+def line_writer(file: str | None) -> Iterator[Write]:
+    """Have a function that writes lines to a file, `-` for stdout, None for nowhere.
+
+    Errors: ConfigError when the file cannot be written.
+    """
+    if file is None:
+        yield lambda line: None
+        return
+    try:
+        with contextlib.ExitStack() as stack:
+            out = sys.stdout.buffer if file == STDIN else stack.enter_context(Path(file).open("wb"))
+            yield lambda line: _write(out.write, line)
+            out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _write(write: Callable[[bytes], int], line: bytes) -> None:
+    write(line + b"\n")
