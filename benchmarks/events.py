@@ -28,7 +28,8 @@ def small_events(count: int, workloads: int, seed: int = 1) -> Iterator[tuple[by
         yield (
             keys[place],
             (
-                f'{{"at_ms":{at_ms},"workload":"{names[place]}","operation":"tool:query_{operation:02d}"'
-                f',"outcome":"served","status":200,"bytes":{size}}}'
+                f'{{"at_ms":{at_ms},"workload":"{names[place]}",'
+                f'"operation":"tool:query_{operation:02d}",'
+                f'"outcome":"served","status":200,"bytes":{size}}}'
             ).encode(),
         )

@@ -22,7 +22,7 @@ from stream.enforcement import (
     Where,
     held_tail,
     new_out,
-    plan,
+    plan_decision,
     restore_held,
     run,
 )
@@ -344,7 +344,7 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
         era = state.conditions[int(one["partition"])].era
         held = state.held.get(slot, {})
         incident = Incident(decision, one, name, batch.request(event))
-        finding, outgoing = plan(incident, bound.policy, held, era)
+        finding, outgoing = plan_decision(incident, bound.policy, held, era)
         if finding is not None:
             result.findings.append(finding)
         if outgoing is not None:

@@ -1,7 +1,7 @@
 """The errors that somebody acts on differently; STYLE section 6 is their table.
 
-A fault in one event is not here: it is data (`stream.events.RejectCode`), counted and dead-lettered,
-and never stops a batch. Invariants of our own are `AssertionError`s and crash.
+A fault in one event is not here: it is data (`stream.events.RejectCode`), counted and
+dead-lettered, and never stops a batch. Invariants of our own are `AssertionError`s and crash.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A worker in a process of its own, for tests that kill it.
 
-    python -m tests.worker_process SETTINGS.json
+python -m tests.worker_process SETTINGS.json
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,9 +18,8 @@ from stream.policy import load_policy
 from tests.live import worker_of
 
 
-async def main(file: str) -> None:
+async def main(settings: dict[str, Any]) -> None:
     """Run until SIGTERM."""
-    settings = msgspec.json.decode(Path(file).read_bytes())
     config = msgspec.convert(settings["config"], Config)
     worker = worker_of(config, load_policy(settings["policy"], "test"), "process")
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
@@ -29,4 +29,4 @@ async def main(file: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(msgspec.json.decode(Path(sys.argv[1]).read_bytes())))

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final, Literal
 
 import aiokafka.errors as vendor
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
@@ -187,18 +186,12 @@ async def stop_client(what: str, vendors: Any, within_s: float = STOP_GRACE_S) -
     connections left open: then they are closed here.
     """
     stop = vendors.close if isinstance(vendors, AIOKafkaAdminClient) else vendors.stop
-    if await _ended(what, stop(), within_s):
-        return
-    client = vendors._client if not isinstance(vendors, AIOKafkaProducer) else vendors.client
-    if isinstance(vendors, AIOKafkaProducer):
-        # It retries for ever; what it still had is unknown to us, as after any lost answer. Its
-        # task ends only while it can still learn where the brokers are.
-        vendors._message_accumulator.fail_all(vendor.ProducerClosed())
-        await _ended(f"{what}'s sender", vendors._sender.close(), STOP_GRACE_S)
-    await _ended(f"{what}'s connections", client.close(), STOP_GRACE_S)
+    if not await ended(what, stop(), within_s):
+        await ended(f"{what}'s connections", vendors._client.close(), STOP_GRACE_S)
 
 
-async def _ended(what: str, stop: Coroutine[Any, Any, None], within_s: float) -> bool:
+async def ended(what: str, stop: Coroutine[Any, Any, None], within_s: float) -> bool:
+    """Await the end of a client, no longer than that; tell whether it came in good order."""
     task = asyncio.ensure_future(stop)
     try:
         await asyncio.wait({task}, timeout=within_s)

@@ -19,11 +19,12 @@ from stream.errors import BusUnavailable, ConfigError
 from stream.identity import home_partition
 
 from .kafka import (
+    STOP_GRACE_S,
     KafkaSpec,
     answered,
     client_options,
     count_partitions,
-    stop_client,
+    ended,
     translated,
 )
 
@@ -63,7 +64,7 @@ class KafkaPublisher:
             partitioner=_partition_of,
         )
         async with contextlib.AsyncExitStack() as undo:
-            undo.push_async_callback(stop_client, "a producer", producer)
+            undo.push_async_callback(_close, producer, self._delivery_s)
             async with answered("connect a producer", self._request_s):
                 await producer.start()
             undo.pop_all()
@@ -101,7 +102,7 @@ class KafkaPublisher:
             return producer
         async with self._renewal:
             if self._is_spent:
-                await stop_client("a producer", producer, self._delivery_s)
+                await _close(producer, self._delivery_s)
                 self._producer = await self._open()
                 self._is_spent = False
         return self._producer
@@ -119,7 +120,7 @@ class KafkaPublisher:
         """Flush and disconnect; what cannot be delivered in time is given up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await stop_client("a producer", producer, self._delivery_s)
+            await _close(producer, self._delivery_s)
 
 
 class _Acknowledgement:
@@ -137,7 +138,7 @@ class _Acknowledgement:
         if not self._future.done():
             await asyncio.wait({self._future}, timeout=self._within_s)
         what = f"acknowledge a record of {self._topic}"
-        if not self._future.done():
+        if not self._future.done() or self._future.cancelled():
             raise BusUnavailable(f"{what}: Kafka did not answer in {self._within_s:g} s")
         error = self._future.exception()
         if error is not None:
@@ -147,6 +148,26 @@ class _Acknowledgement:
             # The broker knows the batch as a repeat, and no longer where it put it.
             raise BusUnavailable(f"{what}: appended, but where is unknown")
         return offset
+
+
+async def _close(producer: AIOKafkaProducer, within_s: float) -> None:
+    """Flush and disconnect; what cannot be delivered in time is unknown, as after a lost answer.
+
+    The client retries for ever, so its parts are ended one by one, the connections last: without
+    them its sender would wait for news of the brokers for ever.
+    """
+    if await ended("a producer", producer.stop(), within_s):
+        return
+    await ended("a producer's sender", producer._sender.close(), STOP_GRACE_S)
+    waiting = producer._message_accumulator
+    waiting._pending_batches.update(
+        batch for batches in waiting._batches.values() for batch in batches
+    )
+    for batch in list(waiting._pending_batches):
+        batch.future.cancel()
+        for future, _ in batch._msg_futures:
+            future.cancel()
+    await ended("a producer's connections", producer.client.close(), STOP_GRACE_S)
 
 
 @lru_cache(maxsize=KEYS_REMEMBERED)

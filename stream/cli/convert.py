@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 import click
 import msgspec
@@ -20,14 +21,14 @@ from stream.events import (
 )
 
 from .failure import NOT_SO
+from .faults import FaultNotes
 from .options import INPUT, OUTPUT, examples, json_option
 from .plain import json_text
 from .reading import STDIN, read_lines, total_bytes
 from .screen import Screen
 from .writing import Write, line_writer
 
-FAULTS_SHOWN = 10
-LINE_BYTES_MAX = {"nginx": 1 << 20, "cloudtrail": 1 << 28}
+LINE_BYTES_MAX: Final = {"nginx": 1 << 20, "cloudtrail": 1 << 28}
 
 Converted = Iterator[Request | Fault]
 Convert = Callable[[Iterable[bytes]], Converted]
@@ -37,7 +38,7 @@ Convert = Callable[[Iterable[bytes]], Converted]
     "convert",
     epilog=examples(
         "enforcer convert --format nginx access.log -o events.jsonl",
-        "zcat access.log.*.gz | enforcer convert --format nginx --identity user - | enforcer send -",
+        "tail -F access.log | enforcer convert --format nginx | enforcer send -",
         "enforcer convert --format cloudtrail trail/*.json.gz -o events.jsonl",
     ),
 )
@@ -85,50 +86,39 @@ def convert(
     screen = Screen(is_json=is_json)
     converter = _converter(form, trust_domain, identity, refused_status)
     names = files or (STDIN,)
-    faults: Counter[str] = Counter()
+    faults = FaultNotes(screen)
     events = 0
     with (
         line_writer(out) as write,
         screen.progress("converting", total_bytes(names)) as advance,
     ):
-        done = 0
+        before = 0
         for name in names:
-            base = done
-
-            def report(position: int, base: int = base) -> None:
-                advance(base + position)
-
-            lines = (each.data for each in read_lines((name,), LINE_BYTES_MAX[form], report))
-            events += _write_all(screen, name, converter(lines), write, faults)
-            done += total_bytes((name,)) or 0
-    summary = {"events": events, "faults": dict(faults)}
+            report = functools.partial(_report, advance, before)
+            lines = read_lines((name,), LINE_BYTES_MAX[form], report)
+            events += _write_all(name, converter(each.data for each in lines), write, faults)
+            before += total_bytes((name,)) or 0
     if is_json:
-        click.echo(json_text(summary), err=True)
+        click.echo(json_text({"events": events, "faults": dict(faults.counts)}), err=True)
     else:
-        told = "".join(f", {count:,} {code}" for code, count in sorted(faults.items()))
-        screen.note(f"{events:,} events, {faults.total():,} faults{told}")
+        screen.note(f"{events:,} events, {faults.spelled()}")
     return 0 if events else NOT_SO
 
 
-def _write_all(
-    screen: Screen, name: str, converted: Converted, write: Write, faults: Counter[str]
-) -> int:
-    """Write the events of one file, tell its first faults; return how many events.
+def _report(advance: Callable[[int], None], before: int, position: int) -> None:
+    advance(before + position)
 
-    Mutates: faults.
-    """
+
+def _write_all(name: str, converted: Converted, write: Write, faults: FaultNotes) -> int:
+    """Write the events of one file; return how many. Mutates: faults."""
     events = 0
     for each in converted:
         if isinstance(each, Request):
             write(encode_request(each))
             events += 1
-            continue
-        faults[each.code] += 1
-        if not screen.is_json and faults.total() <= FAULTS_SHOWN:
-            place = f"{name}:{each.line}" + (f" record {each.record}" if each.record else "")
-            screen.note(f"{place}: {each.code}: {each.message}", "yellow")
-        elif not screen.is_json and faults.total() == FAULTS_SHOWN + 1:
-            screen.note("... further faults are only counted", "yellow")
+        else:
+            record = f" record {each.record}" if each.record else ""
+            faults.add(f"{name}:{each.line}{record}", each.code, each.message)
     return events
 
 

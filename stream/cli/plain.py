@@ -21,7 +21,11 @@ def escaped(text: str, most: int = 0) -> str:
 
 def json_text(value: Any) -> str:
     """Return a value as one line of JSON in which every unprintable character is escaped."""
-    text = msgspec.json.encode(value).decode()
+    return escaped_json(msgspec.json.encode(value).decode())
+
+
+def escaped_json(text: str) -> str:
+    """Return one line of compact JSON with every unprintable character escaped."""
     if text.isprintable():
         return text
     # Outside of strings JSON is printable ASCII, so an escape lands inside one.

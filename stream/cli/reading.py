@@ -40,7 +40,7 @@ def total_bytes(files: Sequence[str]) -> int | None:
 def read_lines(
     files: Sequence[str], bytes_max: int, on_bytes: Callable[[int], None] = lambda position: None
 ) -> Iterator[Line]:
-    """Yield the lines of all files that are not blank, in order.
+    """Yield the lines of all files in order, blank ones too, so that they can be counted.
 
     `on_bytes` is told now and then how many bytes were read of all files.
     Errors: NotSo when a file cannot be read or unpacked.
@@ -81,8 +81,6 @@ def _lines(file: str, source: io.BufferedIOBase, bytes_max: int) -> Iterator[tup
         rest = data
         while len(rest) > bytes_max + 1 and not rest.endswith(b"\n"):
             rest = source.readline(bytes_max + 2)
-        data = data.rstrip(b"\r\n")
-        if data and not data.isspace():
-            is_due = unreported >= REPORT_BYTES
-            unreported = 0 if is_due else unreported
-            yield Line(file, number, data[: bytes_max + 1]), is_due
+        is_due = unreported >= REPORT_BYTES
+        unreported = 0 if is_due else unreported
+        yield Line(file, number, data.rstrip(b"\r\n")[: bytes_max + 1]), is_due

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
+
 from stream.errors import ConfigError
 
+from .plain import escaped_json
 from .reading import STDIN
 
 Write = Callable[[bytes], None]
@@ -16,8 +19,9 @@ Write = Callable[[bytes], None]
 
 @contextlib.contextmanager
 def line_writer(file: str | None) -> Iterator[Write]:
-    """Have a function that writes lines to a file, `-` for stdout, None for nowhere.
+    """Have a function that writes lines of JSON to a file, `-` for stdout, None for nowhere.
 
+    On a terminal what is unprintable in them is escaped; files and pipes get the bytes as they are.
     Errors: ConfigError when the file cannot be written.
     """
     if file is None:
@@ -25,6 +29,9 @@ def line_writer(file: str | None) -> Iterator[Write]:
         return
     try:
         with contextlib.ExitStack() as stack:
+            if file == STDIN and sys.stdout.isatty():
+                yield lambda line: click.echo(escaped_json(line.decode("utf-8", "replace")))
+                return
             out = sys.stdout.buffer if file == STDIN else stack.enter_context(Path(file).open("wb"))
             yield lambda line: _write(out.write, line)
             out.flush()

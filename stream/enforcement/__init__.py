@@ -1,13 +1,14 @@
 """What is in force: the ledger of a row, the loop that decides, decisions to commands."""
 
+from .arrival import ConditionTables
 from .decision import TALLIES, Out, new_out
-from .loop import ConditionTables, Where, run
+from .loop import Where, run
 from .plan import (
     Held,
     Incident,
     Outgoing,
     held_tail,
-    plan,
+    plan_decision,
     printable,
     restore_held,
 )
@@ -22,7 +23,7 @@ __all__ = [
     "Where",
     "held_tail",
     "new_out",
-    "plan",
+    "plan_decision",
     "printable",
     "restore_held",
     "run",

@@ -7,7 +7,7 @@ limits, match sequences, follow the context, remember the transition.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,12 +25,8 @@ from stream.detectors import (
 from stream.kernel import kernel
 from stream.policy import (
     ENFORCE,
-    IDLE_MAX_MS,
     OFF,
-    POLICY_HASH,
     SHADOW,
-    SKEW_MS,
-    TASKS_VOUCHED,
 )
 from stream.profiles import (
     COMPLETION,
@@ -38,23 +34,17 @@ from stream.profiles import (
     GRANT,
     LEDGER,
     REFUSED,
-    clear,
-    clear_context,
     count_transition,
-    find_context,
-    open_context,
     remember_operation,
 )
 
+from .arrival import NO_OPERATION, arrive, context_of
 from .decision import (
     COMPLETIONS_TALLY,
-    CONTEXTS_TALLY,
     DECISIONS_MAX,
     DECISIONS_PER_EVENT_MAX,
     DISBELIEVED_TALLY,
-    DUPLICATES_TALLY,
     EVENTS_TALLY,
-    FUTURE_TALLY,
     GRANTS_TALLY,
     LATE_TALLY,
     LIFT,
@@ -79,8 +69,6 @@ from .ledger import (
     release,
 )
 
-NO_OPERATION: Final = np.uint64(0)
-
 
 class Where(NamedTuple):
     """What was looked up for a batch beforehand.
@@ -92,117 +80,6 @@ class Where(NamedTuple):
     operations: Any
     sets: Any
     effects: Any
-
-
-class ConditionTables(NamedTuple):
-    """What holds in each partition now.
-
-    Shapes: forgotten_before_ms, stopped_until_ms, era [partition].
-    """
-
-    forgotten_before_ms: Any
-    stopped_until_ms: Any
-    era: Any
-
-
-@kernel
-def _restart(table: Any, slot: int) -> None:
-    """Make a row new, except for who it is and what was applied. Mutates: table."""
-    head = table.head[slot]
-    head["policy"] = np.uint64(0)
-    head["lift_offset"] = 0
-    head["clock_ms"] = 0
-    head["first_ms"] = 0
-    head["events"] = 0
-    head["late"] = 0
-    head["contexts_dropped"] = 0
-    head["transitions_dropped"] = 0
-    head["ledger_dropped"] = 0
-    head["tasks"] = 0
-    head["in_force"] = 0
-    for place in range(table.counts.shape[1]):
-        clear(table.counts[slot, place])
-    for place in range(table.sums.shape[1]):
-        clear(table.sums[slot, place])
-    for place in range(table.contexts.shape[1]):
-        clear_context(table.contexts[slot], table.marks[slot], place)
-    for place in range(table.transitions.shape[1]):
-        entry = table.transitions[slot, place]
-        entry["source"] = NO_OPERATION
-        entry["target"] = NO_OPERATION
-        entry["count"] = 0
-        entry["error"] = 0
-    for place in range(LEDGER):
-        clear_entry(table.ledger[slot, place])
-
-
-@kernel
-def _adopt(table: Any, slot: int, policy: Any) -> None:
-    """Forget what the policy does not name for the row's class. Mutates: table."""
-    group = policy.classes[table.local[slot]["class_index"]]
-    for is_sum in range(2):
-        places = table.sums.shape[1] if is_sum == 1 else table.counts.shape[1]
-        for place in range(places):
-            named = False
-            for number in range(group["pairs_start"], group["pairs_end"]):
-                pair = policy.pairs[policy.class_pairs[number]]
-                if pair["is_sum"] == is_sum and pair["place"] == place:
-                    named = True
-            if not named and is_sum == 1:
-                clear(table.sums[slot, place])
-            elif not named:
-                clear(table.counts[slot, place])
-    for place in range(table.marks.shape[2]):
-        named = False
-        for number in range(group["forbids_start"], group["forbids_end"]):
-            if policy.forbids[number]["place"] == place:
-                named = True
-        if not named:
-            for context in range(table.marks.shape[1]):
-                mark = table.marks[slot, context, place]
-                mark["at_ms"] = 0
-                mark["operation"] = NO_OPERATION
-
-
-@kernel
-def _arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out: Out) -> int:
-    """Bring a row to an event; return the event's clamped time, -1 where it was applied before.
-
-    Mutates: table, out.tallies.
-    """
-    head = table.head[slot]
-    partition = event["partition"]
-    era = conditions.era[partition]
-    if head["era"] == era and (
-        event["offset"] < head["offset"]
-        or (event["offset"] == head["offset"] and event["ordinal"] <= head["ordinal"])
-    ):
-        out.tallies[DUPLICATES_TALLY] += 1
-        return -1
-    at_ms = int(event["at_ms"])
-    latest = event["append_ms"] + policy.facts[SKEW_MS]
-    if at_ms > latest:
-        at_ms = latest
-        out.tallies[FUTURE_TALLY] += 1
-    if head["first_ms"] > 0 and (
-        at_ms - head["clock_ms"] > policy.facts[IDLE_MAX_MS]
-        or head["clock_ms"] < conditions.forgotten_before_ms[partition]
-    ):
-        _restart(table, slot)
-        out.tallies[RESTARTED_TALLY] += 1
-    local = table.local[slot]
-    if local["unsaved_from"] == 0:
-        local["unsaved_from"] = event["offset"] + 1
-    head["offset"] = event["offset"]
-    head["ordinal"] = event["ordinal"]
-    head["era"] = era
-    number = np.uint64(policy.facts[POLICY_HASH])
-    if head["policy"] != number:
-        _adopt(table, slot, policy)
-        head["policy"] = number
-    if head["first_ms"] == 0:
-        head["first_ms"] = max(at_ms, 1)
-    return at_ms
 
 
 @kernel
@@ -217,31 +94,6 @@ def _lift(table: Any, slot: int, cause: Cause, policy: Any, out: Out) -> None:
             out.decisions[decision]["until_ms"] = cause.clock_ms
             clear_entry(entry)
     head["in_force"] = 0
-
-
-@kernel
-def _context_of(event: Any, slot: int, clock_ms: int, table: Any, policy: Any, out: Out) -> int:
-    """Return the context an event belongs to, opening or closing a task's. Mutates: table."""
-    contexts, marks, head = table.contexts[slot], table.marks[slot], table.head[slot]
-    task = event["task"]
-    place = find_context(contexts, task)
-    if place == 0:
-        return 0
-    if event["kind"] == COMPLETION:
-        if place > 0:
-            clear_context(contexts, marks, place)
-            head["tasks"] -= 1
-        return 0
-    if place < 0 and (policy.facts[TASKS_VOUCHED] != 0 or event["kind"] == GRANT):
-        dropped = int(head["contexts_dropped"])
-        place = open_context(contexts, marks, head, task)
-        out.tallies[CONTEXTS_TALLY] += int(head["contexts_dropped"]) - dropped
-    if place < 0:
-        return 0
-    if event["kind"] == GRANT:
-        contexts[place]["granted"] = 1
-    contexts[place]["used_ms"] = clock_ms + 1
-    return place
 
 
 @kernel
@@ -398,7 +250,7 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
             continue
         slot = int(where.slots[place])
         restarted = out.tallies[RESTARTED_TALLY]
-        at_ms = _arrive(event, slot, table, policy, conditions, out)
+        at_ms = arrive(event, slot, table, policy, conditions, out)
         if at_ms < 0:
             continue
         if out.tallies[RESTARTED_TALLY] != restarted:
@@ -412,7 +264,7 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
             force = int(OFF)
         if local["lift_offset"] > head["lift_offset"]:
             _lift(table, slot, Cause(place, slot, at_ms, clock_ms, 0, force), policy, out)
-        context = _context_of(event, slot, clock_ms, table, policy, out)
+        context = context_of(event, slot, clock_ms, table, policy, out)
         _apply(
             event, Cause(place, slot, at_ms, clock_ms, context, force), table, policy, where, out
         )

@@ -90,7 +90,7 @@ def held_tail(held: Held) -> bytes:
     return _encoder.encode(list(held.values())) if held else b""
 
 
-def plan(
+def plan_decision(
     incident: Incident, policy: Policy, held: Held, era: int
 ) -> tuple[Finding | None, Outgoing | None]:
     """Return what a decision comes to: a finding, and where it binds anybody a record.

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 
 GatewayMode = Literal["open", "closed", "last"]
-"""What a gateway says while it does not know: allow all, deny all, or what it knew last."""
+"""What a gateway says while it does not know: allow all, deny all, or what it knew last.
+
+`last` allows everything before anything was ever known, so wait for `ready` where that matters.
+"""
 
 TopicText = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 

@@ -76,11 +76,13 @@ class Session:
 
         Rows may then be ahead of what was published, or of what was stored; the checkpoint is not.
         """
+        is_whole = False
         try:
             yield
-        except BaseException:
-            self.is_broken = True
-            raise
+            is_whole = True
+        finally:
+            if not is_whole:
+                self.is_broken = True
 
     async def _pause(self, span_ms: int) -> bool:
         """Wait, but not beyond the end of the session; tell whether to go on."""

@@ -1,7 +1,6 @@
 """The main job on real servers: the live path does what a replay does, whatever happens to it."""
 
 import asyncio
-import gzip
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.live import Installation, differences
 DATA = {"weblogs": weblogs, "cloudtrail": cloudtrail, "agentdojo": agentdojo}
 
 
-@pytest.mark.parametrize("workers", (1, 3))
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("name", tuple(DATA))
 def test_live_equals_replay(
     name: str, workers: int, data_folder: Path, servers: Addresses, fresh_name: str

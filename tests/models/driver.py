@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 from stream.enforcement import TALLIES, Outgoing
 from stream.engine import State, make_room, missing, step
 from stream.events import Finding, RejectCode
+from stream.identity import home_partition
 from stream.kernel import HashKey
 from stream.profiles import Arrival, Batch, Decoder
 from tests.models.logs import Change, Line, Log
@@ -17,7 +19,10 @@ KEY = HashKey(b"a key for tests.")
 
 
 class Driver:
-    """A process: its rows in memory, and the store it saves them to and loads them from."""
+    """A process: its rows in memory, and the store it saves them to and loads them from.
+
+    One that is forgetful has no store, and never makes room.
+    """
 
     def __init__(
         self,
@@ -25,6 +30,8 @@ class Driver:
         slots_max: int = 64,
         store: dict[str, bytes] | None = None,
         starts: dict[int, int] | None = None,
+        *,
+        is_forgetful: bool = False,
     ) -> None:
         self.state = State(KEY, slots_max, log.partitions)
         self.decoder = Decoder(KEY, log.partitions)
@@ -34,11 +41,19 @@ class Driver:
         self.names: list[tuple[int, int, str]] = []
         self.refused: list[tuple[int, int, RejectCode]] = []
         self.tallies: Counter[str] = Counter()
+        self._is_forgetful = is_forgetful
         self._coming: dict[int, list[Change]] = {}
         for change in log.changes:
             self._coming.setdefault(change.partition, []).append(change)
         for partition in self._coming:
             self._adopt(partition, (starts or {}).get(partition, 0))
+
+    def adopt_anew(self) -> None:
+        """Bind the policies in force once more."""
+        policies = {name: bound.policy for name, bound in self.state.bound.items()}
+        self.state.bound.clear()
+        for partition, conditions in self.state.conditions.items():
+            self.state.adopt(partition, conditions, policies[conditions.policy_hash])
 
     def run(self, lines: Sequence[Line], cuts: Iterable[int] = ()) -> Driver:
         """Apply lines in batches that end at the cuts, and where conditions change."""
@@ -75,6 +90,18 @@ class Driver:
         stored = zip(slots, self.state.stored(slots), strict=True)
         return self.store | {table.names[slot]: row for slot, row in stored}
 
+    def of(self, partition: int) -> tuple[list[Outgoing], list[Finding], list[Any]]:
+        """The records, the findings and the names of operations that came of one partition."""
+        homes = {
+            each.workload: home_partition(each.workload.encode(), self.state.partitions)
+            for each in self.findings
+        }
+        return (
+            [each for each in self.outgoing if each.partition == partition],
+            [each for each in self.findings if homes[each.workload] == partition],
+            [each for each in self.names if each[0] == partition],
+        )
+
     def records(self) -> dict[bytes, bytes]:
         """The last record of each subject."""
         return {each.key: each.value for each in self.outgoing}
@@ -108,7 +135,7 @@ class Driver:
 
     def _step(self, batch: Batch) -> None:
         """Bring in the rows of a batch and apply it, in halves where not all fit."""
-        absent = missing(self.state, batch)
+        absent = [] if self._is_forgetful else missing(self.state, batch)
         if self.state.table.free < len(absent):
             self.save()
             make_room(self.state, batch, len(absent))

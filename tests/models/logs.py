@@ -221,3 +221,28 @@ def logs(
         ends[partition] += 1
     journalled = [each for p in range(partitions) for each in draw(changes(p, ends[p]))]
     return Log(partitions, tuple(lines), tuple(journalled))
+
+
+def moved(log: Log, shift_ms: int) -> Log:
+    """The same log at another time."""
+    lines = []
+    for line in log.lines:
+        value = msgspec.json.decode(line.value)
+        value["at_ms"] += shift_ms
+        lines.append(
+            line._replace(append_ms=line.append_ms + shift_ms, value=msgspec.json.encode(value))
+        )
+    journalled = []
+    for change in log.changes:
+        old = change.conditions
+        conditions = msgspec.structs.replace(
+            old,
+            stopped_until_ms=old.stopped_until_ms and old.stopped_until_ms + shift_ms,
+            forgotten_before_ms=old.forgotten_before_ms and old.forgotten_before_ms + shift_ms,
+            exemptions=tuple(
+                msgspec.structs.replace(each, until_ms=each.until_ms + shift_ms)
+                for each in old.exemptions
+            ),
+        )
+        journalled.append(change._replace(conditions=conditions))
+    return Log(log.partitions, tuple(lines), tuple(journalled))

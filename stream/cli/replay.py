@@ -1,0 +1,183 @@
+"""`replay`: recorded events through the engine that also runs live; no Kafka, no Redis."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+import msgspec
+
+from stream.config import hash_key, load_config, policy_of
+from stream.enforcement import TALLIES
+from stream.engine import StepResult
+from stream.events import PAYLOAD_BYTES_MAX, Reject, encode
+from stream.kernel import HashKey
+from stream.replay import Replay
+
+from .options import INPUT, OUTPUT, examples, json_option
+from .plain import json_text
+from .reading import STDIN, read_lines, total_bytes
+from .screen import Screen, styled
+from .writing import Write, line_writer
+
+PUBLIC_KEY: Final = HashKey(b"no secret at all")
+_encoder = msgspec.json.Encoder()
+
+
+class RuleCount(msgspec.Struct):
+    """What one rule came to in one mode: findings, and the commands among them."""
+
+    rule: str
+    detector: str
+    action: str
+    mode: str
+    findings: int = 0
+    commands: int = 0
+    workloads: int = 0
+
+
+class Tally:
+    """Counts what the steps of a replay came to."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.rejects: Counter[str] = Counter()
+        self._rules: dict[tuple[str, str, str], RuleCount] = {}
+        self._workloads: dict[tuple[str, str, str], set[str]] = {}
+
+    def add(self, result: StepResult, rejects: Sequence[Reject]) -> None:
+        """Count one step. Mutates: self."""
+        self.events += int(result.tallies[TALLIES.index("events")])
+        self.rejects.update(each.code.value for each in rejects)
+        self.rejects.update(code.value for _, code in result.refused)
+        for each in result.findings:
+            place = self._place(each.rule, each.action, each.mode, each.detector)
+            self._rules[place].findings += 1
+            self._workloads[place].add(each.workload)
+        for outgoing in result.outgoing:
+            body = outgoing.command.body
+            place = self._place(body.rule, body.action, body.mode, body.reason.detector)
+            self._rules[place].commands += 1
+
+    def _place(self, rule: str, action: str, mode: str, detector: str) -> tuple[str, str, str]:
+        place = rule, action, mode
+        if place not in self._rules:
+            self._rules[place] = RuleCount(rule, detector, action, mode)
+            self._workloads[place] = set()
+        return place
+
+    def rules(self) -> list[RuleCount]:
+        """Return the counts by rule, those with most findings first."""
+        for place, workloads in self._workloads.items():
+            self._rules[place].workloads = len(workloads)
+        return sorted(self._rules.values(), key=lambda each: -each.findings)
+
+
+@click.command(
+    "replay",
+    epilog=examples(
+        "enforcer replay events.jsonl.gz --policy policy.yaml",
+        "enforcer replay yesterday/*.gz --commands commands.jsonl --findings findings.jsonl",
+        "enforcer convert --format nginx access.log | enforcer replay - --json",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, type=INPUT, metavar="FILE...")
+@click.option("--policy", metavar="FILE", type=click.Path(), help="Policy; else the default one.")
+@click.option("--commands", type=OUTPUT, help="Write the body of each command there, a JSON line.")
+@click.option("--findings", type=OUTPUT, help="Write each finding there, a JSON line.")
+@click.option("--partitions", type=click.IntRange(1, 4_096), default=1, show_default=True)
+@click.option(
+    "--slots",
+    type=click.IntRange(64, 16_000_000),
+    default=200_000,
+    show_default=True,
+    help="How many workloads the files may have.",
+)
+@json_option
+def replay(
+    *,
+    files: tuple[str, ...],
+    policy: str | None,
+    commands: str | None,
+    findings: str | None,
+    partitions: int,
+    slots: int,
+    is_json: bool,
+) -> None:
+    """Judge recorded events without Kafka or Redis.
+
+    Each line of a FILE (`-` for stdin, gzip is recognised) is one event in JSON, in the order of
+    time. The commands are those that the live system would give: the same bodies, byte for byte.
+    Without a configured hash key a public one is used: bodies and findings hold no hashes.
+    """
+    environment = dict(os.environ)
+    if policy:
+        environment["ENFORCER_POLICY"] = policy
+    compiled = policy_of(load_config("", environment))
+    key = _key(environment)
+    screen, tally = Screen(is_json=is_json), Tally()
+    machine = Replay(compiled, key, partitions, slots)
+    with (
+        line_writer(commands) as write_command,
+        line_writer(findings) as write_finding,
+        screen.progress("replaying", total_bytes(files)) as advance,
+    ):
+        lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
+        for result, rejects in machine.run(each.data for each in lines if each.data.strip()):
+            tally.add(result, rejects)
+            _write(result, write_command, write_finding)
+    summary = {
+        "events": tally.events,
+        "rejects": dict(tally.rejects),
+        "workloads": len(machine.state.table),
+        "policy": compiled.spec.name,
+        "policy_hash": compiled.hash,
+        "hash_key": "public" if key is PUBLIC_KEY else "configured",
+        "rules": tally.rules(),
+    }
+    # Where the lines go to stdout, the summary must not stand among them.
+    is_mixed = STDIN in (commands, findings)
+    if is_json:
+        click.echo(json_text(summary), err=is_mixed)
+    elif not is_mixed:
+        _show(screen, tally, summary)
+
+
+def _key(environment: Mapping[str, str]) -> HashKey:
+    """Return the configured hash key, the public one where none is configured."""
+    names = ("ENFORCER_HASH_KEY", "ENFORCER_HASH_KEY_FILE")
+    return hash_key(environment) if any(map(environment.get, names)) else PUBLIC_KEY
+
+
+def _write(result: StepResult, write_command: Write, write_finding: Write) -> None:
+    """Write what a step came to, in its order."""
+    for outgoing in result.outgoing:
+        write_command(encode(outgoing.command.body))
+    for finding in result.findings:
+        write_finding(_encoder.encode(finding))
+
+
+def _show(screen: Screen, tally: Tally, summary: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            each.rule,
+            each.detector,
+            styled(each.action),
+            styled(each.mode),
+            each.findings,
+            each.commands,
+            each.workloads,
+        )
+        for each in tally.rules()
+    ]
+    columns = ("rule", "detector", "action", "mode", "findings", "commands", "workloads")
+    screen.table("", columns, rows, "no rule found anything")
+    screen.line(
+        f"{tally.events:,} events of {summary['workloads']:,} workloads under policy "
+        f"`{summary['policy']}` {summary['policy_hash']}, {summary['hash_key']} hash key"
+    )
+    for code, count in sorted(tally.rejects.items()):
+        screen.line(f"{count:,} lines were no events: {code}", "yellow")
