@@ -116,6 +116,8 @@ class State:
         self.format = RowFormat(self.table.layout, key.id)
         self.held: dict[int, Held] = {}
         self.conditions: dict[int, Conditions] = {}
+        self.exempt: dict[int, dict[str, int]] = {}
+        self.lifted: dict[int, dict[str, int]] = {}
         self.bound: dict[str, Bound] = {}
         self.serial = 0
         self.batch_number = 0
@@ -130,6 +132,8 @@ class State:
         """Let conditions hold in a partition from its next event on; rows are kept."""
         assert policy.hash == conditions.policy_hash
         self.conditions[partition] = conditions
+        self.exempt[partition] = {each.workload: each.until_ms for each in conditions.exemptions}
+        self.lifted[partition] = {each.workload: each.offset for each in conditions.lifts}
         self.condition_tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
         self.condition_tables.stopped_until_ms[partition] = conditions.stopped_until_ms
         self.condition_tables.era[partition] = conditions.era
@@ -201,15 +205,10 @@ class State:
         local, name = self.table.sections.local[slot], self.table.names[slot]
         assert name is not None
         partition = int(self.table.sections.head[slot]["partition"])
-        conditions = self.conditions[partition]
         local["class_index"] = policy.class_of(name)
-        local["exempt_until_ms"] = FOREVER_MS if policy.is_exempt(name) else 0
-        for exemption in conditions.exemptions:
-            if exemption.workload == name:
-                local["exempt_until_ms"] = max(exemption.until_ms, local["exempt_until_ms"])
-        local["lift_offset"] = max(
-            (each.offset for each in conditions.lifts if each.workload == name), default=0
-        )
+        until_ms = FOREVER_MS if policy.is_exempt(name) else 0
+        local["exempt_until_ms"] = max(until_ms, self.exempt[partition].get(name, 0))
+        local["lift_offset"] = self.lifted[partition].get(name, 0)
         local["serial"] = self.serial
 
 

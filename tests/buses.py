@@ -94,12 +94,12 @@ def kafka_bus(name: str, address: str) -> Bus:
     )
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
+def run(scene: Coroutine[Any, Any, None]) -> None:
     """Run a test's coroutine, and fail it rather than wait for ever."""
 
     async def bounded() -> None:
         async with asyncio.timeout(2 * PATIENCE_S):
-            await test
+            await scene
 
     asyncio.run(bounded())
 

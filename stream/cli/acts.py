@@ -55,9 +55,7 @@ def start(*, environment: dict[str, str], is_json: bool) -> None:
     What is in force by then binds again. Exit code 1 if enforcement was not stopped.
     """
     screen = Screen(is_json=is_json)
-    written = _perform(environment, Change("", "stop", 0, ""), screen)
-    if not written.had_before:
-        raise NotSo("enforcement is not stopped", hint="`enforcer list` shows what is in force")
+    _perform(environment, Change("", "stop", 0, ""), screen)
     screen.line("enforcement goes on", "green")
 
 
@@ -70,7 +68,7 @@ def start(*, environment: dict[str, str], is_json: bool) -> None:
 )
 @click.argument("workload", type=WORKLOAD)
 @click.option("--for", "lasts_ms", type=SPAN, help="How long, such as 2h.")
-@click.option("--reason", type=SENTENCE, default="", help="Why, for whoever reads `enforcer list`.")
+@click.option("--reason", type=SENTENCE, help="Why, for whoever reads `enforcer list`.")
 @click.option("--end", "is_end", is_flag=True, help="End the exemption instead.")
 @reaching
 @json_option
@@ -78,7 +76,7 @@ def exempt(
     *,
     workload: str,
     lasts_ms: int | None,
-    reason: str,
+    reason: str | None,
     is_end: bool,
     environment: dict[str, str],
     is_json: bool,
@@ -89,8 +87,7 @@ def exempt(
     """
     screen = Screen(is_json=is_json)
     if is_end:
-        if not _perform(environment, Change(workload, "exempt", 0, ""), screen).had_before:
-            raise NotSo(f"{workload} is not exempt", hint="`enforcer list` shows who is")
+        _perform(environment, Change(workload, "exempt", 0, ""), screen)
         screen.line(f"{workload} is exempt no longer", "green")
         return
     if lasts_ms is None or not reason:
@@ -118,9 +115,15 @@ def lift(*, workload: str, reason: str, environment: dict[str, str], is_json: bo
 
 
 def _perform(environment: dict[str, str], change: Change, screen: Screen) -> Written:
-    """Make a change; for a program, say what is in force after it."""
+    """Make a change; for a program, say what is in force after it.
+
+    Errors: NotSo when an act is to end that is not in force.
+    """
     config = load_config("", environment)
     written = wait_for(perform(config, change, SystemClock()))
+    if not change.lasts_ms and not written.had_before:
+        said = f"{change.workload} is not exempt" if change.workload else "nothing is stopped"
+        raise NotSo(said, hint="`enforcer list` shows what operators have in force")
     screen.emit(
         {
             "workload": change.workload,

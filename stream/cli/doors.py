@@ -74,7 +74,12 @@ def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
             loop.add_signal_handler(number, end, number)
         return await work
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    # The loop leaves the default actions behind, not what was there before.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with contextlib.ExitStack() as stack:
+        for number, handler in before.items():
+            stack.callback(signal.signal, number, handler)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         try:
             return runner.run(watched())
         except asyncio.CancelledError:

@@ -104,7 +104,7 @@ async def write_change(
 
 
 def merged(held: Sequence[OperatorAct], change: Change, now_ms: int) -> tuple[OperatorAct, ...]:
-    """Return the acts in force after a change: those that last and are not replaced, and its own."""
+    """Return the acts in force after a change: what lasts and is not replaced, and its own."""
     kept = [
         each for each in held if each.act not in (change.act, "lift") and each.until_ms > now_ms
     ]

@@ -13,49 +13,62 @@ from stream.identity import InvalidIdentity, canonical_workload
 
 Command = Callable[..., Any]
 
-_NAMED: Final = {"config": "CONFIG", "kafka": "KAFKA", "redis": "REDIS", "prefix": "PREFIX"}
-
 json_option = click.option(
     "--json", "is_json", is_flag=True, help="Print the result as JSON, for programs."
 )
-_reach: Final = (
-    click.option(
+_settings: Final = {
+    "config": click.option(
         "--config",
         metavar="FILE",
         type=click.Path(),
         help="Settings, a YAML file [ENFORCER_CONFIG].",
     ),
-    click.option(
+    "kafka": click.option(
         "--kafka", metavar="HOST:PORT", help="Where Kafka is, several with commas [ENFORCER_KAFKA]."
     ),
-    click.option("--redis", metavar="URL", help="Where Redis or Valkey is [ENFORCER_REDIS]."),
-    click.option(
+    "redis": click.option(
+        "--redis", metavar="URL", help="Where Redis or Valkey is [ENFORCER_REDIS]."
+    ),
+    "prefix": click.option(
         "--prefix",
         metavar="WORD",
         help="Of topics, keys and group, for several installations [ENFORCER_PREFIX].",
     ),
-)
+    "policy": click.option(
+        "--policy",
+        metavar="FILE",
+        type=click.Path(),
+        help="Policy; the shipped default without one [ENFORCER_POLICY].",
+    ),
+}
 
 
-def reaching(command: Command) -> Command:
-    """Add the options that say where the installation is.
+def configured(*names: str) -> Callable[[Command], Command]:
+    """Add options for settings; the command gets `environment`.
 
-    The command gets `environment`: ours, with what the options say in their variables' places, so
-    that there is one order of precedence (file, environment, options) and one reader of it.
+    That is ours, with what the options say in their variables' places, so that there is one order
+    of precedence (file, environment, options) and one reader of it.
     """
 
-    @functools.wraps(command)
-    def with_environment(**given: Any) -> Any:
-        environment = dict(os.environ)
-        for option, name in _NAMED.items():
-            value = given.pop(option)
-            if value:
-                environment[f"ENFORCER_{name}"] = value
-        return command(environment=environment, **given)
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_environment(**given: Any) -> Any:
+            environment = dict(os.environ)
+            for name in names:
+                value = given.pop(name)
+                if value:
+                    environment[f"ENFORCER_{name.upper()}"] = value
+            return command(environment=environment, **given)
 
-    for option in reversed(_reach):
-        with_environment = option(with_environment)
-    return with_environment
+        for name in reversed(names):
+            with_environment = _settings[name](with_environment)
+        return with_environment
+
+    return add
+
+
+reaching: Final = configured("config", "kafka", "redis", "prefix")
+"""Adds the options that say where the installation is."""
 
 
 def examples(*lines: str) -> str:

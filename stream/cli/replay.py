@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,7 +16,7 @@ from stream.events import PAYLOAD_BYTES_MAX, Reject, encode
 from stream.kernel import HashKey
 from stream.replay import Replay
 
-from .options import INPUT, OUTPUT, examples, json_option
+from .options import INPUT, OUTPUT, configured, examples, json_option
 from .plain import json_text
 from .reading import STDIN, read_lines, total_bytes
 from .screen import Screen, styled
@@ -85,7 +84,7 @@ class Tally:
     ),
 )
 @click.argument("files", nargs=-1, required=True, type=INPUT, metavar="FILE...")
-@click.option("--policy", metavar="FILE", type=click.Path(), help="Policy; else the default one.")
+@configured("policy", "config")
 @click.option("--commands", type=OUTPUT, help="Write the body of each command there, a JSON line.")
 @click.option("--findings", type=OUTPUT, help="Write each finding there, a JSON line.")
 @click.option("--partitions", type=click.IntRange(1, 4_096), default=1, show_default=True)
@@ -100,7 +99,7 @@ class Tally:
 def replay(
     *,
     files: tuple[str, ...],
-    policy: str | None,
+    environment: dict[str, str],
     commands: str | None,
     findings: str | None,
     partitions: int,
@@ -113,9 +112,6 @@ def replay(
     time. The commands are those that the live system would give: the same bodies, byte for byte.
     Without a configured hash key a public one is used: bodies and findings hold no hashes.
     """
-    environment = dict(os.environ)
-    if policy:
-        environment["ENFORCER_POLICY"] = policy
     compiled = policy_of(load_config("", environment))
     key = _key(environment)
     screen, tally = Screen(is_json=is_json), Tally()

@@ -30,7 +30,7 @@ from .doors import wait_for, worker_doors
 from .failure import INTERRUPTED
 from .limits import policy_rows, setting_rows, settings_of
 from .logs import start_logging
-from .options import examples, json_option, reaching
+from .options import configured, examples, json_option
 from .screen import Screen
 
 log = logging.getLogger("stream.run")
@@ -54,8 +54,7 @@ class Plan(NamedTuple):
         "kill -HUP PID     let a changed policy file take effect",
     ),
 )
-@reaching
-@click.option("--policy", metavar="FILE", type=click.Path(), help="Policy [ENFORCER_POLICY].")
+@configured("policy", "config", "kafka", "redis", "prefix")
 @click.option(
     "--reload",
     "is_reload",
@@ -74,7 +73,6 @@ class Plan(NamedTuple):
 def run(
     *,
     environment: dict[str, str],
-    policy: str | None,
     is_reload: bool,
     name: str,
     form: str,
@@ -91,8 +89,6 @@ def run(
     """
     is_json = is_json or form == "json"
     start_logging(is_json=is_json, is_verbose=verbose)
-    if policy:
-        environment = {**environment, "ENFORCER_POLICY": policy}
     config = load_config("", environment)
     plan = Plan(
         config,

@@ -24,7 +24,8 @@ class TableSpec(
     `records_max` and `bytes_max` (of the records as they came) bound its memory: about 2 KiB a
     record, so the default is about 400 MB at worst. `gateways` is the number of gateways that
     share the estate's traffic evenly; each enforces that part of a throttle's rate. A heartbeat
-    older than `heartbeats_missed_max` of its own intervals proves nothing any more.
+    older than `heartbeats_missed_max` of its own intervals proves nothing any more; that age, like
+    a command's expiry, compares the broker's time with this machine's clock, so they must agree.
     """
 
     mode: GatewayMode = "last"

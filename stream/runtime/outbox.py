@@ -16,6 +16,7 @@ from stream.clock import Clock
 from stream.engine import StepResult
 from stream.events import Heartbeat, Reject, Version, dead_letter, encode, heartbeat_key
 from stream.metrics import Metrics
+from stream.store import NAMES_MAX
 
 from .owned import Owned
 from .spec import TopicsSpec
@@ -40,7 +41,10 @@ class Outbox:
     async def publish(self, result: StepResult, owners: Mapping[int, Owned]) -> None:
         """Send the records of a step. Mutates: the owners' published, names, outputs, version."""
         for partition, value, text in result.names:
-            owners[partition].names[value] = text
+            owned = owners[partition]
+            if len(owned.named) < NAMES_MAX and value not in owned.named:
+                owned.named.add(value)
+                owned.names[value] = text
         for finding in result.findings:
             self._metrics.count_finding(finding.rule)
         for each in result.outgoing:

@@ -22,7 +22,8 @@ class Owned:
     `position` is the next offset to apply, `replay_until` the log's end when the partition was
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
     prove nothing. `coming` are journalled conditions with their journal offsets, for offsets not
-    yet reached. `outputs` are records sent and not yet known to be acknowledged.
+    yet reached. `outputs` are records sent and not yet known to be acknowledged;
+    `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
 
     partition: int
@@ -41,6 +42,7 @@ class Owned:
     clock_ms: int = 0
     check: int = 0
     names: dict[int, str] = field(default_factory=dict)
+    named: set[int] = field(default_factory=set)
     outputs: list[Awaitable[int]] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)
     forget: list[int] = field(default_factory=list)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from stream.store import ROWS_PER_SAVE_MAX, SAVE_BYTES_MAX, Checkpoint, Save, St
 from .owned import Owned
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+ITEMS_PER_SAVE: Final = 4_096  # names, records or ids: a key may have 2.5 KiB
+SMALL: Final = 1_024
+PARTS_JOINED_MAX: Final = 5
 
 
 class Snapshot(NamedTuple):
@@ -136,9 +141,18 @@ async def save(state: State, store: Store, snapshot: Snapshot) -> None:
 
 
 def _parts(snapshot: Snapshot) -> list[Save]:
-    """Cut a snapshot into calls within a save's bounds; the checkpoint travels in the last."""
-    owned, parts = snapshot.owned, []
+    """Cut a snapshot into calls within a save's bounds; the checkpoint travels in the last.
+
+    Names and subject records stand before the rows that use them: a record that is known without
+    its row has been published, and replay publishes it again; the other way round it would be
+    missing from the digest.
+    """
+    owned = snapshot.owned
     blank = Save(owned.nonce, 0, [], {}, {}, [], [], None, owned.epoch)
+    gone = [key for key in snapshot.gone if key not in snapshot.records]
+    parts = [blank._replace(names=dict(each)) for each in batched(snapshot.names.items())]
+    parts += [blank._replace(records=dict(each)) for each in batched(snapshot.records.items())]
+    parts += [blank._replace(records_gone=each) for each in batched(gone)]
     rows: list[tuple[int, bytes]] = []
     size = 0
     for row in snapshot.rows:
@@ -147,22 +161,41 @@ def _parts(snapshot: Snapshot) -> list[Save]:
             rows, size = [], 0
         rows.append(row)
         size += len(row[1])
-    parts += [
-        blank._replace(forget=snapshot.forget[start : start + ROWS_PER_SAVE_MAX])
-        for start in range(0, len(snapshot.forget), ROWS_PER_SAVE_MAX)
+    if rows:
+        parts.append(blank._replace(rows=rows))
+    parts += [blank._replace(forget=each) for each in batched(snapshot.forget)]
+    return _joined(parts or [blank], snapshot.checkpoint)
+
+
+def _joined(parts: list[Save], checkpoint: Checkpoint) -> list[Save]:
+    """Put the checkpoint into the last call, and small calls of different kinds into one."""
+    small = [
+        part
+        for part in parts
+        if len(part.names) + len(part.records) + len(part.records_gone) <= SMALL
+        and len(part.rows) + len(part.forget) <= SMALL
     ]
-    last = blank._replace(
-        rows=rows,
-        records_gone=[key for key in snapshot.gone if key not in snapshot.records],
-        checkpoint=snapshot.checkpoint,
-    )
-    # Names and records stand before the rows that use them, where several calls are needed.
-    first = parts[0] if parts else last
-    extended = first._replace(names=snapshot.names, records=snapshot.records)
-    if parts:
-        parts[0] = extended
-        return [*parts, last]
-    return [extended]
+    if len(small) == len(parts) and len(parts) <= PARTS_JOINED_MAX:
+        one = parts[0]
+        for part in parts[1:]:
+            one = one._replace(
+                names=one.names | part.names,
+                records=one.records | part.records,
+                records_gone=[*one.records_gone, *part.records_gone],
+                rows=[*one.rows, *part.rows],
+                forget=[*one.forget, *part.forget],
+            )
+        parts = [one]
+    return [*parts[:-1], parts[-1]._replace(checkpoint=checkpoint)]
+
+
+def batched(items: Iterable[Item]) -> list[list[Item]]:
+    """Return the items in lists that one call may hold."""
+    everything = list(items)
+    return [
+        everything[start : start + ITEMS_PER_SAVE]
+        for start in range(0, len(everything), ITEMS_PER_SAVE)
+    ]
 
 
 async def settle(owned: Owned) -> None:

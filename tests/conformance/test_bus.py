@@ -17,7 +17,7 @@ from tests.buses import PATIENCE_S, Bus, Member, WallClock, joined, run, send_al
 def test_listener_says_where_reading_starts(bus: Bus) -> None:
     """Reading starts at the listener's offsets, whatever the group has committed."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, _):
             await send_all(publisher, topic, [(n % 3, b"%d" % n) for n in range(60)])
             async with joined(bus, topic, {0: 5, 1: 0, 2: 20}) as member:
@@ -30,13 +30,13 @@ def test_listener_says_where_reading_starts(bus: Bus) -> None:
             assert sorted(again.seen)[:3] == [(0, 18, b"54"), (0, 19, b"57"), (1, 19, b"58")]
             assert Counter(p for p, _, _ in member.seen) == {0: 15, 1: 20}
 
-    run(test())
+    run(scene())
 
 
 def test_fetch_is_bounded_and_fair(bus: Bus) -> None:
     """A fetch returns at most what was asked for, and a full partition starves no other."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, _):
             await send_all(publisher, topic, [(0, b"x")] * 2_000 + [(1, b"y")] * 3 + [(2, b"z")])
             async with joined(bus, topic, {}) as member:
@@ -50,13 +50,13 @@ def test_fetch_is_bounded_and_fair(bus: Bus) -> None:
                 await member.read(lambda: len(member.seen) == 2_004)
                 assert [o for p, o, _ in member.seen if p == 0] == list(range(2_000))
 
-    run(test())
+    run(scene())
 
 
 def test_members_come_and_go_and_no_record_does(bus: Bus) -> None:
     """Each record is read once, in order, over members joining and leaving, if all seek right."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open(partitions=4) as (topic, publisher, _):
             checkpoints: dict[int, int] = {}
             is_enough, is_over = asyncio.Event(), asyncio.Event()
@@ -93,13 +93,13 @@ def test_members_come_and_go_and_no_record_does(bus: Bus) -> None:
             assert sorted((p, o) for p, o, _ in seen) == each
             assert second.calls[-1][0] == "revoked"
 
-    run(test())
+    run(scene())
 
 
 def test_fetch_returns_when_partitions_are_taken(bus: Bus) -> None:
     """A fetch that waits long does not make the others of the group wait for it."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, _, _), joined(bus, topic, {}) as first:
             await until(lambda: len(first.held) == 3)
             # The first returns because partitions are placed, or has come after that.
@@ -108,13 +108,13 @@ def test_fetch_returns_when_partitions_are_taken(bus: Bus) -> None:
                 await until(lambda: bool(second.held))
                 assert await waiting == []
 
-    run(test())
+    run(scene())
 
 
 def test_lost_position_is_taken_and_given_again(bus: Bus) -> None:
     """A position that the log does not hold goes back to the listener, alone; nobody guesses."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, _):
             await send_all(publisher, topic, [(n % 3, b"%d" % n) for n in range(30)])
             checkpoints = {0: 0, 1: 999, 2: 0}
@@ -131,7 +131,7 @@ def test_lost_position_is_taken_and_given_again(bus: Bus) -> None:
             ]
             assert [o for p, o, _ in member.seen if p == 1] == [8, 9]
 
-    run(test())
+    run(scene())
 
 
 async def forever(source: EventSource) -> None:
@@ -147,7 +147,7 @@ def test_listener_failure_ends_the_fetching(bus: Bus) -> None:
         async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
             raise StoreUnavailable("no store")
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, _):
             await send_all(publisher, topic, [(0, b"x")])
             source = bus.source(topic)
@@ -156,13 +156,13 @@ def test_listener_failure_ends_the_fetching(bus: Bus) -> None:
                 await forever(source)
             await source.stop()
 
-    run(test())
+    run(scene())
 
 
 def test_source_tells_bounds_and_partitions(bus: Bus) -> None:
     """A source knows what the log holds of its topic, and refuses a topic that is missing."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, reader):
             await send_all(publisher, topic, [(1, b"x")] * 4)
             async with joined(bus, topic, {}) as member:
@@ -174,13 +174,13 @@ def test_source_tells_bounds_and_partitions(bus: Bus) -> None:
             with pytest.raises(ConfigError, match="does not exist"):
                 await missing.start(Member(missing, {}))
 
-    run(test())
+    run(scene())
 
 
 def test_session_that_ended_is_noticed() -> None:
     """A member whose session ended goes on unknowing, loses all when it hears, and joins again."""
 
-    async def test() -> None:
+    async def scene() -> None:
         log = MemoryLog(WallClock())
         log.create(TopicSpec(name="t", partitions=2), {"max.message.bytes": "1000"})
         first, second = (Member(MemorySource(log, "t"), {}) for _ in range(2))
@@ -200,7 +200,7 @@ def test_session_that_ended_is_noticed() -> None:
         await zombie.stop()
         await second.source.stop()
 
-    run(test())
+    run(scene())
 
 
 def test_room_loads_without_numpy() -> None:

@@ -137,7 +137,7 @@ def test_columns_equal_the_clients_own_records(
 ) -> None:
     """Columns, positions and errors are the client's own, however small the steps are."""
 
-    async def test() -> None:
+    async def scene() -> None:
         log: list[bytes] = []
         for one in drawn:
             log.append(batch(one, next_offset(log[-1]) if log else 0))
@@ -176,7 +176,7 @@ def test_columns_equal_the_clients_own_records(
         if not wanted_error:
             assert ours.state.position == theirs.records.next_fetch_offset
 
-    run(test())
+    run(scene())
 
 
 @given(BATCH, st.integers(0, 9))
@@ -202,7 +202,7 @@ def test_batch_is_read_without_its_headers(drawn: dict[str, Any], position: int)
 def test_response_of_an_old_assignment_is_dropped() -> None:
     """What was fetched before the position moved, or the partition went, gives nothing."""
 
-    async def test() -> None:
+    async def scene() -> None:
         drawn = {"kind": "plain", "codec": 0, "producer": 1, "deltas": [0, 1], "gap": 0, "mark": 0}
         one = batch(drawn | {"value": b"v", "append_time": False, "is_corrupt": False}, 0)
         moved, paused, taken = (Fetched([one], [], 0) for _ in range(3))
@@ -212,7 +212,7 @@ def test_response_of_an_old_assignment_is_dropped() -> None:
         for fetched in (moved, paused, taken):
             assert hand_over(AT, fetched.result, 10, with_keys=True) == (None, True)
 
-    run(test())
+    run(scene())
 
 
 async def fill(address: str, topic: str) -> None:
@@ -276,7 +276,7 @@ async def rows_of(drain: Drain, consumer: AIOKafkaConsumer, ends: dict[TopicPart
 def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) -> None:
     """On a real log with codecs, transactions and their markers, both ways give the same."""
 
-    async def test() -> None:
+    async def scene() -> None:
         topics = KafkaTopics(kafka_spec(servers.kafka, fresh_name))
         await topics.start()
         await topics.ensure([TopicSpec(name=fresh_name, partitions=2)])
@@ -294,7 +294,7 @@ def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) 
         if offset == 0:
             assert len(fast[0]) == len(fast[1]) == (1 + len(CODECS)) * (6 * 20 + 3 * 15)
 
-    run(test())
+    run(scene())
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_other_internals_mean_the_public_way(
 ) -> None:
     """Where a private spot is missing the public way is taken, and the log says so."""
 
-    async def test() -> None:
+    async def scene() -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
         consumer._fetcher = inner.Fetcher(consumer._client, consumer._subscription)
         assert isinstance(open_drain(consumer, with_keys=False), Handover)
@@ -322,4 +322,4 @@ def test_other_internals_mean_the_public_way(
         await consumer._fetcher.close()
         consumer._closed = True
 
-    run(test())
+    run(scene())

@@ -16,7 +16,7 @@ from tests.buses import PATIENCE_S, Bus, run, send_all
 def test_record_comes_back_as_sent(bus: Bus) -> None:
     """An acknowledged offset is where the record stands, with its key, value and append time."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, reader):
             ack = await publisher.send(topic, b"key", b"value", 1)
             tombstone = await publisher.send(topic, b"key", None, 1)
@@ -26,13 +26,13 @@ def test_record_comes_back_as_sent(bus: Bus) -> None:
             assert second == Record(1, 1, second.append_ms, b"key", None)
             assert second.append_ms >= first.append_ms > 1_600_000_000_000
 
-    run(test())
+    run(scene())
 
 
 def test_partition_keeps_the_order_sent(bus: Bus) -> None:
     """Records of one partition are appended in the order sent, without gaps, all acknowledged."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, reader):
             sent = [(n % 3, b"%d" % n) for n in range(3_000)]
             offsets = await send_all(publisher, topic, sent)
@@ -42,7 +42,7 @@ def test_partition_keeps_the_order_sent(bus: Bus) -> None:
                 acked = [o for o, (p, _) in zip(offsets, sent, strict=True) if p == partition]
                 assert [record.offset for record in stands] == acked == list(range(1_000))
 
-    run(test())
+    run(scene())
 
 
 # (key, murmur2), from Kafka's own UtilsTest.
@@ -59,7 +59,7 @@ JAVA_MURMUR2 = [
 def test_key_chooses_the_partition_as_java_does(bus: Bus) -> None:
     """Without a partition, a key's record stands where a Java producer would have put it."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open(partitions=7) as (topic, publisher, reader):
             for key, _ in JAVA_MURMUR2:
                 await (await publisher.send(topic, key, b"v"))
@@ -67,13 +67,13 @@ def test_key_chooses_the_partition_as_java_does(bus: Bus) -> None:
                 home = (hashed & 0x7FFFFFFF) % 7
                 assert key in [record.key for record in await reader.read(topic, home, 0, 9)]
 
-    run(test())
+    run(scene())
 
 
 def test_publisher_refuses_what_cannot_be_right(bus: Bus) -> None:
     """A missing topic or partition and a record too large are the operator's, said at once."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, _):
             with pytest.raises(ConfigError, match="does not exist"):
                 await publisher.send(topic + "-missing", b"key", b"value")
@@ -84,13 +84,13 @@ def test_publisher_refuses_what_cannot_be_right(bus: Bus) -> None:
             assert await send_all(publisher, topic, [(0, b"a"), (0, b"b")]) == [0, 1]
             await publisher.flush()
 
-    run(test())
+    run(scene())
 
 
 def test_reader_reads_ranges(bus: Bus) -> None:
     """A range is what the log holds of it now, in order; nothing is waited for."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, reader):
             await send_all(publisher, topic, [(1, b"%d" % n) for n in range(100)])
             for start, end in [(0, 100), (10, 20), (99, 100), (0, 5_000), (50, 50), (200, 300)]:
@@ -101,7 +101,7 @@ def test_reader_reads_ranges(bus: Bus) -> None:
             with pytest.raises(ConfigError, match="does not exist"):
                 await reader.bounds(topic + "-missing")
 
-    run(test())
+    run(scene())
 
 
 async def follow_to(following: AsyncIterator[list[Record]], count: int) -> list[Record]:
@@ -116,7 +116,7 @@ async def follow_to(following: AsyncIterator[list[Record]], count: int) -> list[
 def test_follower_sees_what_is_there_and_what_comes(bus: Bus) -> None:
     """A follower begins where it is told, sees each record once, and looks up when none comes."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, reader):
             await send_all(publisher, topic, [(n % 3, b"%d" % n) for n in range(30)])
             async with contextlib.aclosing(reader.follow(topic, {0: 8, 2: 0}, 0.05)) as following:
@@ -127,13 +127,13 @@ def test_follower_sees_what_is_there_and_what_comes(bus: Bus) -> None:
             assert Counter(r.partition for r in first) == {0: 2, 2: 10}
             assert sorted(r[:2] for r in second) == [(0, 10), (2, 10)]
 
-    run(test())
+    run(scene())
 
 
 def test_follower_ends_with_its_reader(bus: Bus) -> None:
     """Stopping a reader ends its followers."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, _, reader):
             following = reader.follow(topic, {0: 0}, 0.05)
             assert await anext(following) == []
@@ -141,25 +141,25 @@ def test_follower_ends_with_its_reader(bus: Bus) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 assert [records async for records in following if records] == []
 
-    run(test())
+    run(scene())
 
 
 def test_follower_does_not_guess(bus: Bus) -> None:
     """A start beyond the end means another log, which the follower says instead of waiting."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open() as (topic, publisher, reader):
             await send_all(publisher, topic, [(0, b"x")] * 3)
             with pytest.raises(BusUnavailable, match="not the one it was"):
                 await anext(reader.follow(topic, {0: 4}))
 
-    run(test())
+    run(scene())
 
 
 def test_topics_are_made_once(bus: Bus) -> None:
     """What is missing is created as specified; asking again changes nothing."""
 
-    async def test() -> None:
+    async def scene() -> None:
         topics = bus.topics()
         await topics.start()
         specs = [
@@ -182,7 +182,7 @@ def test_topics_are_made_once(bus: Bus) -> None:
         assert len({state.id for state in made} | {""}) == 5
         await topics.stop()
 
-    run(test())
+    run(scene())
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_topics_are_made_once(bus: Bus) -> None:
 def test_topic_that_is_otherwise_is_refused(bus: Bus, wrong: dict[str, Any], said: str) -> None:
     """An existing topic with a wrong setting is refused: what it is, what it must be, a repair."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with bus.open(partitions=2) as (topic, _, _):
             topics = bus.topics()
             await topics.start()
@@ -225,4 +225,4 @@ def test_topic_that_is_otherwise_is_refused(bus: Bus, wrong: dict[str, Any], sai
             assert state.config["retention.ms"] == "604800000"
             await topics.stop()
 
-    run(test())
+    run(scene())

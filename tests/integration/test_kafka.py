@@ -78,7 +78,7 @@ async def member_of(
 def test_member_kicked_out_hears_of_it_and_comes_back(spec: KafkaSpec) -> None:
     """A member that the group has thrown out loses all, then joins again as a new one."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec) as (topic, publisher, _), member_of(spec, {}) as member:
             await send_all(publisher, topic, [(n % 2, b"%d" % n) for n in range(20)])
             await member.read(lambda: len(member.seen) == 20)
@@ -94,7 +94,7 @@ def test_member_kicked_out_hears_of_it_and_comes_back(spec: KafkaSpec) -> None:
             await member.read(lambda: len(member.seen) == 21)
             assert member.seen[-1] == (0, 10, b"later")
 
-    run(test())
+    run(scene())
 
 
 def test_slow_listener_stays_in_the_group(spec: KafkaSpec) -> None:
@@ -106,7 +106,7 @@ def test_slow_listener_stays_in_the_group(spec: KafkaSpec) -> None:
             await may_answer.wait()
             return await super().assigned(partitions)
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec) as (topic, publisher, _), member_of(spec, {}, Slow) as member:
             await send_all(publisher, topic, [(0, b"x")] * 5)
             await until(lambda: member.source._consumer._coordinator.generation > 0)
@@ -126,19 +126,19 @@ def test_slow_listener_stays_in_the_group(spec: KafkaSpec) -> None:
             await member.read(lambda: len(member.seen) == 5)
             assert coordinator.generation == 1
 
-    run(test())
+    run(scene())
 
 
 def test_group_that_refuses_is_said(spec: KafkaSpec, servers: Any) -> None:
     """A session the broker does not allow is the operator's to change, and fetching says so."""
 
-    async def test() -> None:
+    async def scene() -> None:
         hasty = kafka_spec(servers.kafka, spec.group, session_ms=100, heartbeat_ms=10)
         async with topic_of(spec), member_of(hasty, {}) as member:
             with pytest.raises(ConfigError, match="group does not take us"):
                 await member.read(lambda: False)
 
-    run(test())
+    run(scene())
 
 
 def test_static_member_returns_without_a_rebalance(spec: KafkaSpec, servers: Any) -> None:
@@ -147,7 +147,7 @@ def test_static_member_returns_without_a_rebalance(spec: KafkaSpec, servers: Any
     def named(name: str) -> KafkaSpec:
         return kafka_spec(servers.kafka, spec.group, member_id=name)
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec), member_of(named("b"), {}) as other:
             async with member_of(named("a"), {}) as first:
                 await until(lambda: len(first.held) == len(other.held) == 1)
@@ -156,7 +156,7 @@ def test_static_member_returns_without_a_rebalance(spec: KafkaSpec, servers: Any
                 await until(lambda: again.held == held)
                 assert other.calls == calls
 
-    run(test())
+    run(scene())
 
 
 async def produce_raw(spec: KafkaSpec, topic: str, partition: int, values: list[bytes]) -> None:
@@ -177,7 +177,7 @@ async def produce_raw(spec: KafkaSpec, topic: str, partition: int, values: list[
 def test_record_with_an_odd_header_stops_nobody(spec: KafkaSpec) -> None:
     """A header that the client cannot read costs nothing but time: its record and others come."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec) as (topic, publisher, reader), member_of(spec, {}) as member:
             await send_all(publisher, topic, [(n % 2, b"a%d" % n) for n in range(4)])
             await produce_raw(spec, topic, 0, [b"odd 0", b"odd 1", b"odd 2"])
@@ -197,7 +197,7 @@ def test_record_with_an_odd_header_stops_nobody(spec: KafkaSpec) -> None:
                     followed += [record.value for record in await anext(following)]
             assert followed == wanted
 
-    run(test())
+    run(scene())
 
 
 def test_position_that_retention_passed_is_given_again(spec: KafkaSpec) -> None:
@@ -211,7 +211,7 @@ def test_position_that_retention_passed_is_given_again(spec: KafkaSpec) -> None:
                 starts = {p: max(start, bounds[p].start) for p, start in starts.items()}
             return starts
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec) as (topic, publisher, reader):
             await send_all(publisher, topic, [(n % 2, b"%d" % n) for n in range(40)])
             admin = AIOKafkaAdminClient(bootstrap_servers=spec.bootstrap)
@@ -226,7 +226,7 @@ def test_position_that_retention_passed_is_given_again(spec: KafkaSpec) -> None:
             async with contextlib.aclosing(reader.follow(topic, {0: 0})) as following:
                 assert (await anext(following))[0].offset == 15
 
-    run(test())
+    run(scene())
 
 
 async def end_of(reader: KafkaReader, topic: str, end: int) -> None:
@@ -239,7 +239,7 @@ async def end_of(reader: KafkaReader, topic: str, end: int) -> None:
 def test_open_transaction_ends_what_can_be_read(spec: KafkaSpec) -> None:
     """Bounds end where an open transaction begins; its records come when it is committed."""
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec, partitions=1) as (topic, publisher, reader):
             await send_all(publisher, topic, [(0, b"plain")])
             bound = AIOKafkaProducer(
@@ -260,7 +260,7 @@ def test_open_transaction_ends_what_can_be_read(spec: KafkaSpec) -> None:
             assert values == [b"plain", b"behind", b"kept", b"behind"]
             assert await reader.read(topic, 0, 6, 7) == []
 
-    run(test())
+    run(scene())
 
 
 async def hurry_the_cleaner(spec: KafkaSpec) -> None:
@@ -283,7 +283,7 @@ def test_range_may_end_in_a_hole(spec: KafkaSpec) -> None:
         "max.compaction.lag.ms": "100",
     }
 
-    async def test() -> None:
+    async def scene() -> None:
         async with topic_of(spec, partitions=1) as (topic, publisher, reader):
             await hurry_the_cleaner(spec)
             topics, holed = KafkaTopics(spec), topic + "-holed"
@@ -302,13 +302,13 @@ def test_range_may_end_in_a_hole(spec: KafkaSpec) -> None:
             async with contextlib.aclosing(reader.follow(holed, {0: 5})) as following:
                 assert (await anext(following))[0].offset >= 60
 
-    run(test())
+    run(scene())
 
 
 def test_publisher_goes_on_after_a_refused_batch(spec: KafkaSpec, servers: Any) -> None:
     """A record that the broker refuses fails alone: what is sent afterwards arrives, in order."""
 
-    async def test() -> None:
+    async def scene() -> None:
         generous = kafka_spec(servers.kafka, spec.group, record_bytes_max=5_000_000)
         greedy = KafkaPublisher(generous)
         async with topic_of(spec, record_bytes_max=10_000) as (topic, _, reader), opened(greedy):
@@ -320,13 +320,13 @@ def test_publisher_goes_on_after_a_refused_batch(spec: KafkaSpec, servers: Any) 
             assert (before, after) == ([0, 0], [1, 2, 1])
             assert [r.value for r in await reader.read(topic, 0, 0, 9)] == [b"a", b"c", b"d"]
 
-    run(test())
+    run(scene())
 
 
 def test_topic_made_anew_has_another_id(spec: KafkaSpec) -> None:
     """The broker's id of a topic tells that it is not the one it was."""
 
-    async def test() -> None:
+    async def scene() -> None:
         topics = KafkaTopics(spec)
         admin = AIOKafkaAdminClient(bootstrap_servers=spec.bootstrap)
         async with opened(topics):
@@ -342,13 +342,13 @@ def test_topic_made_anew_has_another_id(spec: KafkaSpec) -> None:
             assert len(first.id) == len(second.id) == 22
             assert first.id != second.id
 
-    run(test())
+    run(scene())
 
 
 def test_asking_creates_no_topic(spec: KafkaSpec) -> None:
     """Nobody creates a topic by asking for it, even where the broker would let them."""
 
-    async def test() -> None:
+    async def scene() -> None:
         missing = spec.group + "-missing"
         topics, reader, publisher = KafkaTopics(spec), KafkaReader(spec), KafkaPublisher(spec)
         source = KafkaSource(spec, missing)
@@ -363,27 +363,27 @@ def test_asking_creates_no_topic(spec: KafkaSpec) -> None:
                     await asking
             assert await topics.describe([missing]) == []
 
-    run(test())
+    run(scene())
 
 
 def test_two_may_make_the_same_topics_at_once(spec: KafkaSpec) -> None:
     """Workers that start together agree on the topics, whoever made them."""
 
-    async def test() -> None:
+    async def scene() -> None:
         both = [KafkaTopics(spec), KafkaTopics(spec)]
         specs = [TopicSpec(name=f"{spec.group}-{n}", partitions=2) for n in range(3)]
         async with opened(*both):
             first, second = await asyncio.gather(*(topics.ensure(specs) for topics in both))
             assert first == second
 
-    run(test())
+    run(scene())
 
 
 @pytest.mark.parametrize("door", [KafkaPublisher, KafkaReader, KafkaTopics, KafkaSource])
 def test_absent_broker_is_said_in_time(door: type, fresh_name: str) -> None:
     """Where no broker answers, starting says so within its time, and leaves nothing behind."""
 
-    async def test() -> None:
+    async def scene() -> None:
         spec = kafka_spec(
             "127.0.0.1:9", fresh_name, request_ms=1_000, rebalance_ms=900, heartbeat_ms=10
         )
@@ -393,4 +393,4 @@ def test_absent_broker_is_said_in_time(door: type, fresh_name: str) -> None:
             await starting
         await made.stop()
 
-    run(test())
+    run(scene())

@@ -1,0 +1,93 @@
+"""README.md is true: its commands run as they stand there, and its policy is one."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.policy import lint_policy, load_policy
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"^```(\w+)(?: run(=background)?)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PATIENCE_S = 120
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a language: how to run it ("", "run", "background"), and its text."""
+    for found in BLOCK.finditer(README.read_text()):
+        header = found[0].partition("\n")[0]
+        how = "background" if found[2] else "run" if " run" in header else ""
+        if found[1] == language:
+            yield how, found[3]
+
+
+def test_policy_of_the_readme() -> None:
+    """The policy in the README loads, and lint has nothing to say about it."""
+    texts = [text for _, text in blocks("yaml")]
+    assert len(texts) == 1
+    assert lint_policy(load_policy(texts[0], "README.md")) == []
+
+
+def test_python_of_the_readme() -> None:
+    """The Python in the README compiles, and everything it imports is there."""
+    for _, text in blocks("python"):
+        body = "".join(f"    {line}\n" for line in text.splitlines())
+        compile(f"async def main():\n{body}", "README.md", "exec")
+        imports = "\n".join(line for line in text.splitlines() if line.startswith("from "))
+        exec(imports, {})
+
+
+@pytest.mark.timeout(300)
+def test_commands_of_the_readme(tmp_path: Path) -> None:
+    """The quick start's commands run one after another, as a newcomer types them."""
+    if shutil.which("enforcer", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("the package is not installed in this environment: pip install -e .")
+    lines = [
+        f"203.0.113.{7 + number % 3} - - [24/Nov/2026:10:00:{number // 10:02d} +0000] "
+        f'"GET /items/{number} HTTP/1.1" 200 512 "-" "curl/8"\n'
+        for number in range(400)
+    ]
+    (tmp_path / "access.log").write_text("".join(lines))
+    (tmp_path / "policy.yaml").write_text(next(text for _, text in blocks("yaml")))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for how, text in blocks("sh"):
+            if how == "background":
+                command = ["bash", "-ec", f"exec {text.strip()}"]
+                started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
+                wait_for(tmp_path / "try" / "env", started[-1])
+            elif how == "run":
+                done = subprocess.run(
+                    ["bash", "-exc", text],
+                    cwd=tmp_path,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE_S,
+                    check=False,
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "commands.jsonl").exists()
+    finally:
+        for process in started:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+    assert [process.returncode for process in started] == [0]
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a program that keeps running has written a file."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not file.exists():
+        assert process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < deadline, f"no {file}"
+        time.sleep(0.1)
