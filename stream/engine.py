@@ -89,21 +89,6 @@ def _touch(slots: Any, local: Any, number: int, serial: int) -> int:
     return stale
 
 
-@kernel
-def _first_seen(index: Any, partitions: Any, seen: Any, out: Any) -> int:
-    """Write into `out` the events whose operation is new to their partition; return how many.
-
-    Shapes: index, partitions, out [event]; seen [operation, partition]. Mutates: seen, out.
-    """
-    count = 0
-    for event in range(len(index)):
-        if seen[index[event], partitions[event]] == 0:
-            seen[index[event], partitions[event]] = 1
-            out[count] = event
-            count += 1
-    return count
-
-
 class State:
     """Everything a step reads and changes: rows, operations, conditions, what is held in force."""
 
@@ -177,6 +162,9 @@ class State:
         slot = self.table.admit(ids[0], name, ids[1], ids[2])
         try:
             tail = self.format.restore(self.table, slot, stored)
+            if self._is_ahead(slot, ids[2]) and (unnamed := self.format.unnamed(stored)):
+                self._relayout(self.table.layout.union(unnamed))
+                tail = self.format.restore(self.table, slot, stored)
             held = restore_held(self.key, tail)
         except (RowCorrupt, ValueError, RecursionError) as error:
             self.evict(slot)
@@ -187,18 +175,40 @@ class State:
             self.held[slot] = held
         return slot
 
+    def _is_ahead(self, slot: int, partition: int) -> bool:
+        """Tell whether a row was stored under conditions that this process has yet to reach.
+
+        So it is after a crash. A row that is behind loses what its next event's policy does not
+        name; this one is in use by then, and must have it all.
+        """
+        head, conditions = self.table.sections.head[slot], self.conditions[partition]
+        is_other = head["policy"] != self.bound[conditions.policy_hash].policy.number
+        is_later = head["era"] == conditions.era and head["offset"] >= conditions.from_offset
+        return bool(is_other and is_later)
+
     def _bind(self, policy: Policy) -> None:
-        """Bind a policy, giving rows the layout that all policies in use need."""
+        """Bind a policy, giving rows the layout that all policies in use need.
+
+        Only an event may make a row forget, whoever else is in memory: rows that hold more are
+        evicted if they are stored, and until they are, what they hold keeps its place.
+        """
         layout = policy.layout
         for bound in self.bound.values():
             layout = bound.policy.layout.union(layout)
+        stored, held = self.table.beyond(layout)
+        for slot in stored.tolist():
+            self.evict(slot)
+        self._relayout(layout.union(held))
+        operations = OperationTable(policy, self.partitions)
+        self.bound[policy.hash] = Bound(policy, policy.bind(self.table.layout), operations)
+
+    def _relayout(self, layout: Layout) -> None:
+        """Give rows, their format and the bound policies another layout."""
         if layout != self.table.layout:
             self.table.relayout(layout)
             self.format = RowFormat(layout, self.key.id)
             for name, each in self.bound.items():
                 self.bound[name] = each._replace(tables=each.policy.bind(layout))
-        operations = OperationTable(policy, self.partitions)
-        self.bound[policy.hash] = Bound(policy, policy.bind(layout), operations)
 
     def resolve(self, slot: int, policy: Policy) -> None:
         """Find out once what conditions mean for a row: class, exemption, lift."""
@@ -233,10 +243,11 @@ def make_room(state: State, batch: Batch, count: int) -> int:
         return 0
     slots = np.empty(len(batch.events), np.int32)
     table.locate(batch.events["workload"], slots)
-    number = state.batch_number + 1
-    _touch(slots, table.sections.local, number, state.serial)
+    # A number of its own: rows that an earlier, larger batch marked as used may go.
+    state.batch_number += 1
+    _touch(slots, table.sections.local, state.batch_number, state.serial)
     wanted = max(count - table.free, table.slots_max // 16)
-    victims = table.victims(wanted, number).tolist()
+    victims = table.victims(wanted, state.batch_number).tolist()
     for slot in victims:
         state.evict(slot)
     return len(victims)
@@ -257,13 +268,24 @@ def step(state: State, batch: Batch) -> StepResult:
         for each in np.unique(batch.events["partition"])
     }
     for policy_hash in dict.fromkeys(hashes.values()):
-        part = batch
-        if len(set(hashes.values())) > 1:
-            here = [each for each in hashes if hashes[each] == policy_hash]
-            chosen = np.flatnonzero(np.isin(batch.events["partition"], here))
-            part = Batch(batch.events[chosen], [batch.payloads[each] for each in chosen.tolist()])
-        _step_one(state, part, state.bound[policy_hash], result)
+        bound = state.bound[policy_hash]
+        here = [each for each in hashes if hashes[each] == policy_hash]
+        places = np.flatnonzero(np.isin(batch.events["partition"], here))
+        most = bound.operations.operations_max
+        for start in range(0, len(places), most):
+            chosen, known = places[start : start + most], len(result.refused)
+            _step_one(state, _part(batch, chosen), bound, result)
+            result.refused[known:] = [
+                (int(chosen[event]), code) for event, code in result.refused[known:]
+            ]
     return result
+
+
+def _part(batch: Batch, places: Any) -> Batch:
+    """Return the events at these places, ascending."""
+    if len(places) == len(batch.events):
+        return batch
+    return Batch(batch.events[places], [batch.payloads[each] for each in places.tolist()])
 
 
 def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> None:
@@ -278,7 +300,8 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> N
         used = np.unique(slots[slots >= 0])
         for slot in used[table.sections.local["serial"][used] != state.serial].tolist():
             state.resolve(slot, bound.policy)
-    index = _operations(state, batch, bound, result)
+    index, names = bound.operations.index(batch)
+    result.names.extend(names)
     where = Where(slots, *bound.operations.view(index))
     state_out = state.out._replace(tallies=result.tallies)
     start = 0
@@ -305,32 +328,8 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
         for event in np.flatnonzero(homeless).tolist():
             result.refused.append((event, RejectCode.TOO_MANY))
         kept = np.flatnonzero(~homeless)
-        batch = Batch(events[kept], [batch.payloads[each] for each in kept.tolist()])
-        slots = slots[kept]
+        batch, slots = _part(batch, kept), slots[kept]
     return batch, slots
-
-
-def _operations(state: State, batch: Batch, bound: Bound, result: StepResult) -> Any:
-    """Return the place of each event's operation, adding new ones. Mutates: bound, result."""
-    events, table = batch.events, bound.operations
-    index = np.empty(len(events), np.int32)
-    if table.locate(events["operation"], index):
-        absent = np.flatnonzero(index < 0)
-        hashes, first = np.unique(events["operation"][absent], return_index=True)
-        if not table.has_room(len(hashes)):
-            table.empty()
-            absent = np.arange(len(events))
-            hashes, first = np.unique(events["operation"], return_index=True)
-        for value, place in zip(hashes.tolist(), absent[first].tolist(), strict=True):
-            table.add(value, batch.request(place).operation)
-        table.locate(events["operation"], index)
-    fresh = np.empty(len(events), np.int32)
-    count = _first_seen(index, events["partition"], table.seen, fresh)
-    for event in fresh[:count].tolist():
-        one = events[event]
-        text = batch.request(event).operation
-        result.names.append((int(one["partition"]), int(one["operation"]), text))
-    return index
 
 
 def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepResult) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # The public path cannot be woken by us, so it looks this often.
 LOOK_S = 0.01
 PATIENT_S = 3_600.0
+SMALL_BYTES = 65_536
 
 
 class Columns(NamedTuple):
@@ -77,22 +78,23 @@ class Handover:
         self._with_keys = with_keys
         self._fetcher = consumer._fetcher
         # One request a broker is under way at a time, and one that asks only for partitions without
-        # news keeps the others waiting. So nothing is asked while a partition has records left.
+        # news keeps the others waiting. So while a partition has records left, nothing is asked,
+        # unless `take` has emptied one of which the broker has more: see `_pace`.
         self._fetcher._prefetch_backoff = PATIENT_S
 
     async def take(self, records_max: int) -> list[Columns]:
         """Return what is there.
 
-        The smallest come first, each takes at most an equal share of what is left: so a busy
-        partition gets what the others leave, and never what they need.
+        What came first goes first, whole responses at a time, so that the broker is asked for more
+        of an emptied partition while the others are being worked on. Small responses go before
+        that: a busy partition gets what the others leave, and never what they need.
         """
         fetched: OrderedDict[TopicPartition, Any] = self._fetcher._records
         taken: list[Columns] = []
         left = records_max
-        waiting = sorted(fetched.items(), key=_weight)
-        for place, (at, result) in enumerate(waiting):
-            share = -(-left // (len(waiting) - place))
-            if share == 0:
+        has_more = False
+        for at, result in sorted(fetched.items(), key=_weight):
+            if left == 0:
                 break
             if type(result) is not inner.FetchResult:
                 if not taken:
@@ -100,7 +102,7 @@ class Handover:
                     result.check_raise()
                 continue
             try:
-                columns, is_empty = hand_over(at, result, share, with_keys=self._with_keys)
+                columns, is_empty = hand_over(at, result, left, with_keys=self._with_keys)
             except UNREADABLE as error:
                 self._drop(at)
                 if not taken:
@@ -108,10 +110,17 @@ class Handover:
                 continue
             if is_empty:
                 self._drop(at)
+                has_more = has_more or _is_behind(at, result)
             if columns is not None:
                 taken.append(columns)
                 left -= len(columns.offsets)
+        self._pace(has_more=has_more)
         return taken
+
+    def _pace(self, *, has_more: bool) -> None:
+        """Let the next request go out at once, or only when nothing is left of the last one."""
+        for result in self._fetcher._records.values():
+            result._backoff = 0.0 if has_more else PATIENT_S
 
     def _drop(self, at: TopicPartition) -> None:
         del self._fetcher._records[at]
@@ -129,10 +138,17 @@ class Handover:
 
 
 def _weight(item: tuple[TopicPartition, Any]) -> int:
+    """Return the bytes of a response; all large ones weigh the same, and so keep their order."""
     result = item[1]
     if type(result) is not inner.FetchResult or not result.has_more():
         return 0
-    return int(result._partition_records._records.size_in_bytes())
+    return min(SMALL_BYTES, int(result._partition_records._records.size_in_bytes()))
+
+
+def _is_behind(at: TopicPartition, result: Any) -> bool:
+    """Tell whether the broker has more of a partition than what was just taken."""
+    state = result._assignment.state_value(at)
+    return state is not None and (state.highwater or 0) > state._position
 
 
 def hand_over(

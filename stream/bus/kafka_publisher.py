@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Generator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
+import aiokafka.errors as vendor
 from aiokafka import AIOKafkaProducer
 
-from stream.errors import BusUnavailable, ConfigError
+from stream.errors import BusUnavailable, ConfigError, EnforcerError
 from stream.identity import home_partition
 
 from .kafka import (
@@ -43,7 +44,7 @@ class KafkaPublisher:
         self._request_s = spec.request_ms / 1_000
         self._delivery_s = spec.delivery_ms / 1_000
         self._producer: AIOKafkaProducer | None = None
-        self._is_spent = False
+        self._spent: AIOKafkaProducer | None = None
         self._renewal = asyncio.Lock()
         self._topics: set[str] = set()
 
@@ -79,7 +80,9 @@ class KafkaPublisher:
         if topic not in self._topics:
             await count_partitions(producer.client, topic, self._request_s)
             self._topics.add(topic)
-        async with answered(f"send to {topic}", self._delivery_s):
+        try:
+            # The client bounds both by its request timeout; a deadline more would cost as much
+            # as the rest of a send.
             if partition is not None:
                 known = await producer.partitions_for(topic)
                 if partition not in known:
@@ -87,24 +90,24 @@ class KafkaPublisher:
                         f"topic {topic} has {len(known)} partitions, and no {partition}"
                     )
             future = await producer.send(topic, value=value, key=key, partition=partition)
-        future.add_done_callback(self._judge)
+        except (vendor.KafkaError, OSError) as error:
+            raise translated(error, f"send to {topic}") from error
+        future.add_done_callback(partial(self._judge, producer))
         return _Acknowledgement(future, topic, self._delivery_s)
 
-    def _judge(self, future: asyncio.Future[Any]) -> None:
+    def _judge(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
         # Also fetches the error of a record that nobody waits for, which asyncio would report.
         if not future.cancelled() and future.exception() is not None:
-            self._is_spent = True
+            self._spent = producer
 
     async def _usable(self) -> AIOKafkaProducer:
-        producer = self._producer
-        assert producer is not None, "not started, or stopped"
-        if not self._is_spent:
-            return producer
-        async with self._renewal:
-            if self._is_spent:
-                await _close(producer, self._delivery_s)
-                self._producer = await self._open()
-                self._is_spent = False
+        assert self._producer is not None, "not started, or stopped"
+        if self._producer is self._spent:
+            async with self._renewal:
+                spent = self._producer
+                if spent is self._spent:
+                    await _close(spent, self._delivery_s)
+                    self._producer = await self._open()
         return self._producer
 
     async def flush(self) -> None:
@@ -135,19 +138,26 @@ class _Acknowledgement:
         return self._offset().__await__()
 
     async def _offset(self) -> int:
-        if not self._future.done():
-            await asyncio.wait({self._future}, timeout=self._within_s)
+        future = self._future
+        if not future.done():
+            await asyncio.wait({future}, timeout=self._within_s)
+        if future.done() and not future.cancelled() and future.exception() is None:
+            offset = int(future.result().offset)
+            if offset >= 0:
+                return offset
+        raise self._failure()
+
+    def _failure(self) -> EnforcerError:
         what = f"acknowledge a record of {self._topic}"
         if not self._future.done() or self._future.cancelled():
-            raise BusUnavailable(f"{what}: Kafka did not answer in {self._within_s:g} s")
+            return BusUnavailable(f"{what}: Kafka did not answer in {self._within_s:g} s")
         error = self._future.exception()
-        if error is not None:
-            raise translated(error, what) from error
-        offset = int(self._future.result().offset)
-        if offset < 0:
+        if error is None:
             # The broker knows the batch as a repeat, and no longer where it put it.
-            raise BusUnavailable(f"{what}: appended, but where is unknown")
-        return offset
+            return BusUnavailable(f"{what}: appended, but where is unknown")
+        failure = translated(error, what)
+        failure.__cause__ = error
+        return failure
 
 
 async def _close(producer: AIOKafkaProducer, within_s: float) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,6 +17,7 @@ import click
 from stream import __version__
 
 from .failure import exit_code_of
+from .logs import start_logging
 
 VERBS: Final = {
     "demo": ("stream.cli.demo:demo", "Watch a fleet of agents, and one of them being stopped."),
@@ -84,6 +86,7 @@ class VerbGroup(click.Group):
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         given = list(sys.argv[1:] if args is None else args)
         arguments = given[: given.index("--")] if "--" in given else given
+        start_logging(logging.WARNING, is_json=False)
         call = super().main
         code = exit_code_of(
             lambda: call(given, "enforcer", complete_var, standalone_mode=False, **extra),

@@ -38,7 +38,7 @@ def policy_rows(policy: Policy, key: HashKey, slots_max: int) -> list[tuple[str,
     row_bytes = policy.layout.dtype.itemsize
     on = [each for each in policy.rules if each.mode]
     return [
-        ("policy", f"{policy.spec.name} {policy.hash}"),
+        ("policy in file", f"{policy.spec.name} {policy.hash}"),
         ("policy.rules", f"{len(policy.rules)}, of which {len(on)} are on"),
         ("policy.windows", f"{len(policy.pairs)}"),
         ("row bytes", f"{row_bytes:,}"),

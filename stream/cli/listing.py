@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -12,10 +11,10 @@ from typing import Any, Final
 import click
 import msgspec
 
-from stream.bus import KafkaReader, Record
-from stream.config import Config, load_config
+from stream.bus import KafkaReader, LogReader, Record
+from stream.config import load_config
 from stream.events import Command
-from stream.gateway import CommandTable
+from stream.gateway import CommandTable, TableSpec
 
 from .doors import opened, wait_for
 from .options import WORKLOAD, examples, json_option, reaching
@@ -57,41 +56,45 @@ def list_in_force(
 
     async def show() -> None:
         shown: bytes | None = None
-        async with contextlib.aclosing(tables(config)) as found_tables:
+        async with (
+            opened(KafkaReader(config.kafka)) as reader,
+            contextlib.aclosing(
+                tables(reader, config.topics.enforcement, config.gateway.table)
+            ) as found_tables,
+        ):
             async for table in found_tables:
                 now_ms = time.time_ns() // 1_000_000
-                found = _in_force(table, now_ms, workload, is_shadow=shadow)
+                found = in_force(table, now_ms, workload, is_shadow=shadow)
                 seen = msgspec.json.encode({**found, "homes": None})
                 if seen != shown:
                     shown = seen
                     screen.emit(found)
-                    _show(screen, found, now_ms)
+                    show_in_force(screen, found, now_ms)
                 if not watch:
                     return
 
     wait_for(show())
 
 
-async def tables(config: Config) -> AsyncGenerator[CommandTable, None]:
+async def tables(
+    reader: LogReader, topic: str, spec: TableSpec
+) -> AsyncGenerator[CommandTable, None]:
     """Yield the table of all that is in force, whole, and again while time passes.
 
     Errors: BusUnavailable; ConfigError when the topic does not exist.
     """
-    topic = config.topics.enforcement
-    async with opened(KafkaReader(config.kafka)) as reader:
-        bounds = await reader.bounds(topic)
-        table = CommandTable(config.gateway.table, max(1, len(bounds)))
-        for partition, (start, end) in sorted(bounds.items()):
-            for first in range(start, end, READ_OFFSETS):
-                last = min(end, first + READ_OFFSETS)
-                _apply(table, await reader.read(topic, partition, first, last))
-        table.finish_loading()
+    bounds = await reader.bounds(topic)
+    table = CommandTable(spec, max(1, len(bounds)))
+    for partition, (start, end) in sorted(bounds.items()):
+        for first in range(start, end, READ_OFFSETS):
+            last = min(end, first + READ_OFFSETS)
+            _apply(table, await reader.read(topic, partition, first, last))
+    table.finish_loading()
+    yield table
+    starts = {partition: each.end for partition, each in bounds.items()}
+    async for records in reader.follow(topic, starts, SETTLE_S):
+        _apply(table, records)
         yield table
-        starts = {partition: each.end for partition, each in bounds.items()}
-        async for records in reader.follow(topic, starts, SETTLE_S):
-            _apply(table, records)
-            yield table
-            await asyncio.sleep(0)
 
 
 def _apply(table: CommandTable, records: list[Record]) -> None:
@@ -99,7 +102,7 @@ def _apply(table: CommandTable, records: list[Record]) -> None:
         table.apply(record)
 
 
-def _in_force(
+def in_force(
     table: CommandTable, now_ms: int, workload: str | None, *, is_shadow: bool
 ) -> dict[str, Any]:
     """Return what is in force as values."""
@@ -126,7 +129,8 @@ def _in_force(
     }
 
 
-def _show(screen: Screen, found: dict[str, Any], now_ms: int) -> None:
+def show_in_force(screen: Screen, found: dict[str, Any], now_ms: int) -> None:
+    """Show what `in_force` returned."""
     acts, commands = found["acts"], found["commands"]
     if acts:
         columns = ("act", "on", "ends", "by", "reason")

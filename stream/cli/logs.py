@@ -9,19 +9,19 @@ from typing import Any, Final
 
 from .plain import escaped, json_text
 
-QUIET: Final = {"aiokafka": logging.ERROR, "asyncio": logging.WARNING}
+QUIET: Final = ("aiokafka",)
 """Whose own chatter is not ours: what matters of it reaches us as an error of a door."""
 
 
-def start_logging(*, is_json: bool, is_verbose: bool = False) -> None:
-    """Send all logs to stderr in one of the two forms."""
+def start_logging(level: int, *, is_json: bool) -> None:
+    """Send all logs from a level on to stderr, in one of the two forms."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if is_json else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if is_verbose else logging.INFO)
-    for name, level in QUIET.items():
-        logging.getLogger(name).setLevel(level)
+    root.setLevel(level)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class TextLines(logging.Formatter):

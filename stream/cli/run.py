@@ -88,7 +88,7 @@ def run(
     everywhere. `--json` is `--log json`. /metrics, /healthz and /readyz are at ENFORCER_METRICS.
     """
     is_json = is_json or form == "json"
-    start_logging(is_json=is_json, is_verbose=verbose)
+    start_logging(logging.DEBUG if verbose else logging.INFO, is_json=is_json)
     config = load_config("", environment)
     plan = Plan(
         config,
@@ -124,7 +124,7 @@ def _show(plan: Plan, *, is_json: bool) -> None:
     screen = Screen(is_json=False)
     screen.note(f"worker {plan.name}", "bold")
     for path, value in [*setting_rows(settings), *of_policy]:
-        screen.note(f"  {path:38} {value}")
+        screen.note(f"  {path:38} {value or '-'}")
 
 
 async def _work(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -83,10 +84,23 @@ class Screen:
         shown = list(rows)
         if title:
             self.line(title, "bold")
-        if shown:
-            self.out.print(table_of(columns, shown, is_plain=not self.out.is_terminal))
-        elif empty:
-            self.line(f"  {empty}", "dim")
+        if not shown:
+            if empty:
+                self.line(f"  {empty}", "dim")
+        elif self.out.is_terminal:
+            self.out.print(table_of(columns, shown))
+        else:
+            for line in plain_lines(columns, shown):
+                self.line(line)
+
+    def facts(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
+        """Write names with their values, one a line, for a person."""
+        if title:
+            self.line(title, "bold")
+        pairs = list(facts)
+        width = max((len(name) for name, _ in pairs), default=0)
+        for name, value in pairs:
+            self.line(f"{name:{width}}  {value}")
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -105,17 +119,28 @@ class Screen:
             yield lambda position: bars.update(task, completed=position)
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, is_plain: bool) -> Table:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     """Return a table; cells are escaped, and columns of numbers stand right."""
-    table = Table(
-        box=None if is_plain else box.SIMPLE_HEAD, pad_edge=False, header_style="bold dim"
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold dim")
     for place, name in enumerate(columns):
         is_number = all(isinstance(row[place], int) for row in rows)
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
     return table
+
+
+def plain_lines(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    """Yield a table as lines of text, columns two spaces apart, for what is no terminal."""
+    cells = [list(columns), *([_text(cell).plain for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    is_number = [all(isinstance(row[at], int) for row in rows) for at in range(len(columns))]
+    for row in cells:
+        parts = [
+            " " * (width - cell_len(cell)) + cell if right else set_cell_size(cell, width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        ]
+        yield "  ".join(parts).rstrip()
 
 
 def _text(cell: Cell) -> Text:

@@ -86,7 +86,7 @@ def _show(screen: Screen, here: Installation, worker: WorkerProcess | None) -> N
     if worker is not None:
         places["metrics"] = worker.metrics
     screen.emit({**places, "exports": here.exports()})
-    screen.table("", ("what", "where"), list(places.items()))
+    screen.facts("", places.items())
     for line in here.exports():
         screen.line(line)
     screen.line("Ctrl-C ends it all", "dim")

@@ -11,7 +11,10 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .table import insert_key, locate
+from stream.kernel import kernel
+
+from .batch import Batch
+from .table import Ints, insert_key, locate
 
 OPERATIONS_MAX: Final = 65_536
 READ, CHANGE = 0, 1
@@ -47,6 +50,21 @@ def effect_of(operation: str) -> int:
     return READ if operation.partition(" ")[0] in READ_METHODS else CHANGE
 
 
+@kernel
+def _first_seen(index: Any, partitions: Any, seen: Any, out: Any) -> int:
+    """Write into `out` the events whose operation is new to their partition; return how many.
+
+    Shapes: index, partitions, out [event]; seen [operation, partition]. Mutates: seen, out.
+    """
+    count = 0
+    for event in range(len(index)):
+        if seen[index[event], partitions[event]] == 0:
+            seen[index[event], partitions[event]] = 1
+            out[count] = event
+            count += 1
+    return count
+
+
 class OperationTable:
     """The operations seen lately, under one policy.
 
@@ -57,7 +75,7 @@ class OperationTable:
         self, policy: Matcher, partitions: int, operations_max: int = OPERATIONS_MAX
     ) -> None:
         self._policy = policy
-        self._max = operations_max
+        self.operations_max = operations_max
         size = 1 << (2 * operations_max - 1).bit_length()
         self._keys: npt.NDArray[np.uint64] = np.zeros(size, np.uint64)
         self._places: npt.NDArray[np.int32] = np.full(size, -1, np.int32)
@@ -69,22 +87,43 @@ class OperationTable:
     def __len__(self) -> int:
         return self._count
 
-    def locate(self, wanted: npt.NDArray[np.uint64], out: npt.NDArray[np.int32]) -> int:
-        """Write the place of each operation into `out`, -1 for unknown; return how many those."""
+    def index(self, batch: Batch) -> tuple[Ints, list[tuple[int, int, str]]]:
+        """Return the place of each event's operation, and the names new to their partition.
+
+        Shapes: the places [event]; a name is (partition, hash, text).
+        Requires: at most `operations_max` events. Mutates: the table learns what it does not know.
+        """
+        events = batch.events
+        index = np.empty(len(events), np.int32)
+        if self._locate(events["operation"], index):
+            absent = np.flatnonzero(index < 0)
+            hashes, first = np.unique(events["operation"][absent], return_index=True)
+            if self._count + len(hashes) > self.operations_max:
+                self._empty()
+                absent = np.arange(len(events))
+                hashes, first = np.unique(events["operation"], return_index=True)
+            for value, place in zip(hashes.tolist(), absent[first].tolist(), strict=True):
+                self._add(value, batch.request(place).operation)
+            self._locate(events["operation"], index)
+        fresh = np.empty(len(events), np.int32)
+        count = _first_seen(index, events["partition"], self.seen, fresh)
+        names = []
+        for event in fresh[:count].tolist():
+            one, text = events[event], batch.request(event).operation
+            names.append((int(one["partition"]), int(one["operation"]), text))
+        return index, names
+
+    def _locate(self, wanted: npt.NDArray[np.uint64], out: Ints) -> int:
         return int(locate(wanted, self._keys, self._places, out))
 
-    def has_room(self, count: int) -> bool:
-        """Tell whether so many more operations fit."""
-        return self._count + count <= self._max
-
-    def empty(self) -> None:
+    def _empty(self) -> None:
         """Forget all operations."""
         self._keys[:] = 0
         self._places[:] = -1
         self.seen[:] = 0
         self._count = 0
 
-    def add(self, operation: int, text: str) -> None:
+    def _add(self, operation: int, text: str) -> None:
         """Match an operation that is not there against the policy and keep the result."""
         place, self._count = self._count, self._count + 1
         insert_key(self._keys, self._places, np.uint64(operation), place)

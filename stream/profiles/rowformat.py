@@ -8,7 +8,8 @@
     words        the body, as in memory
     and, after the counted words, an optional tail: crc32 (4 bytes), opaque bytes
 
-All words little-endian. A section whose body is all zero is left out. A section that the layout
+All words little-endian; sections by kind, index and id, so that equal rows are equal bytes
+whatever the layout of the process. A section whose body is all zero is left out. A section that the layout
 does not name is skipped on reading: that is a window of a policy no longer in force. A newer
 format, another key id or a wrong checksum is an error, never a guess.
 """
@@ -148,6 +149,7 @@ class RowFormat:
 
     def __init__(self, layout: Layout, key_id: int) -> None:
         self.plan = _plan(layout)
+        self._layout = layout
         self._first = np.uint64(FORMAT_VERSION | key_id << 16)
         self.words_max = 2 + int((self.plan["words"] + 2).sum())
 
@@ -162,6 +164,22 @@ class RowFormat:
         data = words.view(np.uint8).data
         spans = zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
         return [bytes(data[start * 8 : end * 8]) for start, end in spans]
+
+    def unnamed(self, stored: bytes) -> Layout | None:
+        """Return what a stored row holds and the layout does not name, None for nothing.
+
+        Requires: a row that `restore` accepts.
+        """
+        words = np.frombuffer(stored, np.uint64, int.from_bytes(stored[4:8], "little")).tolist()
+        found: dict[int, list[int]] = {KIND_COUNT: [], KIND_SUM: [], KIND_MARK: []}
+        known = dict(zip(found, self._layout, strict=True))
+        at = 2
+        while at < len(words):
+            kind, size, each = words[at] & 0xFF, words[at] >> 16 & 0xFFFF, words[at + 1]
+            if kind in found and each not in known[kind] and each not in found[kind]:
+                found[kind].append(each)
+            at += 2 + size
+        return Layout(*map(tuple, found.values())) if any(found.values()) else None
 
     def restore(self, table: ProfileTable, slot: int, stored: bytes) -> bytes:
         """Fill the row of an admitted slot; return the tail. Mutates: table.
@@ -207,6 +225,11 @@ def _words(table: ProfileTable) -> Any:
     return rows.view(np.uint64).reshape(len(rows), rows.dtype.itemsize // 8)
 
 
+def _by_id(ids: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return ids and their places, in an order that no layout decides."""
+    return sorted(zip(ids, range(len(ids)), strict=True))
+
+
 def _plan(layout: Layout) -> Any:
     """Return where each section lies in a row, in words."""
     fields: Any = layout.dtype.fields
@@ -221,13 +244,13 @@ def _plan(layout: Layout) -> Any:
         ("counts", KIND_COUNT, COUNT_WINDOW, layout.counts),
         ("sums", KIND_SUM, SUM_WINDOW, layout.sums),
     ):
-        for place, each in enumerate(places):
+        for each, place in _by_id(places):
             add(kind, 0, (fields[name][1] + place * item.itemsize, each), item.itemsize)
     across = max(1, len(layout.forbids))
     for context in range(CONTEXTS):
         start = fields["contexts"][1] + context * CONTEXT.itemsize
         add(KIND_CONTEXT, context, (start, 0), CONTEXT.itemsize)
-        for place, each in enumerate(layout.forbids):
+        for each, place in _by_id(layout.forbids):
             start = fields["marks"][1] + (context * across + place) * MARK.itemsize
             add(KIND_MARK, context, (start, each), MARK.itemsize)
     size = TRANSITION.itemsize * TRANSITION_WAYS

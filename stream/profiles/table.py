@@ -202,6 +202,23 @@ class ProfileTable:
             slots = slots[np.argpartition(used, count)[:count]]
         return slots
 
+    def beyond(self, layout: Layout) -> tuple[Ints, Layout]:
+        """Return the stored rows that hold what a layout does not name, and what others hold so."""
+        slots = self.used_slots()
+        local, marks = self.sections.local[slots], self.sections.marks["at_ms"][slots]
+        is_stored = (local["unsaved_from"] == 0) & (local["saving"] == 0)
+        is_beyond = np.zeros(len(slots), bool)
+        kept: list[tuple[int, ...]] = []
+        for ours, theirs, has in (
+            (self.layout.counts, layout.counts, self.sections.counts["total"][slots] != 0),
+            (self.layout.sums, layout.sums, self.sections.sums["total"][slots] != 0),
+            (self.layout.forbids, layout.forbids, (marks != 0).any(axis=1)),
+        ):
+            places = [place for place, each in enumerate(ours) if each not in theirs]
+            is_beyond |= has[:, places].any(axis=1)
+            kept.append(tuple(ours[each] for each in places if has[~is_stored, each].any()))
+        return slots[is_stored & is_beyond], Layout(*kept)
+
     def relayout(self, layout: Layout) -> None:
         """Give the rows another layout; what both layouts name is kept, the rest is dropped."""
         if layout == self.layout:

@@ -50,7 +50,8 @@ class Site:
     @property
     def spec(self) -> GatewaySpec:
         topics = {"requests": f"{self.name}-requests", "enforcement": f"{self.name}-enforcement"}
-        return msgspec.convert({"kind": "gateway", "name": "edge"} | topics, GatewaySpec)
+        patient = {"kind": "gateway", "name": "edge", "close_s": PATIENCE_S}
+        return msgspec.convert(patient | topics, GatewaySpec)
 
     def gateway(self) -> Gateway:
         kafka = kafka_spec(self.address, self.name)
@@ -63,8 +64,10 @@ class Site:
             await answer
 
     async def beat(self) -> None:
+        """Let each owner speak once; slow machines get a minute before that proves nothing."""
         for owner in self.owners:
-            await self.publish([owner.heartbeat(CLOCK.wall_ms())], owner.partition)
+            beat = owner.heartbeat(CLOCK.wall_ms(), every_ms=60_000)
+            await self.publish([beat], owner.partition)
 
     async def revoke(self, workload: str, offset: int) -> None:
         owner = self.owners[home_partition(workload.encode(), HOMES)]

@@ -1,0 +1,69 @@
+"""Lines of files: plain, packed, from stdin, broken, and longer than anybody should write."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+from stream.cli.failure import NotSo
+from stream.cli.reading import read_lines, total_bytes
+
+
+def test_lines_come_with_their_places(tmp_path: Path) -> None:
+    """Lines of all files in order, blank ones counted too, however a line ends."""
+    one, two = tmp_path / "one", tmp_path / "two.gz"
+    one.write_bytes(b"a\r\n\nb")
+    two.write_bytes(gzip.compress(b"c\n"))
+    found = [(each.number, each.data) for each in read_lines((str(one), str(two)), 100)]
+    assert found == [(1, b"a"), (2, b""), (3, b"b"), (1, b"c")]
+
+
+def test_gzip_is_known_by_content(tmp_path: Path) -> None:
+    """A packed file is read whatever it is called, and a plain one called .gz as well."""
+    packed, plain = tmp_path / "events.jsonl", tmp_path / "events.gz"
+    packed.write_bytes(gzip.compress(b"packed\n"))
+    plain.write_bytes(b"plain\n")
+    assert [each.data for each in read_lines((str(packed), str(plain)), 100)] == [
+        b"packed",
+        b"plain",
+    ]
+
+
+def test_stdin_is_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-` is stdin, packed or not; its size is not known beforehand."""
+    stdin = io.TextIOWrapper(io.BytesIO(gzip.compress(b"x\ny\n")))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert total_bytes(("-",)) is None
+    assert [each.data for each in read_lines(("-",), 100)] == [b"x", b"y"]
+
+
+def test_a_long_line_is_cut_where_it_shows(tmp_path: Path) -> None:
+    """A line over the bound comes out one byte longer than it, and the next line is whole."""
+    file = tmp_path / "long"
+    lines = [b"a" * 1_000, b"b" * 10, b"c" * 11, b"d" * 12, b"e" * 13, b"f"]
+    file.write_bytes(b"\n".join(lines))
+    found = [each.data for each in read_lines((str(file),), 10)]
+    assert found == [line[:11] for line in lines]
+
+
+def test_progress_ends_at_the_size(tmp_path: Path) -> None:
+    """The reader is told how far it is over all files, and at the end everything was read."""
+    files = [tmp_path / name for name in "ab"]
+    for file in files:
+        file.write_bytes(b"x" * 99 + b"\n" + b"y" * (3 << 20) + b"\nz")
+    told: list[int] = []
+    names = [str(file) for file in files]
+    assert sum(1 for _ in read_lines(names, 1 << 23, told.append)) == 6
+    assert told == sorted(told)
+    assert told[-1] == total_bytes(names)
+    assert len(told) > 2
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"a\n" * 10_000)[:-20], b"\x1f\x8bnonsense"])
+def test_a_broken_file_is_told(content: bytes, tmp_path: Path) -> None:
+    """What cannot be unpacked to its end is an error with the file's name."""
+    file = tmp_path / "broken.gz"
+    file.write_bytes(content)
+    with pytest.raises(NotSo, match=r"broken\.gz cannot be read"):
+        list(read_lines((str(file),), 100))
