@@ -179,7 +179,7 @@ def _spelled_state(found: dict[str, Any]) -> str:
     state, count = found["state"], len(found["homes"])
     if state == "ready":
         return f"the table matches the heartbeats of all {count} home partitions"
-    if not count:
+    if all(each.state == "unseen" for each in found["homes"]):
         return "no worker has ever sent a heartbeat here: is one running?"
     parts = Counter(each.state for each in found["homes"])
     told = ", ".join(f"{number} {name}" for name, number in sorted(parts.items()))

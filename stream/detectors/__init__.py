@@ -4,15 +4,15 @@ Declared detectors are exact: a limit is over or it is not, a sequence matched o
 """
 
 from .forbid import is_match, may_renew, set_mark
-from .limit import RELEASE_PERCENT, amount_of, belongs, count_windows, demand_of, total_of
+from .limit import amount_of, belongs, count_windows, demand_of, is_under, total_of
 
 __all__ = [
-    "RELEASE_PERCENT",
     "amount_of",
     "belongs",
     "count_windows",
     "demand_of",
     "is_match",
+    "is_under",
     "may_renew",
     "set_mark",
     "total_of",

@@ -106,6 +106,13 @@ def total_of(table: Any, slot: int, pair: Any) -> int:
 
 
 @kernel
+def is_under(demand: int, at_most: int) -> bool:
+    """Tell whether demand is under RELEASE_PERCENT of a limit; no product leaves an i64."""
+    whole, rest = at_most // 100, at_most % 100
+    return bool(demand < whole * RELEASE_PERCENT + (rest * RELEASE_PERCENT + 99) // 100)
+
+
+@kernel
 def demand_of(table: Any, slot: int, policy: Any, limit: Any) -> int:
     """Return served + refused, which decides whether a limit's reason lasts."""
     demand = total_of(table, slot, policy.pairs[limit["pair"]])

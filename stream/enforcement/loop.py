@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream.detectors import (
-    RELEASE_PERCENT,
     amount_of,
     belongs,
     count_windows,
     demand_of,
     is_match,
+    is_under,
     may_renew,
     set_mark,
     total_of,
@@ -115,7 +115,7 @@ def _judge_limits(event: Any, cause: Cause, table: Any, policy: Any, flags: Any,
                 if entry["rule"] != limit["rule"] or entry["until_ms"] <= cause.clock_ms:
                     continue
                 never = entry["action"] == REVOKE and entry["kind"] == TOKEN_KIND
-                if demand * 100 < at_most * RELEASE_PERCENT and not never:
+                if is_under(demand, at_most) and not never:
                     done = release(ledger, head, place, cause, limit, out)
                     out.decisions[done]["observed"] = observed
                     out.decisions[done]["demand"] = demand

@@ -13,6 +13,7 @@ import msgspec
 
 from stream.events import (
     ACTIONS,
+    COMMANDS_MAX,
     SUBJECT_KINDS,
     Body,
     Command,
@@ -35,7 +36,6 @@ from stream.profiles import token_text
 from .decision import ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .ledger import RELEASE_SHOWN_MS
 
-HELD_MAX: Final = 16
 MODES: Final = ("exempt", "shadow", "enforce")
 _commands_decoder = msgspec.json.Decoder(list[Command])
 _encoder = msgspec.json.Encoder()
@@ -147,7 +147,7 @@ def _publish(
     for other in [each for each in held if held[each].body.until_ms <= body.clock_ms]:
         del held[other]
     held[place] = command
-    if len(held) > HELD_MAX:
+    if len(held) > COMMANDS_MAX:
         del held[min(held.keys() - {place}, key=lambda each: _worth(held[each]))]
     together = sorted(
         (each for other, each in held.items() if other[1:] == place[1:]),

@@ -16,7 +16,7 @@ import msgspec
 
 FORMAT: Final = 1
 RECORD_BYTES_MAX: Final = 262_144
-COMMANDS_MAX: Final = 8
+COMMANDS_MAX: Final = 16
 
 Action = Literal["observe", "throttle", "hold", "revoke", "release"]
 Mode = Literal["shadow", "enforce"]
@@ -52,10 +52,14 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """A throttle's rate for the whole estate: `permits` requests every `per_ms`."""
+    """A throttle's rate for the whole estate: `permits` requests every `per_ms`.
+
+    Each of `gateways` gateways that share the traffic evenly enforces that part of it.
+    """
 
     permits: int
     per_ms: int
+    gateways: int = 1
 
 
 class Weight(msgspec.Struct, frozen=True):

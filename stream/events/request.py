@@ -45,7 +45,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expires_at_ms: TimeMs = 0
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One event of the topic `requests`; only the first three fields are required.
 
     Units: `at_ms` Unix milliseconds of the request at the gateway; `bytes` of the response;

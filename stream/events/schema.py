@@ -24,7 +24,7 @@ _COMPONENTS: Final = "#/components/schemas/{name}"
 
 
 class Message(NamedTuple):
-    """One message: its Struct, the key of its record, and which side sends it."""
+    """One message: its Struct, the key of its record (empty: none), and which side sends it."""
 
     type: type[msgspec.Struct]
     key: str
@@ -38,7 +38,7 @@ MESSAGES: Final = {
     "operator": Message(OperatorRecord, 'JSON ["operator", workload]', "operator"),
     "conditions": Message(Conditions, "the owner's nonce", "worker"),
     "owner": Message(Owner, "the owner's nonce", "worker"),
-    "dead-letter": Message(DeadLetter, "none", "worker"),
+    "dead-letter": Message(DeadLetter, "", "worker"),
 }
 """What travels on topics, by name."""
 
@@ -108,18 +108,21 @@ def asyncapi(version: str, topics: TopicNames) -> dict[str, Any]:
                     "name": name,
                     "summary": _first_line(message.type),
                     "payload": payloads[name],
-                    "bindings": {
-                        "kafka": {
-                            "key": {"type": "string", "description": message.key},
-                            "bindingVersion": "0.5.0",
-                        }
-                    },
+                    **_key_of(message),
                 }
                 for name, message in MESSAGES.items()
             },
             "schemas": _tidy(schemas),
         },
     }
+
+
+def _key_of(message: Message) -> dict[str, Any]:
+    """Return the binding that says what a record's key is; nothing for records without one."""
+    if not message.key:
+        return {}
+    key = {"type": "string", "description": message.key}
+    return {"bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}}}
 
 
 def _operations() -> dict[str, Any]:
@@ -141,8 +144,8 @@ def _first_line(kind: type[msgspec.Struct]) -> str:
 
 
 def _tidy(schema: Any) -> Any:
-    """Return a schema whose descriptions have lost the indentation of their source."""
-    if isinstance(schema, list):
+    """Return a schema as JSON has it, its descriptions without the indentation of their source."""
+    if isinstance(schema, list | tuple):
         return [_tidy(each) for each in schema]
     if not isinstance(schema, dict):
         return schema

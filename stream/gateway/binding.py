@@ -29,11 +29,12 @@ PARTITIONS_MAX: Final = 10_000
 REASON_LENGTH_MAX: Final = 1_000
 RULE_LENGTH_MAX: Final = 128
 ID_LENGTH_MAX: Final = 64
-BINDINGS_MAX: Final = 2 * COMMANDS_MAX
+BINDINGS_MAX: Final = COMMANDS_MAX
 """Commands of one record that are applied; a check must not take long because a record is long."""
 
 PERMITS_MAX: Final = 10**9
 PER_MS_MAX: Final = 366 * 24 * 3_600_000
+GATEWAYS_MAX: Final = 10_000
 _INT64_MAX: Final = (1 << 63) - 1
 
 THROTTLE: Final = 1
@@ -58,13 +59,13 @@ class Binding(msgspec.Struct, gc=False):
     issuer: str
 
 
-def bindings_of(record: SubjectRecord, gateways: int) -> tuple[Binding, ...]:
+def bindings_of(record: SubjectRecord) -> tuple[Binding, ...]:
     """Return what binds in a record, strongest first; of too many commands the weakest do not.
 
     Requires: `is_sound(record)`.
     """
     bindings = [
-        _binding(command, record.issuer, gateways)
+        _binding(command, record.issuer)
         for command in record.commands
         if command.body.action in RANKS
     ]
@@ -121,14 +122,14 @@ def is_subject(subject: Subject, *, is_estate: bool) -> bool:
         return False
 
 
-def _binding(command: Command, issuer: str, gateways: int) -> Binding:
+def _binding(command: Command, issuer: str) -> Binding:
     body = command.body
     is_throttle = body.action == "throttle"
     return Binding(
         rank=RANKS[body.action],
         expires_at_ms=command.expires_at_ms,
         is_shadow=body.mode == "shadow",
-        bucket=bucket_of(body.rate, gateways) if is_throttle and body.rate else None,
+        bucket=bucket_of(body.rate) if is_throttle and body.rate else None,
         cause=Cause(
             action=sys.intern(body.action),
             # Few rules, many records: one text for each rule.
@@ -165,7 +166,12 @@ def _is_command(command: Command, subject: Subject) -> bool:
 
 
 def _is_rate(rate: Rate | None) -> bool:
-    return rate is not None and 0 <= rate.permits <= PERMITS_MAX and 0 < rate.per_ms <= PER_MS_MAX
+    return (
+        rate is not None
+        and 0 <= rate.permits <= PERMITS_MAX
+        and 0 < rate.per_ms <= PER_MS_MAX
+        and 0 < rate.gateways <= GATEWAYS_MAX
+    )
 
 
 def _is_version(version: Version) -> bool:

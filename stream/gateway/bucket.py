@@ -64,11 +64,11 @@ class Bucket(msgspec.Struct, gc=False):
         self.filled_ms = earlier.filled_ms
 
 
-def bucket_of(rate: Rate, gateways: int) -> Bucket:
+def bucket_of(rate: Rate) -> Bucket:
     """Return a full bucket for one gateway's share of a rate.
 
-    Requires: rate.permits >= 0, rate.per_ms > 0, gateways > 0.
+    Requires: rate.permits >= 0, rate.per_ms > 0, rate.gateways > 0.
     """
-    cost = rate.per_ms * gateways
+    cost = rate.per_ms * rate.gateways
     capacity = max(rate.permits * rate.per_ms, cost) if rate.permits else 0
     return Bucket(rate.permits, cost, capacity, capacity)

@@ -22,14 +22,12 @@ class TableSpec(
     """The table of commands in force.
 
     `records_max` and `bytes_max` (of the records as they came) bound its memory: about 2 KiB a
-    record, so the default is about 400 MB at worst. `gateways` is the number of gateways that
-    share the estate's traffic evenly; each enforces that part of a throttle's rate. A heartbeat
-    older than `heartbeats_missed_max` of its own intervals proves nothing any more; that age, like
-    a command's expiry, compares the broker's time with this machine's clock, so they must agree.
+    record, so the default is about 400 MB at worst. A heartbeat older than `heartbeats_missed_max`
+    of its own intervals proves nothing any more; that age, like a command's expiry, compares the
+    broker's time with this machine's clock, so they must agree.
     """
 
     mode: GatewayMode = "last"
-    gateways: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     heartbeats_missed_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 5
     records_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 200_000
     bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 40)] = 256 << 20

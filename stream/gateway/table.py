@@ -267,7 +267,7 @@ class CommandTable:
         """Let checks see a record that is held from now on."""
         if isinstance(value, SubjectRecord):
             bound = self.bound(value.subject.workload) or Bound()
-            bindings = bindings_of(value, self._spec.gateways)
+            bindings = bindings_of(value)
             inherit_buckets(bindings, bound.of(value.subject))
             bound.put(value.subject, value.issuer, bindings)
             self._put(value.subject.workload, bound)

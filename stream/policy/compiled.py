@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from stream.errors import PolicyError
-from stream.events import POLICY_BYTES_MAX
+from stream.events import POLICY_BYTES_MAX, Rate
 from stream.identity import (
     InvalidPattern,
     Pattern,
@@ -45,7 +45,8 @@ DURATION_MS_MAX: Final = 7 * 86_400_000
 IDLE_MS_MIN: Final = 25 * 3_600_000
 IDLE_MS_MAX: Final = 400 * 86_400_000
 SKEW_MS_MAX: Final = 3_600_000
-AT_MOST_MAX: Final = 10**18
+COUNT_AT_MOST_MAX: Final = 4 * 10**9  # less than a bin of the window holds
+SUM_AT_MOST_MAX: Final = 4 * 10**17
 OPERATION_SETS_MAX: Final = 63
 COUNTS_MAX: Final = 24
 SUMS_MAX: Final = 8
@@ -140,7 +141,7 @@ class Policy:
             detector="limit" if spec.limit else "forbid",
             mode=mode,
             duration_ms=span,
-            rate=_at(f"{path}.rate", rate, spec.rate) if spec.rate else None,
+            rate=self._rate(spec.rate, f"{path}.rate") if spec.rate else None,
             pair=pair,
             at_most=at_most,
             within_ms=within_ms,
@@ -148,11 +149,15 @@ class Policy:
             then=then,
         )
 
+    def _rate(self, text: str, path: str) -> Rate:
+        estate = _at(path, rate, text)
+        return Rate(estate.permits, estate.per_ms, self.spec.gateways)
+
     def _limit(self, spec: LimitSpec, path: str) -> tuple[PairId, int, int, int, int]:
         at = f"{path}.limit"
         window_ms = _span(spec.per, f"{at}.per", WINDOW_MS_MIN, WINDOW_MS_MAX)
         at_most = _at(f"{at}.at_most", quantity, spec.at_most)
-        if at_most > AT_MOST_MAX or (spec.measure not in SUM_MEASURES and at_most > 4 * 10**9):
+        if at_most > (SUM_AT_MOST_MAX if spec.measure in SUM_MEASURES else COUNT_AT_MOST_MAX):
             raise PolicyError(f"{at_most} is more than a window can count - at {at}.at_most")
         patterns = self._operations(spec.operations or (), f"{at}.operations")
         pair = PairId(spec.measure, patterns, spec.effect or "", window_ms)

@@ -44,9 +44,9 @@ Names = Annotated[
 RateText = Annotated[
     str, msgspec.Meta(min_length=3, max_length=32, description="a rate such as 5/s or 300/5m")
 ]
-_AMOUNT = "a whole number of at most 10^18, or text such as 100k or 20MB"
+_AMOUNT = "a whole number of at most 4 x 10^17, or text such as 100k or 20MB"
 Amount = (
-    Annotated[int, msgspec.Meta(ge=0, le=10**18, description=_AMOUNT)]
+    Annotated[int, msgspec.Meta(ge=0, le=4 * 10**17, description=_AMOUNT)]
     | Annotated[str, msgspec.Meta(min_length=1, max_length=32, description=_AMOUNT)]
 )
 ControlId = Annotated[
@@ -112,12 +112,14 @@ class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A whole policy.
 
     `tasks`: `vouched` where the gateways of the topic vouch for task ids, `granted` where a task
-    counts only after its grant event. `idle`: a row restarts after so long without an event.
+    counts only after its grant event. `gateways`: how many share the traffic evenly, and so a
+    throttle's rate. `idle`: a row restarts after so long without an event.
     `skew`: how far ahead of the broker's clock an event's time may be.
     """
 
     name: Name
     tasks: Literal["vouched", "granted"] = "vouched"
+    gateways: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     idle: Duration = "8d"
     skew: Duration = "5s"
     classes: Annotated[tuple[ClassSpec, ...], msgspec.Meta(max_length=256)] = ()

@@ -18,7 +18,7 @@ F forbidden sequences:
     ledger       64 x 8       what is in force on the workload
 
 With the shipped default policy that is at most 4 KiB in memory; in Redis unused parts are left out.
-Counters saturate at their ceiling: u32 bins at 4,294,967,295, i64 totals never in practice.
+Counters saturate at their ceiling: u32 bins at 4,294,967,295, i64 bins at 5 x 10^17.
 """
 
 from __future__ import annotations

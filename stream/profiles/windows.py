@@ -14,7 +14,7 @@ from stream.kernel import kernel
 
 from .layout import BINS, U32_MAX
 
-TOTAL_MAX: Final = 1 << 60
+SUM_BIN_MAX: Final = 5 * 10**17  # 17 of them fit an i64
 
 
 @kernel
@@ -65,17 +65,16 @@ def add_count(window: Any, at_bin: int, amount: int) -> None:
 
 @kernel
 def add_sum(window: Any, at_bin: int, amount: int) -> None:
-    """Add to the bin of a time that the ring still holds; 2^62 is out of reach for i64 bins.
+    """Add to the bin of a time that the ring still holds; a bin saturates at SUM_BIN_MAX.
 
-    A request has at most 2^50 micro-units or 2^44 bytes times a count of one: 4,096 of the
-    largest in one window would be needed, so the bin saturates there instead of wrapping.
-    Mutates: window.
+    Mutates: window. Requires: 0 <= amount <= 2^62.
     """
     bins = window["bins"]
     place = at_bin % BINS
-    if int(window["total"]) + amount <= TOTAL_MAX:
-        bins[place] = int(bins[place]) + amount
-        window["total"] += amount
+    old = int(bins[place])
+    new = min(old + amount, SUM_BIN_MAX)
+    bins[place] = new
+    window["total"] += new - old
 
 
 @kernel

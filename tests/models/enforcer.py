@@ -12,54 +12,28 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream.events import (
-    Body,
-    Command,
-    Finding,
-    Reason,
-    Request,
-    Subject,
-    TokenRef,
-    Version,
-    Weight,
-)
+from stream.events import Body, Command, Finding, Reason, Request, Subject, Version, Weight
 from stream.identity import canonical_workload
 from stream.policy import Policy, Rule
 from tests.models.contexts import ContextModel, ContextsModel
+from tests.models.ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
 from tests.models.logs import Change, Line
-from tests.models.pattern import model_operation_matches, model_workload_matches
+from tests.models.meaning import (
+    Pair,
+    amount_of,
+    firsts_of,
+    has_demand,
+    is_exempt,
+    is_in,
+    pairs_of,
+    rules_of,
+    subject_of,
+)
 
-GRACE_MS = 10_000
 RELEASE_SHOWN_MS = 60_000
-LEDGER = 8
 HELD_MAX = 16
 BINS = 17
-RANK = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
 MODES = ("exempt", "shadow", "enforce")
-READS = ("GET", "HEAD", "OPTIONS", "TRACE")
-
-
-class Pair(NamedTuple):
-    """What a window counts."""
-
-    measure: str
-    operations: tuple[str, ...]
-    effect: str
-    window_ms: int
-
-
-@dataclass
-class Entry:
-    """What a rule has in force on a subject."""
-
-    rule: str
-    kind: str
-    subject: Any
-    since_ms: int
-    until_ms: int
-    action: str
-    mode: int
-    repeat: int = 0
 
 
 class Held(NamedTuple):
@@ -87,13 +61,13 @@ class Row:
     events: int = 0
     late: int = 0
     policy: str = ""
+    offset: int = -1
+    lift_offset: int = 0
     windows: dict[Pair, list[tuple[int, int]]] = field(default_factory=dict)
     contexts: ContextsModel = field(default_factory=ContextsModel)
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ledger: list[Entry | None] = field(default_factory=lambda: [None] * LEDGER)
+    ledger: LedgerModel = field(default_factory=LedgerModel)
     held: dict[Any, Held] = field(default_factory=dict)
-    offset: int = -1
-    lift_offset: int = 0
 
     def total(self, pair: Pair) -> int:
         """What the 17 bins up to the clock's hold."""
@@ -102,7 +76,7 @@ class Row:
 
 
 class Cause(NamedTuple):
-    """An event with all that was found out about it."""
+    """An event with all that was found out about it, and what it came to so far."""
 
     line: Line
     request: Request
@@ -129,12 +103,12 @@ class Enforcer:
         if not request.authenticated:
             tallies["unauthenticated"] += 1
             return []
-        change = [
-            each
+        conditions, policy = [
+            each[1:]
             for each in self._changes
             if each.partition == line.partition and each.conditions.from_offset <= line.offset
         ][-1]
-        name, policy = canonical_workload(request.workload), change.policy
+        name = canonical_workload(request.workload)
         row = self.rows.setdefault(name, Row(name))
         if line.offset <= row.offset:
             tallies["duplicates"] += 1
@@ -142,8 +116,7 @@ class Enforcer:
         at_ms = min(request.at_ms, line.append_ms + policy.skew_ms)
         tallies["future"] += at_ms < request.at_ms
         if row.first_ms and (
-            at_ms - row.clock_ms > policy.idle_ms
-            or row.clock_ms < change.conditions.forgotten_before_ms
+            at_ms - row.clock_ms > policy.idle_ms or row.clock_ms < conditions.forgotten_before_ms
         ):
             tallies["restarted"] += 1
             row = self.rows[name] = Row(name)
@@ -153,31 +126,30 @@ class Enforcer:
             _adopt(row, policy)
         row.first_ms = row.first_ms or at_ms
         row.clock_ms = max(row.clock_ms, at_ms)
-        force = _force(row, change)
+        until = [e.until_ms for e in conditions.exemptions if e.workload == name]
+        force = SHADOW if conditions.stopped_until_ms > row.clock_ms else ENFORCE
+        if is_exempt(policy, name) or max(until, default=0) > row.clock_ms:
+            force = EXEMPT
         cause = Cause(line, request, row, policy, at_ms, force, [], [0])
-        self._lift(cause, change)
+        lifts = [each.offset for each in conditions.lifts if each.workload == name]
+        if max(lifts, default=0) > row.lift_offset:
+            row.lift_offset = max(lifts)
+            for entry in row.ledger.entries():
+                _end(cause, entry, 0)
+                row.ledger.drop(entry)
         self._apply(cause)
         return cause.outcomes
 
-    def _lift(self, cause: Cause, change: Change) -> None:
-        row = cause.row
-        lifts = change.conditions.lifts
-        latest = max((each.offset for each in lifts if each.workload == row.workload), default=0)
-        if latest > row.lift_offset:
-            row.lift_offset = latest
-            for entry in filter(None, row.ledger):
-                _end(cause, entry, 0)
-            row.ledger = [None] * LEDGER
-
     def _apply(self, cause: Cause) -> None:
         request, row, policy, tallies = cause.request, cause.row, cause.policy, self.tallies
-        is_vouched = policy.spec.tasks == "vouched"
-        before = row.contexts.dropped
-        context = row.contexts.of(
-            request.kind, request.task, row.clock_ms, is_vouched=is_vouched
-        )
+        is_vouched, before = policy.spec.tasks == "vouched", row.contexts.dropped
+        context = row.contexts.of(request.kind, request.task, row.clock_ms, is_vouched=is_vouched)
         tallies["contexts_dropped"] += row.contexts.dropped - before
-        is_refused = self._is_refused(cause)
+        # A refusal is believed while something is enforced, and for a grace after it ended.
+        refuses, is_refused = row.ledger.purge(row.clock_ms), request.outcome == "refused"
+        tallies["refused"] += is_refused
+        tallies["refused_disbelieved"] += is_refused and not refuses
+        is_refused = is_refused and refuses
         if _count(cause, is_refused=is_refused):
             row.late += 1
             tallies["late"] += 1
@@ -196,42 +168,20 @@ class Enforcer:
                 row.transitions[context.recent[0], request.operation] += 1
             context.remember(request.operation, row.clock_ms)
 
-    def _is_refused(self, cause: Cause) -> bool:
-        """A refusal is believed while something is enforced, and for a grace after it ended."""
-        ledger, clock_ms = cause.row.ledger, cause.row.clock_ms
-        for place, entry in enumerate(ledger):
-            if entry is not None and entry.until_ms + GRACE_MS <= clock_ms:
-                ledger[place] = None
-        if cause.request.outcome != "refused":
-            return False
-        self.tallies["refused"] += 1
-        is_believed = any(
-            each.mode == MODES.index("enforce") and each.action != "observe"
-            for each in filter(None, ledger)
-        )
-        self.tallies["refused_disbelieved"] += not is_believed
-        return is_believed
-
     def _judge(self, cause: Cause, rule: Rule, *, is_refused: bool) -> None:
         """Release under 80 %, renew after half while demand is over, issue at what contributes."""
-        row = cause.row
-        pair = Pair(*rule.pair)
+        row, pair = cause.row, Pair(*rule.pair)
         observed = demand = row.total(pair)
         if has_demand(rule):
             demand += row.total(pair._replace(measure="refused"))
-        for place, entry in enumerate(row.ledger):
-            is_token = entry is not None and (entry.action, entry.kind) == ("revoke", "token")
-            if (
-                entry is not None
-                and entry.rule == rule.name
-                and entry.until_ms > row.clock_ms
-                and 10 * demand < 8 * rule.at_most
-                and not is_token
-            ):
+        for entry in row.ledger.entries():
+            is_token = (entry.action, entry.kind) == ("revoke", "token")
+            is_live = entry.rule == rule.name and entry.until_ms > row.clock_ms
+            if is_live and 100 * demand < 80 * rule.at_most and not is_token:
                 _end(cause, entry, demand)
-                row.ledger[place] = None
+                row.ledger.drop(entry)
                 self.tallies["released"] += 1
-        entry = _find(cause, rule)
+        entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
         if entry is not None and entry.until_ms > row.clock_ms:
             is_half_over = 2 * (row.clock_ms - entry.since_ms) >= entry.until_ms - entry.since_ms
             if demand <= rule.at_most or not is_half_over:
@@ -246,12 +196,12 @@ class Enforcer:
         """A `then` after the latest `first`; renewed after a sixteenth of the duration."""
         request, row = cause.request, cause.row
         for rule in rules:
-            mark = context.marks.get(_firsts(rule))
+            mark = context.marks.get(firsts_of(rule))
             if mark is None or abs(cause.at_ms - mark[0]) > rule.within_ms:
                 continue
             if not is_in(rule.spec.forbid.then, "", request):
                 continue
-            entry = _find(cause, rule)
+            entry = row.ledger.find((rule.name, *subject_of(rule, request)))
             if entry is not None and entry.until_ms > row.clock_ms:
                 span_ms = entry.until_ms - entry.since_ms
                 if 16 * (row.clock_ms - entry.since_ms) < span_ms:
@@ -259,29 +209,19 @@ class Enforcer:
             self._issue(cause, rule, abs(cause.at_ms - mark[0]))
         if request.outcome != "denied":
             for rule in rules:
-                latest = context.marks.get(_firsts(rule), (-1, ""))[0]
+                latest = context.marks.get(firsts_of(rule), (-1, ""))[0]
                 if is_in(rule.spec.forbid.first, "", request) and cause.at_ms > latest:
-                    context.marks[_firsts(rule)] = cause.at_ms, request.operation
+                    context.marks[firsts_of(rule)] = cause.at_ms, request.operation
 
     def _issue(self, cause: Cause, rule: Rule, observed: int) -> None:
         row = cause.row
-        mode = min(rule.mode, cause.force)
-        entry = _find(cause, rule)
-        if entry is not None and entry.until_ms > row.clock_ms:
-            entry.repeat += 1
-            self.tallies["renewed"] += 1
-        else:
-            place = row.ledger.index(entry) if entry is not None else _room(row, rule, mode)
-            if place is None:
-                self.tallies["ledger_dropped"] += 1
-                return
-            kind, subject = subject_of(rule, cause.request)
-            entry = Entry(rule.name, kind, subject, 0, 0, rule.spec.action, mode)
-            row.ledger[place] = entry
-            self.tallies["issued"] += 1
-        entry.action, entry.mode = rule.spec.action, mode
-        entry.since_ms, entry.until_ms = row.clock_ms, row.clock_ms + rule.duration_ms
-        _publish(cause, entry, rule, observed)
+        kind, subject = subject_of(rule, cause.request)
+        mode, until_ms = min(rule.mode, cause.force), row.clock_ms + rule.duration_ms
+        entry = Entry(rule.name, kind, subject, rule.spec.action, mode, row.clock_ms, until_ms)
+        what = row.ledger.put(entry)
+        self.tallies[{"issue": "issued", "renew": "renewed", "": "ledger_dropped"}[what]] += 1
+        if what:
+            _publish(cause, entry, rule, observed)
 
 
 def bin_of(at_ms: int, pair: Pair) -> int:
@@ -289,88 +229,10 @@ def bin_of(at_ms: int, pair: Pair) -> int:
     return at_ms * (BINS - 1) // pair.window_ms
 
 
-def is_in(patterns: tuple[str, ...], effect: str, request: Request) -> bool:
-    """Tell whether a call is in a set of operations; no patterns hold all of them."""
-    method = request.operation.partition(" ")[0]
-    has = request.effect or ("read" if method in READS else "change")
-    if effect and effect != has:
-        return False
-    return not patterns or any(
-        model_operation_matches(each, request.operation) for each in patterns
-    )
-
-
-def amount_of(pair: Pair, request: Request, *, is_refused: bool) -> int:
-    """What a request adds to a window."""
-    if request.kind != "request" or not is_in(pair.operations, pair.effect, request):
-        return 0
-    if is_refused:
-        return request.count if pair.measure == "refused" else 0
-    return {
-        "requests": request.count,
-        "errors": request.count if request.outcome == "failed" else 0,
-        "denials": request.count if request.outcome == "denied" else 0,
-        "refused": 0,
-        "bytes": request.bytes,
-        "cost": request.cost,
-    }[pair.measure]
-
-
-def has_demand(rule: Rule) -> bool:
-    """Tell whether refused requests count as demand for a limit."""
-    return rule.spec.limit.measure == "requests" and rule.spec.action != "observe"
-
-
-def rules_of(policy: Policy, workload: str) -> list[Rule]:
-    """The rules about a workload that are not off."""
-    found = "other"
-    for group in policy.spec.classes:
-        if any(_fits(each, workload) for each in group.workloads):
-            found = group.name
-            break
-    return [
-        each
-        for each in policy.rules
-        if each.mode and (not each.spec.classes or found in each.spec.classes)
-    ]
-
-
-def subject_of(rule: Rule, request: Request) -> tuple[str, Any]:
-    """What a command of the rule binds: what the event names, else the workload."""
-    token = request.token and TokenRef(request.token.issuer, request.token.id)
-    named = {"workload": "", "task": request.task, "token": token, "operation": request.operation}
-    subject = named[rule.spec.on]
-    return (rule.spec.on, subject) if subject else ("workload", "")
-
-
-def _fits(pattern: str, workload: str) -> bool:
-    return model_workload_matches(pattern, workload)
-
-
-def _firsts(rule: Rule) -> tuple[str, ...]:
-    return tuple(sorted(set(rule.spec.forbid.first)))
-
-
-def _force(row: Row, change: Change) -> int:
-    """How seriously rules are taken: 0 exempt, 1 shadow, 2 enforce."""
-    conditions, spec = change.conditions, change.policy.spec
-    patterns = [each for group in spec.exemptions for each in group.workloads]
-    until = [e.until_ms for e in conditions.exemptions if e.workload == row.workload]
-    if any(_fits(each, row.workload) for each in patterns) or max(until, default=0) > row.clock_ms:
-        return 0
-    return 1 if conditions.stopped_until_ms > row.clock_ms else 2
-
-
 def _adopt(row: Row, policy: Policy) -> None:
     """Forget what the policy does not name for the workload."""
-    pairs: set[Pair] = set()
-    firsts = set()
-    for rule in rules_of(policy, row.workload):
-        if rule.detector == "forbid":
-            firsts.add(_firsts(rule))
-            continue
-        pair = Pair(*rule.pair)
-        pairs |= {pair, pair._replace(measure="refused")} if has_demand(rule) else {pair}
+    pairs, rules = pairs_of(policy, row.workload), rules_of(policy, row.workload)
+    firsts = {firsts_of(each) for each in rules if each.detector == "forbid"}
     row.windows = {pair: row.windows.get(pair, []) for pair in pairs}
     for context in row.contexts.all():
         context.marks = {key: mark for key, mark in context.marks.items() if key in firsts}
@@ -386,25 +248,6 @@ def _count(cause: Cause, *, is_refused: bool) -> bool:
         if amount and at_bin <= bin_of(cause.row.clock_ms, pair) - BINS:
             is_late = True
     return is_late
-
-
-def _find(cause: Cause, rule: Rule) -> Entry | None:
-    key = (rule.name, *subject_of(rule, cause.request))
-    for entry in filter(None, cause.row.ledger):
-        if (entry.rule, entry.kind, entry.subject) == key:
-            return entry
-    return None
-
-
-def _room(row: Row, rule: Rule, mode: int) -> int | None:
-    """The first place that is free or ended, else that of the weakest weaker command."""
-    strength = {}
-    for place, entry in enumerate(row.ledger):
-        if entry is None or entry.until_ms <= row.clock_ms:
-            return place
-        strength[place] = entry.mode, RANK[entry.action]
-    weakest = min(strength, key=lambda place: strength[place])
-    return weakest if strength[weakest] < (mode, RANK[rule.spec.action]) else None
 
 
 def _publish(cause: Cause, entry: Entry, rule: Rule, observed: int) -> None:

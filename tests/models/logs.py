@@ -111,9 +111,7 @@ EVENT_BYTES = 8
 
 limits = st.fixed_dictionaries(
     {
-        "measure": st.sampled_from(
-            ["requests", "requests", "errors", "denials", "bytes", "cost"]
-        ),
+        "measure": st.sampled_from(["requests", "requests", "errors", "denials", "bytes", "cost"]),
         "at_most": st.sampled_from([0, 1, 2, 3, 4, 5, 5, 10]),
         "per": st.sampled_from(SPANS),
     },

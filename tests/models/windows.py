@@ -25,9 +25,7 @@ class WindowModel:
 
     def least(self) -> int:
         """The true count of (t - W, t]."""
-        return sum(
-            amount for at_ms, amount in self.seen if at_ms > self.clock_ms - self.window_ms
-        )
+        return sum(amount for at_ms, amount in self.seen if at_ms > self.clock_ms - self.window_ms)
 
     def most(self) -> int:
         """The true count of (t - W - W/16, t]."""

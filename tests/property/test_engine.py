@@ -69,7 +69,7 @@ def test_rows_hold_what_the_model_knows(log: Log) -> None:
         assert head[slot][list(fields)].tolist() == tuple(getattr(row, each) for each in fields)
         assert head[slot]["contexts_dropped"] == row.contexts.dropped
         assert head[slot]["tasks"] == sum(each is not None for each in row.contexts.tasks)
-        assert head[slot]["in_force"] == sum(each is not None for each in row.ledger)
+        assert head[slot]["in_force"] == len(row.ledger.entries())
         for place, context in enumerate([row.contexts.own, *row.contexts.tasks]):
             recent = KEY.hash_all(context.recent) if context else []
             assert contexts[place]["recent"].tolist() == recent + [0] * (3 - len(recent))
@@ -82,7 +82,7 @@ def test_rows_hold_what_the_model_knows(log: Log) -> None:
         totals = [*table.sections.counts[slot]["total"], *table.sections.sums[slot]["total"]]
         mine = sorted(filter(None, (row.total(pair) for pair in row.windows)))
         assert sorted(int(each) for each in totals if each) == mine
-        for place, entry in enumerate(row.ledger):
+        for place, entry in enumerate(row.ledger.places):
             until_ms = entry.until_ms if entry else 0
             assert table.sections.ledger[slot, place]["until_ms"] == until_ms
 

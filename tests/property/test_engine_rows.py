@@ -74,7 +74,7 @@ def crash(log: Log, chance: random.Random) -> tuple[Driver, dict[int, int]]:
         position = end
         slots = driver.state.table.used_slots().tolist()
         driver.save([slot for slot in slots if chance.random() < 0.5])
-    starts = {p: 0 for p in range(log.partitions)}
+    starts = dict.fromkeys(range(log.partitions), 0)
     for line in log.lines[:died_at]:
         starts[line.partition] = line.offset + 1
     table = driver.state.table

@@ -128,6 +128,7 @@ def test_a_command_on_somebody_else_spoils_its_record(shelf: Shelf) -> None:
         {"action": "throttle", "rate": None},
         {"action": "throttle", "rate": Rate(-1, 1_000)},
         {"action": "throttle", "rate": Rate(1, 0)},
+        {"action": "throttle", "rate": Rate(1, 1_000, 0)},
         {"action": "throttle", "rate": Rate(10**40, 1)},
         {"offset": 10**25},
         {"offset": -1},

@@ -112,8 +112,8 @@ def test_shadow_is_told_and_not_applied(shelf: Shelf) -> None:
 
 def test_throttle_lets_its_share_pass_and_tells_the_wait() -> None:
     """Two a second over two gateways: one now, the next in a second."""
-    shelf = Shelf(gateways=2)
-    shelf.put(throttled(rate=Rate(2, 1_000)))
+    shelf = Shelf()
+    shelf.put(throttled(rate=Rate(2, 1_000, gateways=2)))
     assert shelf.decision() == "allow"
     refused = shelf.table.check(NOW_MS, AGENT, "GET /x")
     assert (refused.decision, refused.status, refused.retry_after_ms) == ("throttle", 429, 1_000)

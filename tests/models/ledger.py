@@ -1,0 +1,85 @@
+"""A slow model of a row's ledger: a list of eight places, searched anew at each question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GRACE_MS = 10_000
+PLACES = 8
+RANK = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
+EXEMPT, SHADOW, ENFORCE = range(3)
+
+
+@dataclass
+class Entry:
+    """What a rule has in force on a subject, in how serious a mode."""
+
+    rule: str
+    kind: str
+    subject: Any
+    action: str
+    mode: int
+    since_ms: int
+    until_ms: int
+    repeat: int = 0
+
+    @property
+    def strength(self) -> tuple[int, int]:
+        """What gives way to what: first by mode, then by action."""
+        return self.mode, RANK[self.action]
+
+    @property
+    def key(self) -> tuple[str, str, Any]:
+        """What an entry is found by."""
+        return self.rule, self.kind, self.subject
+
+
+class LedgerModel:
+    """The places, free ones being None."""
+
+    def __init__(self) -> None:
+        self.places: list[Entry | None] = [None] * PLACES
+
+    def entries(self) -> list[Entry]:
+        """What is there, ended or not."""
+        return [each for each in self.places if each is not None]
+
+    def find(self, key: tuple[str, str, Any]) -> Entry | None:
+        """The entry of a rule on a subject."""
+        return next((each for each in self.entries() if each.key == key), None)
+
+    def purge(self, clock_ms: int) -> bool:
+        """Free what ended a grace ago; tell whether what is left refuses requests."""
+        for place, entry in enumerate(self.places):
+            if entry is not None and entry.until_ms + GRACE_MS <= clock_ms:
+                self.places[place] = None
+        return any(each.mode == ENFORCE and each.action != "observe" for each in self.entries())
+
+    def put(self, fresh: Entry) -> str:
+        """Put an entry in force that lasts from its `since_ms`: issue, renew, or nothing."""
+        known, clock_ms = self.find(fresh.key), fresh.since_ms
+        if known is not None and known.until_ms > clock_ms:
+            fresh.repeat = known.repeat + 1
+            self.places[self._place_of(known)] = fresh
+            return "renew"
+        place = self._place_of(known) if known is not None else self._room(fresh, clock_ms)
+        if place is None:
+            return ""
+        self.places[place] = fresh
+        return "issue"
+
+    def drop(self, entry: Entry) -> None:
+        """Free the place of an entry."""
+        self.places[self._place_of(entry)] = None
+
+    def _place_of(self, entry: Entry) -> int:
+        return next(place for place, each in enumerate(self.places) if each is entry)
+
+    def _room(self, fresh: Entry, clock_ms: int) -> int | None:
+        """The first place that is free or ended, else that of the weakest weaker entry."""
+        for place, entry in enumerate(self.places):
+            if entry is None or entry.until_ms <= clock_ms:
+                return place
+        weakest = min(range(PLACES), key=lambda place: self.places[place].strength)
+        return weakest if self.places[weakest].strength < fresh.strength else None

@@ -1,0 +1,95 @@
+"""What rules mean, slow and literal: whom they are about, what they count, what they bind."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from stream.events import Request, TokenRef
+from stream.policy import Policy, Rule
+from tests.models.pattern import model_operation_matches, model_workload_matches
+
+READS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+
+class Pair(NamedTuple):
+    """What a window counts."""
+
+    measure: str
+    operations: tuple[str, ...]
+    effect: str
+    window_ms: int
+
+
+def is_in(patterns: tuple[str, ...], effect: str, request: Request) -> bool:
+    """Tell whether a call is in a set of operations; no patterns hold all of them."""
+    method = request.operation.partition(" ")[0]
+    has = request.effect or ("read" if method in READS else "change")
+    if effect and effect != has:
+        return False
+    return not patterns or any(
+        model_operation_matches(each, request.operation) for each in patterns
+    )
+
+
+def amount_of(pair: Pair, request: Request, *, is_refused: bool) -> int:
+    """What a request adds to a window."""
+    if request.kind != "request" or not is_in(pair.operations, pair.effect, request):
+        return 0
+    if is_refused:
+        return request.count if pair.measure == "refused" else 0
+    return {
+        "requests": request.count,
+        "errors": request.count if request.outcome == "failed" else 0,
+        "denials": request.count if request.outcome == "denied" else 0,
+        "refused": 0,
+        "bytes": request.bytes,
+        "cost": request.cost,
+    }[pair.measure]
+
+
+def has_demand(rule: Rule) -> bool:
+    """Tell whether refused requests count as demand for a limit."""
+    return rule.spec.limit.measure == "requests" and rule.spec.action != "observe"
+
+
+def rules_of(policy: Policy, workload: str) -> list[Rule]:
+    """The rules about a workload that are not off."""
+    found = "other"
+    for group in policy.spec.classes:
+        if any(model_workload_matches(each, workload) for each in group.workloads):
+            found = group.name
+            break
+    return [
+        each
+        for each in policy.rules
+        if each.mode and (not each.spec.classes or found in each.spec.classes)
+    ]
+
+
+def pairs_of(policy: Policy, workload: str) -> set[Pair]:
+    """The windows that a policy names for a workload."""
+    pairs: set[Pair] = set()
+    for rule in rules_of(policy, workload):
+        if rule.detector == "limit":
+            pair = Pair(*rule.pair)
+            pairs |= {pair, pair._replace(measure="refused")} if has_demand(rule) else {pair}
+    return pairs
+
+
+def firsts_of(rule: Rule) -> tuple[str, ...]:
+    """What a forbidden sequence marks: sequences with the same firsts share a mark."""
+    return tuple(sorted(set(rule.spec.forbid.first)))
+
+
+def subject_of(rule: Rule, request: Request) -> tuple[str, Any]:
+    """What a command of the rule binds: what the event names, else the workload."""
+    token = request.token and TokenRef(request.token.issuer, request.token.id)
+    named = {"workload": "", "task": request.task, "token": token, "operation": request.operation}
+    subject = named[rule.spec.on]
+    return (rule.spec.on, subject) if subject else ("workload", "")
+
+
+def is_exempt(policy: Policy, workload: str) -> bool:
+    """Tell whether the policy exempts a workload."""
+    patterns = [each for group in policy.spec.exemptions for each in group.workloads]
+    return any(model_workload_matches(each, workload) for each in patterns)
