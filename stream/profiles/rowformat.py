@@ -1,12 +1,12 @@
 """The row in Redis: the row in memory with unused sections left out, copied and never re-encoded.
 
     word 0       format version (16 bits) | id of the hash key (16) | number of words (32)
-    word 1       checksum of all words but itself
+    word 1       checksum of all words but itself, and of the tail
     then, a section each:
     word         kind (8) | index (8) | number of body words (16) | zero (32)
     word         stable id of the pair or sequence, else 0
     words        the body, as in memory
-    and, after the counted words, an optional tail: crc32 (4 bytes), opaque bytes
+    and, after the counted words, an optional tail of opaque bytes
 
 All words little-endian; sections by kind, index and id, so that equal rows are equal bytes
 whatever the layout of the process. A section whose body is all zero is left out. A section that the layout
@@ -52,7 +52,21 @@ FAULTS: Final = (
     "its checksum is wrong",
     "its format is unknown",
     "it was written under another hash key",
-    "it has a section of an unknown kind or size",
+    "it has a section of an unknown kind or size, or no head",
+)
+
+# The words of a section's body, by kind.
+SIZES: Final = tuple(
+    each // 8
+    for each in (
+        HEAD.itemsize,
+        COUNT_WINDOW.itemsize,
+        SUM_WINDOW.itemsize,
+        CONTEXT.itemsize,
+        MARK.itemsize,
+        TRANSITION.itemsize * TRANSITION_WAYS,
+        LEDGER_ENTRY.itemsize,
+    )
 )
 
 SECTION: Final = np.dtype(
@@ -109,19 +123,21 @@ def _encode(rows: Any, slots: Any, plan: Any, first: Any, out: Any) -> int:
 
 
 @kernel
-def _restore(words: Any, span: Any, plan: Any, first: Any, row: Any) -> int:
+def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
     """Write one stored row into `row`; return a fault number.
 
-    Shapes: words [word], of which span[0]..span[1] are the row; row [word]. Mutates: row.
+    Shapes: words [word], of which span[0]..span[1] are the row; row [word]. `known` is word 0
+    without its length, and the tail's part of the checksum. Mutates: row.
     """
     start, end = span
-    if end - start < 2 or np.int64(words[start] >> np.uint64(32)) != end - start:
+    first, seal = known
+    if end - start < 4 or np.int64(words[start] >> np.uint64(32)) != end - start:
         return BAD_LENGTH
     if (words[start] & np.uint64(0xFFFF)) != (first & np.uint64(0xFFFF)):
         return BAD_VERSION
     if ((words[start] ^ first) & np.uint64(0xFFFF0000)) != np.uint64(0):
         return BAD_KEY
-    if _checksum(words, start, end) != words[start + 1]:
+    if (_checksum(words, start, end) ^ seal) != words[start + 1]:
         return BAD_CHECKSUM
     at = start + 2
     while at < end:
@@ -132,7 +148,9 @@ def _restore(words: Any, span: Any, plan: Any, first: Any, row: Any) -> int:
         if at + 2 + size > end:
             return BAD_LENGTH
         kind = np.int64(tag & np.uint64(0xFF))
-        if kind > KIND_LEDGER:
+        if kind > KIND_LEDGER or size != SIZES[kind]:
+            return BAD_SECTION
+        if at == start + 2 and kind != KIND_HEAD:
             return BAD_SECTION
         for place in range(len(plan)):
             section = plan[place]
@@ -192,16 +210,15 @@ class RowFormat:
         words = np.frombuffer(stored, np.uint64, count)
         row = _words(table)[slot]
         before = row.copy()
-        fault = _restore(words, (0, count), self.plan, self._first, row)
+        tail = stored[count * 8 :]
+        known = self._first, np.uint64(_seal(tail))
+        fault = _restore(words, (0, count), self.plan, known, row)
         if fault == GOOD and table.sections.head[slot]["workload"] != before[0]:
             fault = BAD_SECTION
-        tail = stored[count * 8 :]
-        if tail and (len(tail) < 4 or zlib.crc32(tail[4:]).to_bytes(4, "little") != tail[:4]):
-            fault = BAD_CHECKSUM
         if fault != GOOD:
             row[:] = before
             raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
-        return tail[4:]
+        return tail
 
 
 def stored_clock_ms(stored: bytes) -> int:
@@ -216,8 +233,14 @@ def stored_clock_ms(stored: bytes) -> int:
 
 
 def with_tail(stored: bytes, tail: bytes) -> bytes:
-    """Return a stored row with opaque bytes behind it."""
-    return stored + zlib.crc32(tail).to_bytes(4, "little") + tail if tail else stored
+    """Return a stored row with opaque bytes behind it, its checksum telling that they are there."""
+    checksum = int.from_bytes(stored[8:16], "little") ^ _seal(tail)
+    return b"".join((stored[:8], checksum.to_bytes(8, "little"), stored[16:], tail))
+
+
+def _seal(tail: bytes) -> int:
+    """Return what a tail changes in the checksum; no tail changes nothing, every other does."""
+    return zlib.crc32(tail) | 1 << 32 if tail else 0
 
 
 def _words(table: ProfileTable) -> Any:

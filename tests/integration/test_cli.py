@@ -134,8 +134,8 @@ def test_an_operators_day(machine: Machine) -> None:
         wait(lambda: machine.call("explain", CROWD).exit_code == 0)
         wait(lambda: machine.said("explain", CROWD)["events"] == 30)
 
+        wait(lambda: machine.said("list")["state"] == "ready")
         listed = machine.said("list")
-        assert listed["state"] == "ready"
         (command,) = listed["commands"]
         assert command["body"]["subject"]["workload"] == CROWD
         profile = machine.said("explain", CROWD)
@@ -230,7 +230,7 @@ def test_up_runs_until_it_is_told_to_stop(machine: Machine, tmp_path: Path) -> N
             )
             assert all(f"export {each}=" in out.read_text() for each in exported)
             machine.environment |= exported
-            assert machine.said("list")["state"] == "ready"
+            wait(lambda: machine.said("list")["state"] == "ready")
             second = machine.call("up", "--folder", str(folder))
             assert second.exit_code == 78
             assert f"run by process {running.pid}" in second.stderr

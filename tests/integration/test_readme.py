@@ -64,7 +64,7 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
             if how == "background":
                 command = ["bash", "-ec", f"exec {text.strip()}"]
                 started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
-                wait_for(tmp_path / "try" / "env", started[-1])
+                wait_for(tmp_path / "try" / "environment", started[-1])
             elif how == "run":
                 done = subprocess.run(
                     ["bash", "-exc", text],

@@ -6,6 +6,7 @@ and spans are met on both sides of their edges.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -108,60 +109,73 @@ RARELY = [
     {"authenticated": False},
 ]
 EVENT_BYTES = 8
+TIMES = [range(each) for each in (0, 1, 2, 3)]
 
-limits = st.fixed_dictionaries(
-    {
-        "measure": st.sampled_from(["requests", "requests", "errors", "denials", "bytes", "cost"]),
-        "at_most": st.sampled_from([0, 1, 2, 3, 4, 5, 5, 10]),
-        "per": st.sampled_from(SPANS),
-    },
-    optional={
-        "operations": st.sampled_from(PATTERNS),
-        "effect": st.sampled_from(["read", "change"]),
-    },
-)
-forbids = st.fixed_dictionaries(
-    {
-        "first": st.sampled_from(PATTERNS),
-        "then": st.sampled_from(PATTERNS),
-        "within": st.sampled_from(["1ms", "100ms", "1s", "10s", "1m", "24h"]),
-    }
-)
+LIMITED = ["requests", "requests", "errors", "denials", "bytes", "cost"]
+AT_MOST = [0, 1, 2, 3, 4, 5, 5, 10]
+WITHIN = ["1ms", "100ms", "1s", "10s", "1m", "24h"]
+DURATIONS = ["1s", "10s", "1m", "1m", "2h"]
+CLASSES = [
+    {"name": "agents", "workloads": ["spiffe://td/agents/*"]},
+    {"name": "batch", "workloads": ["spiffe://td/batch/**", "spiffe://td/agents/b"]},
+]
+EXEMPTIONS = [{"workloads": ["spiffe://td/exempt/*"], "note": "drawn"}]
+POLICY_BYTES, CHANGES_BYTES = 90, 24
 
 
-@st.composite
-def rules(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a rule that compiles."""
-    action = draw(st.sampled_from(["observe", "throttle", "revoke", "revoke"]))
+class Digits:
+    """Drawn bytes, each of which decides one thing: much cheaper than a strategy for each."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = iter(data)
+
+    def choose(self, options: Sequence[Any]) -> Any:
+        """One of the options; the first when all bytes are used up."""
+        return options[next(self._data, 0) % len(options)]
+
+
+def rule_of(digits: Digits) -> dict[str, Any]:
+    """A rule that compiles."""
+    action = digits.choose(["observe", "throttle", "revoke", "revoke"])
     on = ["workload", "task", "operation", *([] if action == "throttle" else ["token", "token"])]
     rule = {
         "action": action,
-        "on": draw(st.sampled_from(on)),
-        "for": draw(st.sampled_from(["1s", "10s", "1m", "1m", "2h"])),
-        "mode": draw(st.sampled_from(["enforce", "enforce", "enforce", "shadow", "off"])),
-        "classes": draw(st.sampled_from([[], [], [], ["agents"], ["batch", "other"]])),
-        "controls": draw(st.sampled_from([[], ["OWASP ASI02"]])),
+        "on": digits.choose(on),
+        "for": digits.choose(DURATIONS),
+        "mode": digits.choose(["enforce", "enforce", "enforce", "shadow", "off"]),
+        "classes": digits.choose([[], [], [], ["agents"], ["batch", "other"]]),
+        "controls": digits.choose([[], ["OWASP ASI02"]]),
     }
     if action == "throttle":
         rule["rate"] = "5/s"
-    kind = draw(st.sampled_from(["limit", "limit", "forbid"]))
-    return rule | {kind: draw(limits if kind == "limit" else forbids)}
+    if digits.choose(["limit", "limit", "forbid"]) == "forbid":
+        names = [("first", PATTERNS), ("then", PATTERNS), ("within", WITHIN)]
+        rule["forbid"] = {name: digits.choose(options) for name, options in names}
+        return rule
+    limit = {"measure": LIMITED, "at_most": AT_MOST, "per": SPANS}
+    rule["limit"] = {name: digits.choose(options) for name, options in limit.items()}
+    rule["limit"] |= digits.choose([{}, {}, {}, {"effect": "read"}, {"effect": "change"}])
+    operations = digits.choose([None, None, *PATTERNS])
+    if operations:
+        rule["limit"]["operations"] = operations
+    return rule
 
 
-@st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    """Draw a policy of one to six rules."""
+def drawn_policy(digits: Digits) -> Policy:
+    """A policy of one to six rules."""
     return policy_of(
-        *draw(st.lists(rules(), min_size=1, max_size=6)),
-        tasks=draw(st.sampled_from(["vouched", "granted"])),
-        idle=draw(st.sampled_from(["25h", "8d"])),
-        skew=draw(st.sampled_from(["0s", "5s"])),
-        classes=[
-            {"name": "agents", "workloads": ["spiffe://td/agents/*"]},
-            {"name": "batch", "workloads": ["spiffe://td/batch/**", "spiffe://td/agents/b"]},
-        ],
-        exemptions=[{"workloads": ["spiffe://td/exempt/*"], "note": "drawn"}],
+        *(rule_of(digits) for _ in range(digits.choose(range(1, 7)))),
+        tasks=digits.choose(["vouched", "vouched", "granted"]),
+        idle=digits.choose(["8d", "25h"]),
+        skew=digits.choose(["5s", "0s"]),
+        classes=CLASSES,
+        exemptions=EXEMPTIONS,
     )
+
+
+policies = st.binary(min_size=POLICY_BYTES, max_size=POLICY_BYTES).map(
+    lambda data: drawn_policy(Digits(data))
+)
 
 
 def request_of(digits: bytes, tasks: list[str]) -> dict[str, Any]:
@@ -172,18 +186,18 @@ def request_of(digits: bytes, tasks: list[str]) -> dict[str, Any]:
     return dict(zip(names, chosen[:-1], strict=True)) | chosen[-1]
 
 
-@st.composite
-def changes(draw: st.DrawFn, partition: int, length: int) -> list[Change]:
-    """Draw what is journalled for a partition: first a policy, later whatever operators do."""
-    known = [draw(policies()), draw(policies())]
+def changes_of(data: bytes, partition: int, length: int) -> list[Change]:
+    """What is journalled for a partition: first a policy, later whatever operators do."""
+    edges = POLICY_BYTES, 2 * POLICY_BYTES
+    known = [drawn_policy(Digits(data[: edges[0]])), drawn_policy(Digits(data[slice(*edges)]))]
+    digits = Digits(data[edges[1] :])
     drawn = [change_of(known[0], partition)]
     lifts: tuple[Lift, ...] = ()
-    offsets = sorted(draw(st.sets(st.integers(1, max(1, length)), max_size=3)))
-    for offset in offsets:
+    for offset in sorted({digits.choose(range(1, length + 1)) for _ in digits.choose(TIMES)}):
         fields: dict[str, Any] = {}
-        what = draw(st.sampled_from(["policy", "policy", "stop", "exempt", "lift", "forget"]))
-        at_ms = draw(st.sampled_from([T0_MS, T0_MS + 5 * SECOND, T0_MS + HOUR, T0_MS + 9 * DAY]))
-        workload = canonical_workload(draw(st.sampled_from(WORKLOADS)))
+        what = digits.choose(["policy", "policy", "stop", "exempt", "lift", "forget"])
+        at_ms = digits.choose([T0_MS, T0_MS + 5 * SECOND, T0_MS + HOUR, T0_MS + 9 * DAY])
+        workload = canonical_workload(digits.choose(WORKLOADS))
         if what == "stop":
             fields["stopped_until_ms"] = at_ms
         elif what == "exempt":
@@ -192,7 +206,7 @@ def changes(draw: st.DrawFn, partition: int, length: int) -> list[Change]:
             fields["forgotten_before_ms"] = at_ms
         elif what == "lift":
             lifts = (*lifts, Lift(workload, offset, at_ms))
-        policy = draw(st.sampled_from(known)) if what == "policy" else drawn[-1].policy
+        policy = digits.choose(known) if what == "policy" else drawn[-1].policy
         drawn.append(change_of(policy, partition, offset, lifts=lifts, **fields))
     return drawn
 
@@ -206,10 +220,10 @@ def logs(
     if tasks is None:
         tasks = draw(st.sampled_from([TASKS, MANY_TASKS]))
     count = draw(st.integers(1, length)) * EVENT_BYTES
-    digits = draw(st.binary(min_size=count, max_size=count))
+    data = draw(st.binary(min_size=count, max_size=count))
     append_ms, ends, lines = T0_MS, [0] * partitions, []
     for start in range(0, count, EVENT_BYTES):
-        gap, skew, *rest = digits[start : start + EVENT_BYTES]
+        gap, skew, *rest = data[start : start + EVENT_BYTES]
         append_ms += gaps[gap % len(gaps)]
         fields = request_of(bytes(rest), tasks)
         at_ms = append_ms + SKEWS[skew % len(SKEWS)]
@@ -217,7 +231,11 @@ def logs(
         value = msgspec.json.encode({"at_ms": at_ms, **fields})
         lines.append(Line(partition, ends[partition], append_ms, value))
         ends[partition] += 1
-    journalled = [each for p in range(partitions) for each in draw(changes(p, ends[p]))]
+    size = 2 * POLICY_BYTES + CHANGES_BYTES
+    journalled = []
+    for partition in range(partitions):
+        journal = draw(st.binary(min_size=size, max_size=size))
+        journalled += changes_of(journal, partition, max(1, ends[partition]))
     return Log(partitions, tuple(lines), tuple(journalled))
 
 

@@ -12,7 +12,7 @@ from tests.models.logs import DAY, T0_MS, Log, change_of, logs, moved, policies
 cuts = st.sets(st.integers(1, 120))
 
 
-@given(logs(), st.lists(policies(), min_size=2, max_size=3), st.data())
+@given(logs(), st.lists(policies, min_size=2, max_size=3), st.data())
 def test_a_policy_may_come_back(log: Log, known: list[Policy], data: st.DataObject) -> None:
     """Policies that change and return at any offset give the same, whatever was in memory then."""
     length = len(log.lines)
@@ -32,7 +32,7 @@ def test_a_policy_may_come_back(log: Log, known: list[Policy], data: st.DataObje
     assert leaving.rows() == whole.rows()
 
 
-@given(logs(), logs(), policies())
+@given(logs(), logs(), policies)
 def test_an_idle_row_begins_anew(before: Log, after: Log, policy: Policy) -> None:
     """After longer than `idle` a row is, byte for byte, that of a workload never seen before."""
     length, late = len(before.lines), moved(after, 1_000 * DAY)

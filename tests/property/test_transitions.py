@@ -23,7 +23,7 @@ def set_of(pair: Pair) -> int:
 
 @given(st.lists(st.tuples(st.one_of(few, many), amounts), max_size=150))
 def test_counts_are_those_of_the_model(drawn: list[tuple[Pair, int]]) -> None:
-    """Count >= truth >= count - error; a pair above a quarter of its set is there; sets are exact."""
+    """Never below the truth, no more above than the error says; the heavy pairs of a set stay."""
     entries = np.zeros(TRANSITION_SETS * TRANSITION_WAYS, TRANSITION)
     model = TransitionsModel(set_of, U32_MAX)
     for pair, amount in drawn:
