@@ -21,7 +21,7 @@ from stream.runtime import SystemClock
 from .child import WorkerProcess
 from .doors import wait_for
 from .failure import NOT_SO
-from .installation import Installation, end_by_sigterm_too, installed
+from .installation import Installation, end_by_signals, installed
 from .options import examples, json_option
 from .screen import Screen
 from .story import Outcome, Story
@@ -62,7 +62,7 @@ def demo(*, keep: bool, seed: int, seconds: float, is_json: bool) -> int:
     screen = Screen(is_json=is_json)
     is_live = screen.err.is_terminal and not is_json
     theatre: Theatre = LiveTheatre(screen) if is_live else PlainTheatre(screen)
-    end_by_sigterm_too()
+    end_by_signals()
     # The demo is the same everywhere: no settings of this machine's own installation reach it.
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("ENFORCER_")
@@ -127,6 +127,7 @@ async def _play(
 
 async def _stay(here: Installation, worker: WorkerProcess, screen: Screen) -> None:
     """Say where everything is, and wait for Ctrl-C with the agents at work."""
+    here.announce()
     screen.line()
     for line in here.exports():
         screen.line(line)

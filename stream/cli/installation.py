@@ -46,6 +46,15 @@ class Installation(NamedTuple):
             if self.environment.get(name)
         ]
 
+    @property
+    def environment_file(self) -> Path:
+        """Return the file to be sourced by a shell; it is there while all is ready."""
+        return self.folder / "environment"
+
+    def announce(self) -> None:
+        """Write the file that lets a shell reach it: everything is ready now."""
+        self.environment_file.write_text("\n".join([*self.exports(), ""]), "utf-8")
+
 
 @contextlib.contextmanager
 def installed(
@@ -53,7 +62,7 @@ def installed(
 ) -> Iterator[Installation]:
     """Have servers and topics for as long as the block lasts.
 
-    The folder also gets the hash key, and a file `environment` to be sourced by a shell.
+    The folder also gets the hash key, and once it is announced a file for shells.
     Errors: ConfigError with what to do; BusUnavailable.
     """
     folder = folder.expanduser().resolve()
@@ -71,9 +80,13 @@ def installed(
             ours.pop("ENFORCER_HASH_KEY", None)
             config = load_config("", ours)
             found = Installation(folder, ours, config, servers)
-            (folder / "environment").write_text("\n".join([*found.exports(), ""]), "utf-8")
-            wait_for(make_topics(config))
-            yield found
+            # One that a crash left behind names servers of another time.
+            found.environment_file.unlink(missing_ok=True)
+            try:
+                wait_for(make_topics(config))
+                yield found
+            finally:
+                found.environment_file.unlink(missing_ok=True)
     finally:
         if not keeps_data:
             remove_data(folder)
@@ -91,6 +104,10 @@ def remove_data(folder: Path) -> None:
         folder.rmdir()
 
 
-def end_by_sigterm_too() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, through every block that has to clean up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def end_by_signals() -> None:
+    """Let SIGTERM and SIGINT end this process as Ctrl-C does, through every block that cleans up.
+
+    SIGINT too, because what a script starts in the background inherits that it is ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)

@@ -43,9 +43,7 @@ def console(*, is_error: bool) -> Console:
     """Return a console for stdout or stderr that takes no text for markup."""
     stream = sys.stderr if is_error else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(
-        file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True
-    )
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def styled(word: str) -> tuple[str, str]:
@@ -69,11 +67,11 @@ class Screen:
     def line(self, text: str = "", style: str = "") -> None:
         """Write a line for a person, if a person reads."""
         if not self.is_json:
-            self.out.print(Text(escaped(text), style=style))
+            self.out.print(Text(escaped(text), style=style), soft_wrap=True)
 
     def note(self, text: str, style: str = "") -> None:
         """Write a line on stderr: what happens, not what came out."""
-        self.err.print(Text(escaped(text), style=style))
+        self.err.print(Text(escaped(text), style=style), soft_wrap=True)
 
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], empty: str = ""

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from .child import WorkerProcess
-from .installation import Installation, end_by_sigterm_too, installed
+from .installation import Installation, end_by_signals, installed
 from .options import configured, examples, json_option
 from .screen import Screen
 
@@ -48,7 +48,7 @@ def up(
     effect also on data that was judged under another one.
     """
     screen = Screen(is_json=is_json)
-    end_by_sigterm_too()
+    end_by_signals()
     is_up = False
     with contextlib.ExitStack() as stack:
         try:
@@ -76,12 +76,13 @@ def up(
 
 
 def _show(screen: Screen, here: Installation, worker: WorkerProcess | None) -> None:
-    """Say where everything is."""
+    """Say where everything is, once it is there."""
+    here.announce()
     places = {
         "kafka": here.config.kafka.bootstrap,
         "redis": here.environment["ENFORCER_REDIS"],
         "folder": str(here.folder),
-        "environment": str(here.folder / "environment"),
+        "environment": str(here.environment_file),
     }
     if worker is not None:
         places["metrics"] = worker.metrics

@@ -151,6 +151,7 @@ def test_an_operators_day(machine: Machine) -> None:
         assert "policy default" in other.stdout
 
         _acts(machine)
+        _watch(machine)
     assert [each["message"] for each in machine.logged()][-1] == "stopped"
 
 
@@ -173,6 +174,20 @@ def _acts(machine: Machine) -> None:
     wait(lambda: any("lifted" in each for each in machine.said("explain", CROWD)["notes"]))
     assert machine.call("exempt", OTHER).exit_code == 2
     assert machine.call("stop", "--reason", "two\nlines").exit_code == 2
+
+
+def _watch(machine: Machine) -> None:
+    """A list that is watched is shown again when something changes, until Ctrl-C."""
+    shown = machine.folder / "watched"
+    with shown.open("w") as sink:
+        watching = machine.start("list", "--watch", "--json", stdout=sink)
+        try:
+            wait(lambda: len(shown.read_text().splitlines()) == 1)
+            machine.said("stop", "--for", "1h", "--reason", "an exercise")
+            wait(lambda: '"act":"stop"' in shown.read_text(), shown.read_text)
+        finally:
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(PATIENCE_S) == 130
 
 
 def test_a_policy_is_reloaded_or_kept(machine: Machine) -> None:
@@ -238,6 +253,7 @@ def test_up_runs_until_it_is_told_to_stop(machine: Machine, tmp_path: Path) -> N
             running.send_signal(signal.SIGINT)
             assert running.wait(PATIENCE_S) == 0, (tmp_path / "err").read_text()
     assert (folder / "hash.key").exists()
+    assert not (folder / "environment").exists()
     assert machine.call("topics").exit_code == 69
     with LocalServers(folder):  # Nobody holds the folder any more, and its data is sound.
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from stream.enforcement import TALLIES, Outgoing
@@ -58,7 +58,7 @@ class Driver:
     def run(self, lines: Sequence[Line], cuts: Iterable[int] = ()) -> Driver:
         """Apply lines in batches that end at the cuts, and where conditions change."""
         edges = [0, *sorted(set(cuts)), len(lines)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             batch: list[Line] = []
             for line in lines[start:end]:
                 if self._is_due(line.partition, line.offset):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_a_policy_may_come_back(log: Log, known: list[Policy], data: st.DataObje
     log = log._replace(changes=tuple(changes))
     whole, leaving = Driver(log).run(log.lines), Driver(log)
     edges = [0, *sorted(each for each in data.draw(cuts) if each < length), length]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         leaving.run(log.lines[start:end])
         leaving.evict()
     assert leaving.of(0)[:2] == whole.of(0)[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def test_a_restored_row_is_the_stored_row(log: Log) -> None:
 
 @given(one_or_more, cuts, st.integers(1, 5))
 def test_eviction_changes_nothing(log: Log, cuts: set[int], slots_max: int) -> None:
-    """With slots for a few workloads only, records, findings and rows are those of a large table."""
+    """With slots for a few workloads, records, findings and rows are those of a large table."""
     whole = Driver(log).run(log.lines)
     small = Driver(log, slots_max=slots_max).run(log.lines, cuts)
     assert not small.refused
@@ -56,7 +57,7 @@ def test_all_rows_may_leave_at_any_time(log: Log, cuts: set[int]) -> None:
     """Storing and forgetting every row at each cut changes no record, finding or row."""
     whole, leaving = Driver(log).run(log.lines), Driver(log)
     edges = [0, *sorted(each for each in cuts if each < len(log.lines)), len(log.lines)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         leaving.run(log.lines[start:end])
         leaving.evict()
     assert leaving.rows() == whole.rows()

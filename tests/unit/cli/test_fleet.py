@@ -9,14 +9,16 @@ import pytest
 
 from stream.cli.fleet import Agent, Step, bad_one, fleet, harvest, work
 from stream.events import Command, Request, encode_request
-from stream.kernel import HashKey
+from stream.kernel import HashKey, is_compiled
 from stream.policy import lint_policy, read_policy
 from stream.replay import Replay
 
 TEXT = (resources.files("stream.cli") / "demo.yaml").read_text("utf-8")
 POLICY, DOCUMENT = read_policy(TEXT, "demo.yaml")
 BEGAN_MS = 1_700_000_000_000
-SEEDS = range(8)
+# Kernels as plain Python are a hundred times slower.
+SEEDS = range(8 if is_compiled() else 2)
+CALM_S = 300 if is_compiled() else 15
 
 
 def calls(seed: int, span_s: float, bad_after_s: float) -> Iterator[tuple[float, Agent, Step]]:
@@ -72,8 +74,8 @@ def test_the_bad_agent_is_throttled_then_revoked(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_agents_that_work_are_left_alone(seed: int) -> None:
-    """Five minutes of benign work, for any seed, break no rule, not even one in shadow."""
-    assert commands(seed, 300, 1_000_000) == []
+    """Minutes of benign work, for any seed, break no rule, not even one in shadow."""
+    assert commands(seed, CALM_S, 1_000_000) == []
 
 
 def test_the_fleet_is_a_function_of_its_seed() -> None:
