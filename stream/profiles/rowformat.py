@@ -9,9 +9,9 @@
     and, after the counted words, an optional tail of opaque bytes
 
 All words little-endian; sections by kind, index and id, so that equal rows are equal bytes
-whatever the layout of the process. A section whose body is all zero is left out. A section that the layout
-does not name is skipped on reading: that is a window of a policy no longer in force. A newer
-format, another key id or a wrong checksum is an error, never a guess.
+whatever the layout of the process. A section whose body is all zero is left out. A section that
+the layout does not name is skipped on reading: that is a window of a policy no longer in force. A
+newer format, another key id or a wrong checksum is an error, never a guess.
 """
 
 from __future__ import annotations

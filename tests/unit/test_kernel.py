@@ -1,0 +1,206 @@
+"""The keyed hash and the arithmetic below it, compiled and in plain Python."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import stream.kernel as kernels
+from stream.kernel import (
+    CACHES_MAX,
+    KERNEL_ROOMS,
+    HashKey,
+    cache_folder,
+    is_compiled,
+    mix64,
+    rotate64,
+)
+
+PACKAGE = Path(kernels.__file__).parent
+# Outputs of the authors' reference implementation (github.com/veorq/SipHash, cROUNDS=1, dROUNDS=3)
+# for the key 00 01 .. 0f and the message 00 01 .. of each length.
+REFERENCE_KEY = HashKey(bytes(range(16)))
+VECTORS = {
+    0: 0xABAC0158050FC4DC,
+    1: 0xC9F49BF37D57CA93,
+    7: 0xD3927D989BB11140,
+    8: 0x369095118D299A8E,
+    9: 0x25A48EB36C063DE4,
+    15: 0xD320D86D2A519956,
+    16: 0xCC4FDD1A7D908B66,
+    17: 0x9CF2689063DBD80C,
+    31: 0x2370DD1F8C21D1BC,
+    63: 0x9D199062B7BBB3A8,
+}
+words = st.integers(0, (1 << 64) - 1)
+
+
+@pytest.mark.parametrize("length", VECTORS)
+def test_the_hash_is_siphash_1_3(length: int) -> None:
+    """Both ways give what the reference implementation gives."""
+    message = bytes(range(length))
+    assert kernels._siphash_python(message, REFERENCE_KEY._words) == VECTORS[length]
+    assert REFERENCE_KEY.hash(message.decode("ascii")) == VECTORS[length]
+
+
+def test_the_hash_is_that_of_cpython() -> None:
+    """An independent SipHash-1-3, under the key of zeros that PYTHONHASHSEED=0 gives, agrees."""
+    if sys.hash_info.algorithm != "siphash13":
+        pytest.skip(f"this Python hashes bytes with {sys.hash_info.algorithm}")
+    texts = ["a", "spiffe://td/agents/a", "tool:send_mail", "ä€🙂", "x" * 255, "y" * 256, "z" * 999]
+    program = "import json, sys; print([hash(each.encode()) for each in json.load(sys.stdin)])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(texts),
+        env={"PYTHONHASHSEED": "0"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    expected = [each & (1 << 64) - 1 for each in json.loads(done.stdout)]
+    assert HashKey(bytes(16)).hash_all(texts) == expected
+
+
+@given(st.binary(min_size=16, max_size=16), st.lists(st.text(max_size=30), max_size=6))
+def test_compiled_and_plain_agree(secret: bytes, texts: list[str]) -> None:
+    """Any texts under any key, hashed together or one by one, in the kernel or in Python."""
+    key = HashKey(secret)
+    plain = [kernels._siphash_python(each.encode(), key._words) or 1 for each in texts]
+    assert key.hash_all(texts) == plain
+    assert [key.hash(each) for each in texts] == plain
+    if is_compiled():
+        data = np.frombuffer("".join(texts).encode(), np.uint8)
+        ends = np.cumsum([len(each.encode()) for each in texts], dtype=np.int64)
+        out = np.empty(len(texts), np.uint64)
+        kernels._sip_all(data, ends, key._array, out)
+        assert out.tolist() == plain
+
+
+def test_no_text_hashes_to_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nought means none everywhere, so a text that would get it gets one."""
+    monkeypatch.setattr(kernels, "is_compiled", lambda: False)
+    monkeypatch.setattr(kernels, "_siphash_python", lambda data, key: 0)
+    assert HashKey(bytes(16)).hash_all(["a", "b"]) == [1, 1]
+
+
+def test_a_key_has_sixteen_bytes_and_shows_none() -> None:
+    """The secret is nowhere in what a log might print; the id tells keys apart."""
+    with pytest.raises(ValueError, match="16 bytes, it has 15"):
+        HashKey(bytes(15))
+    key = HashKey(b"a secret, 16 by.")
+    assert repr(key) == f"HashKey(id={key.id})"
+    assert key.id == 29_022, "rows carry the id: how it is made never changes"
+    assert 0 <= key.id < 1 << 16
+    assert key.id != HashKey(bytes(16)).id
+
+
+def test_mixing_is_that_of_splitmix64() -> None:
+    """With nothing to mix in, it is the finaliser: the generator's first outputs for seed 0."""
+    step, outputs = 0x9E3779B97F4A7C15, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
+    for number, output in enumerate(outputs, 1):
+        state = step * number & (1 << 64) - 1
+        assert int(mix64(np.uint64(state), np.uint64(0))) == output
+
+
+@given(words, words)
+def test_mixing_is_the_same_both_ways(first: int, second: int) -> None:
+    """What kernels compute is what plain integers say, and order matters."""
+    plain = kernels._mix64_python(np.uint64(first), np.uint64(second))
+    mixed = mix64(np.uint64(first), np.uint64(second))
+    assert int(mixed) == int(plain)
+    back = mix64(np.uint64(second), np.uint64(first))
+    assert first == second or int(back) != int(mixed)
+
+
+@given(words, st.integers(1, 63))
+def test_rotation_is_the_same_both_ways(value: int, left: int) -> None:
+    """Bits that leave above come in below."""
+    expected = (value << left | value >> 64 - left) & (1 << 64) - 1
+    assert int(rotate64(np.uint64(value), np.uint64(left))) == expected
+    assert kernels._rotate(value, left) == expected
+
+
+def test_every_kernel_is_in_the_cache_key() -> None:
+    """A file that compiles something stands in a room whose sources name the cache folder."""
+    users = [
+        file.relative_to(PACKAGE)
+        for file in PACKAGE.rglob("*.py")
+        if re.search(r"^@kernel$|\bkernel\(", file.read_text(), re.MULTILINE)
+    ]
+    assert len(users) > 5
+    for file in users:
+        assert file.parts[0] in KERNEL_ROOMS, file
+        assert len(file.parts) <= 2, f"{file}: only the files of a room itself are read"
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the sources, which now name the cache folder, and a cache of our own."""
+    copy = tmp_path / "stream"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(kernels, "__file__", str(copy / "kernel.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return copy
+
+
+def test_the_cache_folder_follows_the_sources(sources: Path) -> None:
+    """A change in any file with kernels, and no other, names another folder."""
+    before = cache_folder()
+    assert before == cache_folder()
+    assert before.parent == sources.parent / "cache" / "stream-enforcer"
+    (sources / "errors.py").write_text("")
+    assert cache_folder() == before
+    seen = {before}
+    for room in KERNEL_ROOMS:
+        place = sources / room
+        for file in [place] if place.suffix == ".py" else sorted(place.glob("*.py")):
+            if file.exists():
+                file.write_text(file.read_text() + "\n")
+                seen.add(cache_folder())
+    assert len(seen) > len(KERNEL_ROOMS)
+    (sources / "detectors" / "fresh.py").write_text("")
+    assert cache_folder() not in seen
+
+
+def test_the_cache_folder_follows_the_versions(
+    sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another Numba compiles into another folder."""
+    before = cache_folder()
+    monkeypatch.setattr(numba, "__version__", "0.0")
+    assert cache_folder() != before
+
+
+def test_old_caches_are_few(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder in use and the newest before it stay, what is older goes."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    for _ in range(CACHES_MAX + 2):
+        kernels._use_cache()
+        (sources / "engine.py").write_text((sources / "engine.py").read_text() + "\n")
+    current = cache_folder()
+    kernels._use_cache()
+    assert numba.config.CACHE_DIR == str(current)
+    left = list(current.parent.iterdir())
+    assert current in left
+    assert len(left) == CACHES_MAX
+
+
+def test_a_home_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numba then falls back to its own rules."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "as before")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    kernels._use_cache()
+    assert numba.config.CACHE_DIR == "as before"
