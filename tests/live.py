@@ -210,8 +210,8 @@ def worker_of(config: Config, policy: Policy, name: str) -> Worker:
 
 
 def fixed_part(row: bytes) -> bytes:
-    """A stored row without its tail, which holds envelopes and so append times."""
-    return row[: int.from_bytes(row[4:8], "little") * 8]
+    """A stored row without its tail, which holds append times, and the checksum over both."""
+    return row[:8] + row[16 : int.from_bytes(row[4:8], "little") * 8]
 
 
 def key_of(payload: bytes) -> bytes:

@@ -36,6 +36,7 @@ from stream.profiles import token_text
 from .decision import ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .ledger import RELEASE_SHOWN_MS
 
+WORDS_LENGTH_MAX: Final = 160
 MODES: Final = ("exempt", "shadow", "enforce")
 _commands_decoder = msgspec.json.Decoder(list[Command])
 _encoder = msgspec.json.Encoder()
@@ -254,7 +255,7 @@ def _reason(incident: Incident, rule: Rule) -> Reason:
         )
     assert rule.spec.forbid is not None
     within = spell_duration(rule.within_ms)
-    first = ", ".join(rule.spec.forbid.first)
+    first = _listed(rule.spec.forbid.first)
     where = f"task {printable(incident.request.task)}" if decision["context"] else "this workload"
     text = f"{operation} came {spell_duration(observed)} after a call of {first} in {where}"
     return Reason(
@@ -291,7 +292,15 @@ def _measured(rule: Rule) -> str:
     what = words.get(rule.pair.measure, rule.pair.measure)
     if rule.pair.effect:
         what = f"{rule.pair.effect} {what}"
-    return f"{what} of {', '.join(rule.pair.operations)}" if rule.pair.operations else what
+    return f"{what} of {_listed(rule.pair.operations)}" if rule.pair.operations else what
+
+
+def _listed(patterns: tuple[str, ...]) -> str:
+    """Return patterns for a sentence: all if they are few, else the first and how many more."""
+    text = ", ".join(patterns)
+    if len(text) <= WORDS_LENGTH_MAX or len(patterns) == 1:
+        return printable(text)
+    return f"{printable(patterns[0])} and {len(patterns) - 1} more"
 
 
 def _over_percent(observed: int, at_most: int) -> str:
@@ -305,4 +314,4 @@ def _with_note(text: str, rule: Rule) -> str:
 def printable(text: str) -> str:
     """Return text that an attacker chose, fit for a sentence: no control characters, not long."""
     shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= 160 else f"{shown[:157]}..."
+    return shown if len(shown) <= WORDS_LENGTH_MAX else f"{shown[: WORDS_LENGTH_MAX - 3]}..."

@@ -43,7 +43,7 @@ from .layout import (
 from .table import ProfileTable
 
 FORMAT_VERSION: Final = 1
-ROW_BYTES_MAX: Final = 65_536
+ROW_BYTES_MAX: Final = 1 << 20  # well above 16 of the longest commands in a tail
 KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
 GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION = range(6)
 FAULTS: Final = (

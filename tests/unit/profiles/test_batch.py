@@ -1,0 +1,34 @@
+"""Batches: the seam between bytes and kernels."""
+
+from __future__ import annotations
+
+from stream.events import Request, encode_request
+from stream.kernel import HashKey
+from stream.profiles import EVENT, Arrival, Decoder, empty_batch
+
+KEY = HashKey(bytes(16))
+
+
+def test_an_event_is_as_many_bytes_as_agreed() -> None:
+    """Kernels of other languages may fill the same columns: 96 bytes, in this order."""
+    assert EVENT.itemsize == 96
+    assert EVENT.names[:5] == ("workload", "operation", "task", "token", "offset")
+
+
+def test_an_empty_batch_has_no_events() -> None:
+    """Nothing in, nothing out."""
+    assert len(empty_batch().events) == len(empty_batch().payloads) == 0
+    batch, rejects = Decoder(KEY, 1).decode([])
+    assert (len(batch.events), rejects) == (0, [])
+
+
+def test_a_part_is_events_and_payloads_alike() -> None:
+    """A half-open range of both; the workload of an event is canonical, whatever was written."""
+    values = [encode_request(Request(each, f"SPIFFE://TD/w{each}", "tool:x")) for each in range(5)]
+    arrival = Arrival("t", 0, range(5), [0] * 5, values)
+    batch, _ = Decoder(KEY, 1).decode([arrival])
+    part = batch.part(1, 3)
+    assert part.events["at_ms"].tolist() == [1, 2]
+    assert list(part.payloads) == values[1:3]
+    assert part.workload(0) == "spiffe://td/w1"
+    assert part.request(1).at_ms == 2

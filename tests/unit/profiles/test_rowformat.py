@@ -1,0 +1,207 @@
+"""The stored row, byte by byte: a file that was written once must be readable for ever.
+
+`golden/row-1.hex` is a row of format 1, a word a line. It never changes; a format that writes other
+bytes has another number, and another file beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.errors import RowCorrupt
+from stream.profiles import FORMAT_VERSION, Layout, RowFormat, stored_clock_ms, with_tail
+from stream.profiles.layout import TRANSITION_SETS
+from stream.profiles.rowformat import ROW_BYTES_MAX, SIZES, _checksum
+from stream.profiles.table import ProfileTable
+
+GOLDEN = Path(__file__).parent / "golden"
+KEY_ID = 0xBEEF
+LAYOUT = Layout((30, 10), (20,), (50, 40))
+NAME = 0xA1A2A3A4A5A6A7A8
+TAIL = b"what is in force, in words"
+
+
+def filled() -> ProfileTable:
+    """A row with something in every kind of section, and with unused ones between."""
+    table = ProfileTable(LAYOUT, 2)
+    table.admit(1, "other", 0, 0)
+    slot = table.admit(NAME, "spiffe://td/golden", 1_234_567, 3)
+    views = table.sections
+    head = views.head[slot]
+    for number, name in enumerate(head.dtype.names):
+        if name not in {"workload", "home", "partition"}:
+            head[name] = 1_000 + number
+    head["clock_ms"] = 1_700_000_000_123
+    views.counts[slot, 1]["total"] = 6
+    views.counts[slot, 1]["bins"][[0, 5, 16]] = [1, 2, 3]
+    views.sums[slot, 0]["total"] = 1 << 40
+    views.sums[slot, 0]["bins"][16] = 1 << 40
+    for context in (0, 7):
+        place = views.contexts[slot, context]
+        place["task"], place["used_ms"], place["events"] = context * 11, 5, 9
+        place["granted"] = int(context == 7)
+        place["recent"] = [1, 2, 3]
+    views.marks[slot, 7, 1]["at_ms"], views.marks[slot, 7, 1]["operation"] = 77, 78
+    views.marks[slot, 0, 0]["at_ms"], views.marks[slot, 0, 0]["operation"] = 79, 80
+    pair = views.transitions[slot, 4 * TRANSITION_SETS - 3]
+    pair["source"], pair["target"], pair["count"], pair["error"] = 5, 6, 7, 1
+    entry = views.ledger[slot, 2]
+    for number, name in enumerate(entry.dtype.names):
+        entry[name] = 200 + number
+    table.sections.local[slot]["class_index"] = 99
+    return table
+
+
+def stored() -> bytes:
+    """The stored form of that row, with a tail."""
+    row = RowFormat(LAYOUT, KEY_ID).encode(filled(), [1])[0]
+    return with_tail(row, TAIL)
+
+
+def golden() -> bytes:
+    """The bytes of the golden file."""
+    lines = (GOLDEN / f"row-{FORMAT_VERSION}.hex").read_text().splitlines()
+    words = [line.partition("#")[0] for line in lines]
+    return bytes.fromhex("".join(words))
+
+
+def empty(layout: Layout = LAYOUT) -> ProfileTable:
+    """A table with an empty row of that workload."""
+    table = ProfileTable(layout, 1)
+    table.admit(NAME, "spiffe://td/golden", 1_234_567, 3)
+    return table
+
+
+def test_the_written_bytes_are_those_of_the_golden_file() -> None:
+    """What this version writes is what format 1 always wrote."""
+    assert FORMAT_VERSION == 1
+    assert stored() == golden()
+
+
+def test_the_golden_file_is_read() -> None:
+    """Every field comes back, and the tail; what is local to a process is not in it."""
+    table = empty()
+    assert RowFormat(LAYOUT, KEY_ID).restore(table, 0, golden()) == TAIL
+    expected = filled().rows[1].copy()
+    expected["local"] = table.rows[0]["local"]
+    assert table.rows[0].tobytes() == expected.tobytes()
+    assert table.sections.local[0]["class_index"] == 0
+    assert stored_clock_ms(golden()) == 1_700_000_000_123
+
+
+def test_the_golden_file_is_what_the_format_says() -> None:
+    """Read without our code: version, key, length, then sections of kind, index, id and body."""
+    words = np.frombuffer(golden()[: -len(TAIL)], "<u8").tolist()
+    assert (words[0] & 0xFFFF, words[0] >> 16 & 0xFFFF, words[0] >> 32) == (1, KEY_ID, len(words))
+    found, at = [], 2
+    while at < len(words):
+        kind, index, size = words[at] & 0xFF, words[at] >> 8 & 0xFF, words[at] >> 16 & 0xFFFF
+        found.append((kind, index, words[at + 1], size))
+        at += 2 + size
+    assert at == len(words)
+    assert found == [
+        (0, 0, 0, 14),
+        (1, 0, 10, 10),
+        (2, 0, 20, 18),
+        (3, 0, 0, 7),
+        (4, 0, 50, 2),
+        (3, 7, 0, 7),
+        (4, 7, 40, 2),
+        (5, 7, 0, 12),
+        (6, 2, 0, 8),
+    ]
+    assert words[4] == NAME
+
+
+def test_a_policy_that_names_less_skips_the_rest() -> None:
+    """Sections of windows and sequences no longer in force are no fault; the others come back."""
+    layout = Layout((10,), (), (40, 60))
+    table = empty(layout)
+    RowFormat(layout, KEY_ID).restore(table, 0, golden())
+    assert table.sections.counts[0, 0]["total"] == 6
+    assert table.sections.marks[0, 7]["at_ms"].tolist() == [77, 0]
+    assert not table.sections.sums[0]["total"].any()
+    again = RowFormat(layout, KEY_ID).unnamed(golden())
+    assert again == Layout((), (20,), (50,))
+    assert RowFormat(LAYOUT, KEY_ID).unnamed(golden()) is None
+
+
+def resealed(words: list[int]) -> bytes:
+    """Words with a right length and a right checksum, whatever they say."""
+    words = [words[0] & 0xFFFFFFFF | len(words) << 32, *words[1:]]
+    data = np.array(words, np.uint64)
+    data[1] = _checksum(data, 0, len(data))
+    return data.tobytes()
+
+
+def section(kind: int, size: int, index: int = 0) -> list[int]:
+    """A section of ones."""
+    return [kind | index << 8 | size << 16, 0, *[1] * size]
+
+
+HEAD = [0 | 14 << 16, 0, NAME, *[1] * 13]
+FIRST = FORMAT_VERSION | KEY_ID << 16
+
+
+def refusal(data: bytes) -> str:
+    """The message with which a row is refused; the row is then as empty as it was."""
+    table = empty()
+    before = table.rows.tobytes()
+    with pytest.raises(RowCorrupt) as caught:
+        RowFormat(LAYOUT, KEY_ID).restore(table, 0, data)
+    assert table.rows.tobytes() == before
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ([FIRST + 1, 0, *HEAD], "format is unknown"),
+        ([FIRST ^ 1 << 16, 0, *HEAD], "another hash key"),
+        ([FIRST, 0, *HEAD, 0], "length is wrong"),
+        ([FIRST, 0, *HEAD, *section(3, 7)[:-1]], "length is wrong"),
+        ([FIRST, 0], "length is wrong"),
+        ([FIRST, 0, *HEAD, *section(7, 2)], "unknown kind or size"),
+        ([FIRST, 0, *HEAD, *section(1, 11)], "unknown kind or size"),
+        ([FIRST, 0, *HEAD[:-1]], "length is wrong"),
+        ([FIRST, 0, 13 << 16, *HEAD[1:-1]], "unknown kind or size"),
+        ([FIRST, 0, *section(6, 8), *HEAD], "no head"),
+        ([FIRST, 0, *HEAD[:2], NAME + 1, *HEAD[3:]], "unknown kind or size"),
+    ],
+)
+def test_what_another_version_may_write_is_refused(words: list[int], fault: str) -> None:
+    """A right checksum is not enough: newer formats, other sections, other workloads are faults."""
+    assert fault in refusal(resealed(words))
+
+
+def test_a_plain_row_is_accepted() -> None:
+    """The words that the refusals above are made from are a row."""
+    known = [each for kind in (3, 6) for each in section(kind, SIZES[kind])]
+    table = empty()
+    assert RowFormat(LAYOUT, KEY_ID).restore(table, 0, resealed([FIRST, 0, *HEAD, *known])) == b""
+    assert table.sections.ledger[0, 0]["rule"] == 1
+
+
+def test_a_row_is_bounded() -> None:
+    """What is longer than any row is refused before it is looked at."""
+    assert "length is wrong" in refusal(golden() + bytes(ROW_BYTES_MAX))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", golden()[:15], golden()[:16], golden()[:31]])
+def test_a_stump_is_refused(data: bytes) -> None:
+    """Too short for a length, for a checksum, or for a head."""
+    assert "length is wrong" in refusal(data)
+
+
+def test_nothing_to_store_is_nothing() -> None:
+    """No slots, no rows."""
+    assert RowFormat(LAYOUT, KEY_ID).encode(filled(), []) == []
+
+
+def test_rows_are_cut_where_they_end() -> None:
+    """Stored together, each row is the bytes it is alone."""
+    table, rows = filled(), RowFormat(LAYOUT, KEY_ID)
+    assert rows.encode(table, [1, 0, 1]) == [rows.encode(table, [slot])[0] for slot in (1, 0, 1)]
