@@ -231,6 +231,11 @@ def differences(ours: Iterable[bytes], theirs: Iterable[bytes]) -> str:
     return f"{len(extra)} extra, {len(lacking)} missing; {extra[:1]} {lacking[:1]}"
 
 
+def other_rows(ours: dict[int, bytes], theirs: dict[int, bytes]) -> list[int]:
+    """The ids of rows that differ, or that only one side has."""
+    return [each for each in ours.keys() | theirs.keys() if ours.get(each) != theirs.get(each)]
+
+
 async def wait_until(ask: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
     """Ask again until the answer is as wanted; fail with the last answer."""
     deadline = time.monotonic() + PATIENCE_S

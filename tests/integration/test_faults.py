@@ -13,7 +13,7 @@ import pytest
 
 from stream.events import Request, encode, encode_request
 from stream.local import Addresses
-from tests.live import Installation, differences, wait_until
+from tests.live import Installation, differences, other_rows, wait_until
 
 KILLS = 20
 
@@ -96,7 +96,7 @@ def test_killed_at_random_moments(servers: Addresses, fresh_name: str, tmp_path:
     bodies, rows = installation.replayed(payloads)
     assert len(bodies) > 100
     assert differences([encode(each.body) for each in commands], bodies) == ""
-    assert asyncio.run(installation.rows()) == rows
+    assert other_rows(asyncio.run(installation.rows()), rows) == []
 
 
 @pytest.mark.timeout(300)
@@ -126,6 +126,6 @@ def test_zombie(servers: Addresses, fresh_name: str, tmp_path: Path) -> None:
     commands = asyncio.run(installation.commands())
     bodies, rows = installation.replayed(payloads)
     assert differences([encode(each.body) for each in commands], bodies) == ""
-    assert asyncio.run(installation.rows()) == rows
+    assert other_rows(asyncio.run(installation.rows()), rows) == []
     log = (tmp_path / "worker-zombie.log").read_text()
     assert "OwnershipLost" in log or "let partitions" in log

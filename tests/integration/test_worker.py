@@ -8,7 +8,7 @@ import pytest
 from benchmarks.quality import agentdojo, cloudtrail, weblogs
 from stream.events import encode, encode_request
 from stream.local import Addresses
-from tests.live import Installation, differences
+from tests.live import Installation, differences, other_rows
 
 DATA = {"weblogs": weblogs, "cloudtrail": cloudtrail, "agentdojo": agentdojo}
 
@@ -34,4 +34,4 @@ def test_live_equals_replay(
     expected_bodies, expected_rows = installation.replayed(payloads)
     assert len(expected_bodies) > 3
     assert differences(bodies, expected_bodies) == ""
-    assert rows == expected_rows
+    assert other_rows(rows, expected_rows) == []
