@@ -215,15 +215,27 @@ def issue(ledger: Any, head: Any, cause: Cause, rule: Any, event: Any, out: Out)
 
 
 @kernel
-def release(ledger: Any, head: Any, place: int, cause: Cause, rule: Any, out: Out) -> int:
-    """Take an entry out of force; return the place of the decision. Mutates: ledger, head, out."""
+def release(ledger: Any, place: int, cause: Cause, rule: Any, out: Out) -> int:
+    """End an entry now; return the place of the decision. Mutates: ledger, out.
+
+    It stays for the grace, as one that expired: gateways hear of its end later still.
+    """
     entry = ledger[place]
     entry["until_ms"] = cause.clock_ms + RELEASE_SHOWN_MS
     decision = record_decision(out, cause, rule, entry, RELEASE)
-    clear_entry(entry)
-    head["in_force"] -= 1
+    entry["until_ms"] = cause.clock_ms
     out.tallies[RELEASED_TALLY] += 1
     return decision
+
+
+@kernel
+def is_weaker(entry: Any, rule: Any, force: int) -> bool:
+    """Tell whether an entry is less serious than it would be now.
+
+    So it is once a stop or an exemption has ended, or a policy enforces what was in shadow: the
+    entry is then renewed at once, where it would else leave its workload alone until it is over.
+    """
+    return bool(entry["mode"] < min(int(rule["mode"]), int(force)))
 
 
 @kernel

@@ -59,8 +59,8 @@ from .decision import (
 from .ledger import (
     REVOKE,
     TOKEN_KIND,
-    clear_entry,
     find_subject,
+    is_weaker,
     issue,
     must_renew,
     purge,
@@ -84,16 +84,14 @@ class Where(NamedTuple):
 
 @kernel
 def _lift(table: Any, slot: int, cause: Cause, policy: Any, out: Out) -> None:
-    """Honour an operator's lift: nothing is in force any more. Mutates: table, out."""
+    """Honour an operator's lift: what is in force ends now. Mutates: table, out."""
     head = table.head[slot]
     head["lift_offset"] = table.local[slot]["lift_offset"]
     for place in range(LEDGER):
         entry = table.ledger[slot, place]
-        if entry["rule"] != np.uint64(0):
-            decision = record_decision(out, cause, policy.no_rule[0], entry, LIFT)
-            out.decisions[decision]["until_ms"] = cause.clock_ms
-            clear_entry(entry)
-    head["in_force"] = 0
+        if entry["rule"] != np.uint64(0) and entry["until_ms"] > cause.clock_ms:
+            entry["until_ms"] = cause.clock_ms
+            record_decision(out, cause, policy.no_rule[0], entry, LIFT)
 
 
 @kernel
@@ -116,7 +114,7 @@ def _judge_limits(event: Any, cause: Cause, table: Any, policy: Any, flags: Any,
                     continue
                 never = entry["action"] == REVOKE and entry["kind"] == TOKEN_KIND
                 if is_under(demand, at_most) and not never:
-                    done = release(ledger, head, place, cause, limit, out)
+                    done = release(ledger, place, cause, limit, out)
                     out.decisions[done]["observed"] = observed
                     out.decisions[done]["demand"] = demand
         if observed > at_most or head["in_force"] > 0:
@@ -137,7 +135,10 @@ def _over(event: Any, cause: Cause, table: Any, policy: Any, flags: Any, out: Ou
     demand = int(demand_of(table, cause.slot, policy, limit))
     place = find_subject(ledger, limit, event)
     if place >= 0 and ledger[place]["until_ms"] > cause.clock_ms:
-        if demand <= limit["at_most"] or not must_renew(ledger[place], cause.clock_ms):
+        if demand <= limit["at_most"] or not (
+            must_renew(ledger[place], cause.clock_ms)
+            or is_weaker(ledger[place], limit, cause.force)
+        ):
             return
     elif (
         is_refused
@@ -167,6 +168,7 @@ def _match(event: Any, cause: Cause, table: Any, policy: Any, sets: Any, out: Ou
                 place < 0
                 or ledger[place]["until_ms"] <= cause.clock_ms
                 or may_renew(ledger[place], cause.clock_ms)
+                or is_weaker(ledger[place], forbid, cause.force)
             ):
                 done = issue(ledger, head, cause, forbid, event, out)
                 if done >= 0:

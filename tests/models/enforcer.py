@@ -135,8 +135,8 @@ class Enforcer:
         if max(lifts, default=0) > row.lift_offset:
             row.lift_offset = max(lifts)
             for entry in row.ledger.entries():
-                _end(cause, entry, 0)
-                row.ledger.drop(entry)
+                if entry.until_ms > row.clock_ms:
+                    _end(cause, entry, 0)
         self._apply(cause)
         return cause.outcomes
 
@@ -169,7 +169,10 @@ class Enforcer:
             context.remember(request.operation, row.clock_ms)
 
     def _judge(self, cause: Cause, rule: Rule, *, is_refused: bool) -> None:
-        """Release under 80 %, renew after half while demand is over, issue at what contributes."""
+        """Release under 80 %, renew after half while demand is over, issue at what contributes.
+
+        What is less serious than it would be now is renewed at once.
+        """
         row, pair = cause.row, Pair(*rule.pair)
         observed = demand = row.total(pair)
         if has_demand(rule):
@@ -179,12 +182,12 @@ class Enforcer:
             is_live = entry.rule == rule.name and entry.until_ms > row.clock_ms
             if is_live and 100 * demand < 80 * rule.at_most and not is_token:
                 _end(cause, entry, demand)
-                row.ledger.drop(entry)
                 self.tallies["released"] += 1
         entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
         if entry is not None and entry.until_ms > row.clock_ms:
             is_half_over = 2 * (row.clock_ms - entry.since_ms) >= entry.until_ms - entry.since_ms
-            if demand <= rule.at_most or not is_half_over:
+            is_weaker = entry.mode < min(rule.mode, cause.force)
+            if demand <= rule.at_most or not (is_half_over or is_weaker):
                 return
         else:
             contributes = amount_of(pair, cause.request, is_refused=False) > 0
@@ -204,7 +207,8 @@ class Enforcer:
             entry = row.ledger.find((rule.name, *subject_of(rule, request)))
             if entry is not None and entry.until_ms > row.clock_ms:
                 span_ms = entry.until_ms - entry.since_ms
-                if 16 * (row.clock_ms - entry.since_ms) < span_ms:
+                is_weaker = entry.mode < min(rule.mode, cause.force)
+                if 16 * (row.clock_ms - entry.since_ms) < span_ms and not is_weaker:
                     continue
             self._issue(cause, rule, abs(cause.at_ms - mark[0]))
         if request.outcome != "denied":
@@ -281,8 +285,9 @@ def _publish(cause: Cause, entry: Entry, rule: Rule, observed: int) -> None:
 
 
 def _end(cause: Cause, entry: Entry, demand: int) -> None:
-    """A release of what was published for an entry."""
+    """A release of what was published for an entry, which ends now."""
     row = cause.row
+    entry.until_ms = row.clock_ms
     before = row.held.get((entry.rule, entry.kind, entry.subject))
     if before is None:
         cause.ordinals[0] += 1

@@ -69,10 +69,6 @@ class LedgerModel:
         self.places[place] = fresh
         return "issue"
 
-    def drop(self, entry: Entry) -> None:
-        """Free the place of an entry."""
-        self.places[self._place_of(entry)] = None
-
     def _place_of(self, entry: Entry) -> int:
         return next(place for place, each in enumerate(self.places) if each is entry)
 

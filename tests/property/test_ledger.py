@@ -117,9 +117,9 @@ def test_the_ledger_is_that_of_the_model(drawn: list[Any]) -> None:
         assert (found >= 0) == (model.find(entry.key) is not None)
         if what == "purge":
             assert purge(ledger.entries, ledger.head, clock_ms) == model.purge(clock_ms)
-        elif what == "release" and found >= 0:
-            done = release(ledger.entries, ledger.head, found, cause, row, ledger.out)
-            model.drop(model.find(entry.key))
+        elif what == "release" and found >= 0 and model.find(entry.key).until_ms > clock_ms:
+            done = release(ledger.entries, found, cause, row, ledger.out)
+            model.find(entry.key).until_ms = clock_ms
             counts["release"] += 1
             decision = ledger.out.decisions[done]
             assert decision["what"] == RELEASE
