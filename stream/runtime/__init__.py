@@ -2,16 +2,20 @@
 
 from .doors import Doors, SystemClock
 from .operators import Operators
+from .published import Published
 from .spec import TopicsSpec, WorkerSpec
-from .takeover import valid_entries
+from .takeover import Place, valid_entries, where_to_start
 from .worker import Worker
 
 __all__ = [
     "Doors",
     "Operators",
+    "Place",
+    "Published",
     "SystemClock",
     "TopicsSpec",
     "Worker",
     "WorkerSpec",
     "valid_entries",
+    "where_to_start",
 ]

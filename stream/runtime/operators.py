@@ -22,7 +22,7 @@ from stream.events import (
     decode_value,
     operator_key,
 )
-from stream.identity import home_partition
+from stream.identity import positive_murmur2
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Operators:
     """The acts in force by workload; the empty workload stands for everything."""
 
     def __init__(self) -> None:
-        self._records: dict[str, OperatorRecord] = {}
+        self._records: dict[str, tuple[int, OperatorRecord]] = {}  # with the workload's murmur2
 
     def apply(self, record: Record) -> bool:
         """Take one enforcement record; tell whether it was an operator's."""
@@ -57,7 +57,7 @@ class Operators:
         if len(self._records) >= OPERATORS_MAX and value.workload not in self._records:
             log.warning("more than %d workloads have operator records", OPERATORS_MAX)
             return False
-        self._records[value.workload] = value
+        self._records[value.workload] = positive_murmur2(value.workload.encode()), value
         return True
 
     def wanted(
@@ -71,8 +71,8 @@ class Operators:
         wall_ms, offset = wall
         stopped = 0
         exemptions, lifts = [], list(conditions.lifts)
-        for workload, record in self._records.items():
-            if workload and home_partition(workload.encode(), partitions) != partition:
+        for workload, (home, record) in self._records.items():
+            if workload and home % partitions != partition:
                 continue
             for act in record.acts:
                 if act.act == "lift":
