@@ -21,6 +21,7 @@ from stream.kernel import HashKey
 from stream.local import Addresses
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
+from stream.profiles import Layout
 from stream.replay import Replay
 from stream.runtime import Doors, SystemClock, Worker, WorkerSpec
 from stream.store import BUCKETS, RedisStore
@@ -212,6 +213,12 @@ def worker_of(config: Config, policy: Policy, name: str) -> Worker:
 def fixed_part(row: bytes) -> bytes:
     """A stored row without its tail, which holds append times, and the checksum over both."""
     return row[:8] + row[16 : int.from_bytes(row[4:8], "little") * 8]
+
+
+def events_in(row: bytes) -> int:
+    """How many requests a row counted: a word of the head, behind word 0 and the section's two."""
+    at = 24 + Layout((), (), ()).dtype["head"].fields["events"][1]
+    return int.from_bytes(row[at : at + 8], "little")
 
 
 def key_of(payload: bytes) -> bytes:
