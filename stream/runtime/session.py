@@ -96,7 +96,14 @@ class Session:
         """Take partitions; return where each begins."""
         bounds = await self.source.bounds(partitions)
         places = [
-            Place(each, bounds[each], self.topic_id, self.topics.journal, self.name)
+            Place(
+                each,
+                bounds[each],
+                self.topic_id,
+                self.topics.requests,
+                self.topics.journal,
+                self.name,
+            )
             for each in partitions
         ]
         first = self.policies.first

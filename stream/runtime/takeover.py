@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import zlib
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,6 +36,7 @@ class Place(NamedTuple):
     partition: int
     bounds: Bounds
     topic_id: str
+    requests_topic: str
     journal_topic: str
     worker: str
 
@@ -109,6 +111,8 @@ async def take(
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
     start = where_to_start(place, checkpoint, journalled=bool(entries))
+    if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
+        start = Start(place.bounds.start, checkpoint.era + 1, (LOG_CHANGED,))
     journal_offset, conditions, coming = await _conditions(
         publisher, place, start, entries, (nonce, *policy)
     )
@@ -128,7 +132,20 @@ async def take(
         published=Published(claim.records),
         coming=coming,
         version=version,
+        check=checkpoint.check if checkpoint and not start.modes else 0,
     )
+
+
+async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) -> bool:
+    """Tell whether the record before the checkpoint is still the one that was applied there.
+
+    A log restored from an older copy, or cut and grown again, has the same id and other records.
+    """
+    before = checkpoint.next_offset - 1
+    if checkpoint.check == 0 or before < place.bounds.start:
+        return True
+    records = await reader.read(place.requests_topic, place.partition, before, before + 1)
+    return all(zlib.crc32(each.value or b"") == checkpoint.check for each in records)
 
 
 async def _conditions(

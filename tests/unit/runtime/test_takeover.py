@@ -69,12 +69,12 @@ def test_where_to_start(
         version_ordinal=0,
         at_ms=0,
     )
-    place = Place(0, bounds, "t", "journal", "w")
+    place = Place(0, bounds, "t", "requests", "journal", "w")
     assert where_to_start(place, checkpoint, journalled=True) == expected
 
 
 def test_a_store_that_forgot_is_said_so() -> None:
     """No checkpoint is a first start where nothing was journalled, else a store that forgot."""
-    place = Place(0, Bounds(2, 9), "t", "journal", "w")
+    place = Place(0, Bounds(2, 9), "t", "requests", "journal", "w")
     assert where_to_start(place, None, journalled=False) == (2, 0, ())
     assert where_to_start(place, None, journalled=True) == (2, 0, ("store_forgot",))

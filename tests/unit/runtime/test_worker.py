@@ -12,7 +12,7 @@ from stream.policy import load_policy
 from stream.replay import Replay
 from stream.runtime import Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
 from stream.store import BUCKETS, MemoryServer, MemoryStore
-from tests.live import POLICY, differences, fixed_part, key_of, other_rows, wait_until
+from tests.live import POLICY, differences, events_in, fixed_part, key_of, other_rows, wait_until
 
 KEY = HashKey(b"a test key, 16 b")
 TOPICS = TopicsSpec()
@@ -128,3 +128,35 @@ def test_sessions_one_after_another_equal_a_replay() -> None:
     assert len(expected) > 20
     assert differences(bodies, expected) == ""
     assert other_rows(rows, dict(zip(ids, images, strict=True))) == []
+
+
+def test_another_log_under_the_same_name_is_noticed() -> None:
+    """A log that was cut and grew past the checkpoint is a new era, by the record before it."""
+    estate = Estate()
+
+    async def story() -> dict[int, bytes]:
+        await estate.topics()
+        async with estate.worker() as worker:
+            await estate.feed([event(each, "first") for each in range(40)])
+            await stored(worker, 40)
+        before = estate.log.states([TOPICS.requests])[0]
+        estate.log.remake(TOPICS.requests)
+        # Restored from an older copy, a topic keeps its id.
+        estate.log._topics[TOPICS.requests].state = before
+        await estate.feed([event(each, "second") for each in range(60)])
+        async with estate.worker() as worker:
+            await stored(worker, 60)
+        return await estate.rows()
+
+    assert list(map(events_in, asyncio.run(story()).values())) == [100]
+
+
+def event(number: int, operation: str) -> bytes:
+    """One event of one workload."""
+    return encode_request(
+        Request(
+            at_ms=START_MS + number,
+            workload="spiffe://test.example/agents/a",
+            operation=f"tool:{operation}_{number}",
+        )
+    )
