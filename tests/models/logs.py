@@ -106,6 +106,7 @@ RARELY = [
     {"effect": "change"},
     {"count": 4, "bytes": 3, "cost": 2},
     {"bytes": 7, "cost": 11},
+    {"count": 10**6, "bytes": 1 << 44, "cost": 10**15},
     {"authenticated": False},
 ]
 EVENT_BYTES = 8
@@ -154,6 +155,8 @@ def rule_of(digits: Digits) -> dict[str, Any]:
         return rule
     limit = {"measure": LIMITED, "at_most": AT_MOST, "per": SPANS}
     rule["limit"] = {name: digits.choose(options) for name, options in limit.items()}
+    if rule["limit"]["measure"] in {"bytes", "cost"} and rule["limit"]["at_most"] > 5:
+        rule["limit"]["at_most"] = 2 * 10**15
     rule["limit"] |= digits.choose([{}, {}, {}, {"effect": "read"}, {"effect": "change"}])
     operations = digits.choose([None, None, *PATTERNS])
     if operations:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.enforcement import Outgoing
-from stream.events import Finding, RejectCode, decode_value
+from stream.events import TIME_MS_MAX, Finding, RejectCode, decode_value
 from stream.identity import canonical_workload, home_partition, positive_murmur2
 from stream.policy import Policy
 from stream.profiles import OperationTable
 from tests.models.driver import KEY, Driver
 from tests.models.enforcer import Enforcer, Held, without_texts
-from tests.models.logs import SPANS, WORKLOADS, Change, Line, Log, logs, moved
+from tests.models.logs import DAY, SPANS, T0_MS, WORKLOADS, Change, Line, Log, logs, moved
 
 UNCHECKED = {"transitions_dropped"}
 cuts = st.sets(st.integers(1, 120))
@@ -34,9 +34,14 @@ def carried(outgoing: Outgoing) -> tuple[Held, ...]:
     return tuple(without_texts(command) for command in decode_value(outgoing.value).commands)
 
 
-@given(one_or_more)
-def test_findings_and_commands_are_those_of_the_model(log: Log) -> None:
+# The beginning of time, now, and nearly its end: beyond it nothing is a time.
+AGES = [0, 3 * DAY - T0_MS, TIME_MS_MAX - T0_MS - 900 * DAY]
+
+
+@given(one_or_more, st.sampled_from(AGES))
+def test_findings_and_commands_are_those_of_the_model(log: Log, shift_ms: int) -> None:
     """Each event gives the findings, bodies, versions, records and tallies of the definition."""
+    log = moved(log, shift_ms)
     driver = Driver(log).run(log.lines)
     model = Enforcer(log.changes)
     outcomes = [each for line in log.lines for each in model.apply(line)]
