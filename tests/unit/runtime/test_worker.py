@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from stream.bus import MemoryLog, MemoryPublisher, MemoryReader, MemorySource, MemoryTopics
+from stream.errors import StoreUnavailable
 from stream.events import Request, SubjectRecord, decode_value, encode, encode_request
 from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
 from stream.replay import Replay
 from stream.runtime import Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
-from stream.store import BUCKETS, MemoryServer, MemoryStore
+from stream.store import BUCKETS, MemoryServer, MemoryStore, Save
 from tests.live import POLICY, differences, events_in, fixed_part, key_of, other_rows, wait_until
 
 KEY = HashKey(b"a test key, 16 b")
@@ -25,6 +26,7 @@ class Estate:
     def __init__(self) -> None:
         self.log = MemoryLog(SystemClock())
         self.server = MemoryServer()
+        self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
         self.policy = load_policy(POLICY, "test")
 
     @contextlib.asynccontextmanager
@@ -35,7 +37,7 @@ class Estate:
             publisher=lambda: MemoryPublisher(self.log),
             reader=lambda: MemoryReader(self.log),
             admin=lambda: MemoryTopics(self.log),
-            store=lambda: MemoryStore(self.server),
+            store=lambda: self.store(self.server),
         )
         spec = WorkerSpec(slots_max=64, save_every_ms=20, heartbeat_ms=20, **settings)
         shown = (SystemClock(), Metrics(), "test")
@@ -149,6 +151,35 @@ def test_another_log_under_the_same_name_is_noticed() -> None:
         return await estate.rows()
 
     assert list(map(events_in, asyncio.run(story()).values())) == [100]
+
+
+class Unreachable(MemoryStore):
+    """A store that cannot be reached for the first write of rows it is given, ever."""
+
+    failures = 0
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Fail once, writing nothing."""
+        if save.rows and Unreachable.failures == 0:
+            Unreachable.failures += 1
+            raise StoreUnavailable("away")
+        return await super().save(partition, save)
+
+
+def test_nothing_is_saved_after_a_save_that_failed() -> None:
+    """The session that could not save leaves its checkpoint behind: all is counted, once."""
+    estate = Estate()
+    estate.store = Unreachable
+
+    async def story() -> dict[int, bytes]:
+        await estate.topics()
+        await estate.feed([event(each, "x") for each in range(40)])
+        async with estate.worker() as worker:
+            await stored(worker, 40)
+        return await estate.rows()
+
+    assert list(map(events_in, asyncio.run(story()).values())) == [40]
+    assert Unreachable.failures == 1
 
 
 def event(number: int, operation: str) -> bytes:
