@@ -55,7 +55,7 @@ class Batch(NamedTuple):
     payloads: Sequence[bytes]
 
     def request(self, event: int) -> Request:
-        """Return the request of one event, its workload canonical; decodes the payload again."""
+        """Return the request of one event as it was written; decodes the payload again."""
         return decode_request(self.payloads[event])
 
     def workload(self, event: int) -> str:

@@ -57,7 +57,7 @@ class Row:
 
     workload: str
     clock_ms: int = 0
-    first_ms: int = 0
+    first_ms: int | None = None
     events: int = 0
     late: int = 0
     policy: str = ""
@@ -115,7 +115,7 @@ class Enforcer:
             return []
         at_ms = min(request.at_ms, line.append_ms + policy.skew_ms)
         tallies["future"] += at_ms < request.at_ms
-        if row.first_ms and (
+        if row.first_ms is not None and (
             at_ms - row.clock_ms > policy.idle_ms or row.clock_ms < conditions.forgotten_before_ms
         ):
             tallies["restarted"] += 1
@@ -124,7 +124,7 @@ class Enforcer:
         if row.policy != policy.hash:
             row.policy = policy.hash
             _adopt(row, policy)
-        row.first_ms = row.first_ms or at_ms
+        row.first_ms = at_ms if row.first_ms is None else row.first_ms
         row.clock_ms = max(row.clock_ms, at_ms)
         until = [e.until_ms for e in conditions.exemptions if e.workload == name]
         force = SHADOW if conditions.stopped_until_ms > row.clock_ms else ENFORCE

@@ -206,7 +206,7 @@ def changes_of(data: bytes, partition: int, length: int) -> list[Change]:
         elif what == "exempt":
             fields["exemptions"] = (Exemption(workload=workload, until_ms=at_ms, reason="r"),)
         elif what == "forget":
-            fields["forgotten_before_ms"] = at_ms
+            fields["forgotten_before_ms"], lifts = at_ms, ()
         elif what == "lift":
             lifts = (*lifts, Lift(workload, offset, at_ms))
         policy = digits.choose(known) if what == "policy" else drawn[-1].policy

@@ -72,6 +72,7 @@ def test_rows_hold_what_the_model_knows(log: Log) -> None:
         row, contexts = model.rows[name], table.sections.contexts[slot]
         fields = ("clock_ms", "events", "late", "offset", "lift_offset")
         assert head[slot][list(fields)].tolist() == tuple(getattr(row, each) for each in fields)
+        assert head[slot]["policy"] == int(row.policy, 16)
         assert head[slot]["contexts_dropped"] == row.contexts.dropped
         assert head[slot]["tasks"] == sum(each is not None for each in row.contexts.tasks)
         assert head[slot]["in_force"] == len(row.ledger.entries())
