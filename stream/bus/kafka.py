@@ -158,6 +158,30 @@ async def answered(what: str, within_s: float) -> AsyncIterator[None]:
         raise translated(error, what) from error
 
 
+async def connected(what: str, start: Coroutine[Any, Any, None], within_s: float) -> None:
+    """Await the start of a client, no longer than that.
+
+    Cut short while it asks a first broker for the others, aiokafka would forget that connection,
+    and it stayed open: so who is cancelled here first lets it come to an end, for a short while.
+    Errors: BusUnavailable, ConfigError.
+    """
+    task = asyncio.ensure_future(start)
+    try:
+        async with answered(f"connect {what}", within_s):
+            await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait({task}, timeout=STOP_GRACE_S)
+            task.cancel()
+        task.add_done_callback(_heard)
+
+
+def _heard(task: asyncio.Future[None]) -> None:
+    """Let a task's error be known as heard."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def count_partitions(client: AIOKafkaClient, topic: str, within_s: float) -> int:
     """Return how many partitions a topic has, without creating it.
 

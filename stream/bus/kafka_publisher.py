@@ -23,6 +23,7 @@ from .kafka import (
     STOP_GRACE_S,
     KafkaSpec,
     answered,
+    connected,
     client_options,
     count_partitions,
     ended,
@@ -66,8 +67,7 @@ class KafkaPublisher:
         )
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(_close, producer, self._delivery_s)
-            async with answered("connect a producer", self._request_s):
-                await producer.start()
+            await connected("a producer", producer.start(), self._request_s)
             undo.pop_all()
         return producer
 

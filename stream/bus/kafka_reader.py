@@ -20,6 +20,7 @@ from .contract import Bounds, Record
 from .kafka import (
     KafkaSpec,
     answered,
+    connected,
     count_partitions,
     reader_options,
     stop_client,
@@ -54,8 +55,7 @@ class KafkaReader:
         consumer = AIOKafkaConsumer(**reader_options(self._spec), group_id=None)
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "a reader", consumer)
-            async with answered("connect a reader", self._request_s):
-                await consumer.start()
+            await connected("a reader", consumer.start(), self._request_s)
             undo.pop_all()
         return consumer
 

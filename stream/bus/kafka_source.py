@@ -25,6 +25,7 @@ from .kafka import (
     STOP_GRACE_S,
     KafkaSpec,
     answered,
+    connected,
     count_partitions,
     reader_options,
     stop_client,
@@ -75,8 +76,7 @@ class KafkaSource:
         )
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "a consumer", consumer)
-            async with answered("connect a consumer", self._request_s):
-                await consumer.start()
+            await connected("a consumer", consumer.start(), self._request_s)
             await count_partitions(consumer._client, self._topic, self._request_s)
             undo.pop_all()
         self._consumer = consumer

@@ -15,7 +15,7 @@ from stream.errors import BusUnavailable, ConfigError
 
 from . import topics
 from .contract import TopicSpec, TopicState
-from .kafka import REFUSALS, KafkaSpec, answered, client_options, stop_client
+from .kafka import REFUSALS, KafkaSpec, answered, client_options, connected, stop_client
 from .kafka_wire import TopicsRequest, topic_id
 
 # A new topic reaches all brokers a moment after it is made.
@@ -49,8 +49,7 @@ class KafkaTopics:
         admin = AIOKafkaAdminClient(**client_options(self._spec))
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "an admin", admin)
-            async with answered("connect", self._request_s):
-                await admin.start()
+            await connected("an admin", admin.start(), self._request_s)
             undo.pop_all()
         self._admin = admin
 
