@@ -110,6 +110,8 @@ class State:
             np.zeros(partitions, np.int64),
             np.zeros(partitions, np.int64),
             np.zeros(partitions, np.int32),
+            np.zeros(partitions, np.int32),
+            np.zeros(partitions, np.int32),
         )
         self.out: Out = new_out()
 
@@ -122,6 +124,8 @@ class State:
         self.condition_tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
         self.condition_tables.stopped_until_ms[partition] = conditions.stopped_until_ms
         self.condition_tables.era[partition] = conditions.era
+        self.condition_tables.log_era[partition] = conditions.log_era
+        self.condition_tables.fresh_era[partition] = conditions.fresh_era
         self.serial += 1
         in_use = {each.policy_hash for each in self.conditions.values()}
         for gone in set(self.bound) - in_use:
@@ -183,7 +187,8 @@ class State:
         """
         head, conditions = self.table.sections.head[slot], self.conditions[partition]
         is_other = head["policy"] != self.bound[conditions.policy_hash].policy.number
-        is_later = head["era"] == conditions.era and head["offset"] >= conditions.from_offset
+        first = max(conditions.log_era, conditions.fresh_era)
+        is_later = head["era"] >= first and head["offset"] >= conditions.from_offset
         return bool(is_other and is_later)
 
     def _bind(self, policy: Policy) -> None:

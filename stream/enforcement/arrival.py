@@ -30,12 +30,14 @@ NO_OPERATION: Final = np.uint64(0)
 class ConditionTables(NamedTuple):
     """What holds in each partition now.
 
-    Shapes: forgotten_before_ms, stopped_until_ms, era [partition].
+    Shapes: all [partition]; `events.Conditions` says what they mean.
     """
 
     forgotten_before_ms: Any
     stopped_until_ms: Any
     era: Any
+    log_era: Any
+    fresh_era: Any
 
 
 @kernel
@@ -106,7 +108,9 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
     head = table.head[slot]
     partition = event["partition"]
     era = conditions.era[partition]
-    if head["era"] == era and (
+    is_of_log = head["era"] >= conditions.log_era[partition]
+    is_fresh = head["era"] >= conditions.fresh_era[partition]
+    if (is_of_log and is_fresh) and (
         event["offset"] < head["offset"]
         or (event["offset"] == head["offset"] and event["ordinal"] <= head["ordinal"])
     ):
@@ -120,6 +124,7 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
     if head["first_ms"] > 0 and (
         at_ms - head["clock_ms"] > policy.facts[IDLE_MAX_MS]
         or head["clock_ms"] < conditions.forgotten_before_ms[partition]
+        or not is_fresh
     ):
         _restart(table, slot)
         out.tallies[RESTARTED_TALLY] += 1

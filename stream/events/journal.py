@@ -38,7 +38,12 @@ class Lift(msgspec.Struct, frozen=True):
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
     """Everything that holds in a partition from `from_offset` on.
 
-    `forgotten_before_ms`: rows whose clock is older are gone, at their next event they restart.
+    `era` rises whenever decisions could differ from those made before at the same offsets.
+    `log_era`: the era in which this log began; offsets of rows of an earlier era mean nothing
+    here. Entries hold in every later era of the same log. `fresh_era`: rows of an earlier era are
+    gone, what they counted is counted again. `forgotten_before_ms`: rows whose clock is older are
+    gone. Rows that are gone restart at their next event.
+    `topic_id`: the broker's id of the log, empty where it has none.
     `stopped`: enforcement is stopped until this row-clock time; 0 when it is not.
     """
 
@@ -52,7 +57,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     exemptions: Annotated[tuple[Exemption, ...], msgspec.Meta(max_length=ACTS_MAX)] = ()
     lifts: Annotated[tuple[Lift, ...], msgspec.Meta(max_length=ACTS_MAX)] = ()
     forgotten_before_ms: int = 0
+    log_era: int = 0
+    fresh_era: int = 0
     modes: tuple[str, ...] = ()
+    topic_id: str = ""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):

@@ -4,7 +4,7 @@ from .doors import Doors, SystemClock
 from .operators import Operators
 from .published import Published
 from .spec import TopicsSpec, WorkerSpec
-from .takeover import Place, valid_entries, where_to_start
+from .takeover import Place, Start, valid_entries, where_to_start
 from .worker import Worker
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Operators",
     "Place",
     "Published",
+    "Start",
     "SystemClock",
     "TopicsSpec",
     "Worker",

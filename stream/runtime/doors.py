@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from stream.bus import EventSource, LogReader, Publisher, TopicAdmin
@@ -11,13 +13,14 @@ from stream.store import Store
 
 
 class Doors(NamedTuple):
-    """Makers of the doors of one session."""
+    """Makers of the doors of one session; `nonce` names an owner, and never the same twice."""
 
     source: Callable[[], EventSource]
     publisher: Callable[[], Publisher]
     reader: Callable[[], LogReader]
     admin: Callable[[], TopicAdmin]
     store: Callable[[], Store]
+    nonce: Callable[[], str] = partial(secrets.token_hex, 12)
 
 
 class SystemClock:

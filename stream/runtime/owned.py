@@ -21,7 +21,7 @@ class Owned:
 
     `position` is the next offset to apply, `replay_until` the log's end when the partition was
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
-    prove nothing. `coming` are journalled conditions with their journal offsets, for offsets not
+    prove nothing. `began_in` are the named modes of this takeover. `coming` are journalled conditions with their journal offsets, for offsets not
     yet reached. `outputs` are records sent and not yet known to be acknowledged;
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
@@ -38,6 +38,7 @@ class Owned:
     published: Published
     coming: deque[tuple[int, Conditions]]
     version: Version
+    began_in: tuple[str, ...] = ()
     saved_position: int = -1
     clock_ms: int = 0
     check: int = 0

@@ -6,11 +6,13 @@ owner finds fits its rows exactly, and replay brings the rest (DESIGN 3.8, 3.16)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from stream.events import record_hash
+from stream.bus import Record
+from stream.events import SubjectRecord, decode_value, record_hash, subject_key
 
 RECORDS_MAX: Final = 1_000_000
 _MASK: Final = (1 << 64) - 1
@@ -26,6 +28,31 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 _encode = msgspec.msgpack.encode
 _decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def note_records(found: dict[bytes, bytes], records: Iterable[Record], partition: int) -> None:
+    """Add the stored form of a home partition's own records, from the topic, in order.
+
+    The row they came from is not known: 0, which owes no save. Mutates: found.
+    """
+    for record in records:
+        if record.key is None or not record.key.startswith(b'["home",'):
+            continue
+        if record.value is None:
+            found.pop(record.key, None)
+            continue
+        try:
+            value = decode_value(record.value)
+            is_ours = (
+                isinstance(value, SubjectRecord)
+                and value.partition == partition
+                and subject_key("home", value.subject) == record.key
+            )
+        except (ValueError, RecursionError):
+            continue
+        if is_ours and isinstance(value, SubjectRecord):
+            entry = Entry(record_hash(record.key, record.value), value.expires_at_ms, 0)
+            found[record.key] = _encode(entry)
 
 
 class Published:

@@ -94,6 +94,8 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         version_offset=owned.version.offset,
         version_ordinal=owned.version.ordinal,
         at_ms=wall_ms,
+        log_era=owned.conditions.log_era,
+        fresh_era=owned.conditions.fresh_era,
     )
     snapshot = Snapshot(
         owned=owned,

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -54,12 +54,14 @@ class Session:
         state: tuple[State, Decoder, Operators],
         policies: Policies,
         shown: tuple[Clock, Metrics, str],
+        nonce: Callable[[], str],
     ) -> None:
         self.spec, self.topics = specs
         self.source, self.publisher, self.reader, self.store = doors
         self.state, self.decoder, self.operators = state
         self.policies = policies
         self.clock, self.metrics, self.name = shown
+        self.nonce = nonce
         self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics)
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
@@ -102,7 +104,9 @@ class Session:
                 self.topic_id,
                 self.topics.requests,
                 self.topics.journal,
+                (self.topics.enforcement, each % self.topics.enforcement_partitions),
                 self.name,
+                self.nonce(),
             )
             for each in partitions
         ]
@@ -116,7 +120,7 @@ class Session:
         async with self.turn:
             for owned in taken:
                 self._adopt(owned, owned.conditions)
-                for mode in owned.conditions.modes:
+                for mode in owned.began_in:
                     self.metrics.count_mode(mode)
                 self.owned[owned.partition] = owned
                 self.ends[owned.partition] = owned.replay_until

@@ -1,14 +1,13 @@
 """Taking a partition: claim, journal, checkpoint, and where to begin.
 
 Written once, in order, because the order is the proof: the claim fences the earlier owner's rows;
-our owner entry in the journal then ends its entries; only after that is the journal read, so every
-later reader sees the same entries count as we do (DESIGN 3.3, 3.9).
+our owner entry in the journal then ends its entries; only after that is the journal read to its
+end, so every later reader sees the same entries count as we do (DESIGN 3.3, 3.9).
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -18,49 +17,85 @@ import msgspec
 
 from stream.bus import Bounds, LogReader, Publisher, Record
 from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
-from stream.store import Checkpoint, Store
+from stream.store import Checkpoint, Claim, Store
 
 from .owned import Owned
-from .published import Published
+from .published import Published, note_records
 
 log = logging.getLogger(__name__)
 
 STORE_FORGOT = "store_forgot"
 LOG_CHANGED = "log_changed"
 LOG_CUT = "log_cut"
+JOURNAL_CUT = "journal_cut"
+NO_EPOCH = -1
+RECORDS_AT_ONCE = 10_000
+
+Entries = list[tuple[int, Conditions]]
 
 
 class Place(NamedTuple):
-    """The log of a partition as it is now, and the topics around it."""
+    """The log of a partition as it is now, the topics around it, and who takes it."""
 
     partition: int
     bounds: Bounds
     topic_id: str
     requests_topic: str
     journal_topic: str
+    enforcement: tuple[str, int]
     worker: str
+    nonce: str
 
 
 class Start(NamedTuple):
-    """Where a partition begins: offset, era, and the named modes it begins in."""
+    """Where a partition begins: offset and eras, and the named modes it begins in.
+
+    `log_era` and `fresh_era` are those of `events.Conditions`.
+    """
 
     offset: int
     era: int
+    log_era: int
+    fresh_era: int
     modes: tuple[str, ...]
 
 
-def where_to_start(place: Place, checkpoint: Checkpoint | None, *, journalled: bool) -> Start:
-    """Return where to begin, and why if not at the checkpoint."""
+def where_to_start(
+    place: Place, checkpoint: Checkpoint | None, entries: Sequence[Conditions]
+) -> Start:
+    """Return where to begin, and why if not at the checkpoint; `entries` are the journal's."""
     start, end = place.bounds
     if checkpoint is None:
-        return Start(start, 0, (STORE_FORGOT,) if journalled else ())
-    era = checkpoint.era
-    ids = {place.topic_id, checkpoint.topic_id} - {""}
-    if checkpoint.next_offset > end or len(ids) > 1:
-        return Start(start, era + 1, (LOG_CHANGED,))
+        return _without_store(place, entries)
+    era, log_era, fresh_era = checkpoint.era, checkpoint.log_era, checkpoint.fresh_era
+    if len({place.topic_id, checkpoint.topic_id} - {""}) > 1:
+        return Start(start, era + 1, era + 1, fresh_era, (LOG_CHANGED,))
+    if checkpoint.next_offset > end:
+        # What is left was applied by every row; what comes takes offsets that had been others'.
+        return Start(end, era + 1, era + 1, fresh_era, (LOG_CHANGED,))
     if checkpoint.next_offset < start:
-        return Start(start, era, (LOG_CUT,))
-    return Start(checkpoint.next_offset, era, ())
+        return Start(start, era + 1, log_era, fresh_era, (LOG_CUT,))
+    return Start(checkpoint.next_offset, era, log_era, fresh_era, ())
+
+
+def _without_store(place: Place, entries: Sequence[Conditions]) -> Start:
+    """Begin with no checkpoint: what is in the log is all that counts, once."""
+    start = place.bounds.start
+    if not entries:
+        return Start(start, 0, 0, 0, ())
+    last = max(entries, key=lambda each: each.era)
+    if len({place.topic_id, last.topic_id} - {""}) > 1:
+        return _rebuilt(place, last.era, LOG_CHANGED)
+    if last.era == 0 and start == 0:
+        # The whole log is there: the same is decided again, under the same versions.
+        return Start(0, 0, 0, 0, (STORE_FORGOT,))
+    era = last.era + 1
+    return Start(start, era, last.log_era, era, (STORE_FORGOT,))
+
+
+def _rebuilt(place: Place, era: int, mode: str) -> Start:
+    """Begin in a new era with a log whose relation to the rows is not known."""
+    return Start(place.bounds.start, era + 1, era + 1, era + 1, (mode,))
 
 
 def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
@@ -69,7 +104,7 @@ def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
     An owner entry with an epoch that is not above the last is a zombie's and ends nobody.
     """
     valid: list[tuple[int, JournalEntry]] = []
-    nonce, epoch = "", -1
+    nonce, epoch = "", NO_EPOCH
     for record in records:
         try:
             entry = decode_entry(record.value or b"")
@@ -94,46 +129,70 @@ async def take(
     `policy` is hash and text of the policy file, for a partition that never had one.
     Errors: StoreUnavailable, BusUnavailable.
     """
-    nonce = secrets.token_hex(12)
-    claim = await store.claim(place.partition, nonce)
+    claim, records = await _claim(place, store, reader)
     checkpoint = claim.checkpoint
     entry = Owner(
-        nonce=nonce,
+        nonce=place.nonce,
         epoch=claim.epoch,
         checkpoint=checkpoint.next_offset if checkpoint else -1,
         worker=place.worker,
     )
     mine = await _append(publisher, place, entry)
-    bounds = (await reader.bounds(place.journal_topic))[place.partition]
-    first = max(bounds.start, checkpoint.journal_offset if checkpoint else bounds.start)
-    records = await reader.read(place.journal_topic, place.partition, first, mine)
+    known = records[-1].offset + 1 if records else _journal_from(claim)
+    records += await reader.read(place.journal_topic, place.partition, known, mine)
     entries = [
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
-    start = where_to_start(place, checkpoint, journalled=bool(entries))
+    start = where_to_start(place, checkpoint, [each for _, each in entries])
     if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
-        start = Start(place.bounds.start, checkpoint.era + 1, (LOG_CHANGED,))
-    journal_offset, conditions, coming = await _conditions(
-        publisher, place, start, entries, (nonce, *policy)
-    )
+        start = _rebuilt(place, checkpoint.era, LOG_CHANGED)
+    if checkpoint and not start.modes and not _in_force(entries, start):
+        # What held there is not known any more, so what is decided may differ.
+        start = start._replace(era=start.era + 1, modes=(JOURNAL_CUT,))
+    journal_offset, conditions, coming = await _conditions(publisher, place, start, entries, policy)
+    # Asked only now: until the claim another may have applied events, and published for them.
+    end = (await reader.bounds(place.requests_topic))[place.partition].end
     version = Version(start.era, -1)
     if checkpoint and checkpoint.era == start.era:
         version = Version(start.era, checkpoint.version_offset, checkpoint.version_ordinal)
+    stored = claim.records
+    if checkpoint is None and start.modes:
+        stored = await _records_in_force(reader, place)
     return Owned(
         partition=place.partition,
-        nonce=nonce,
+        nonce=place.nonce,
         epoch=claim.epoch,
         number=claim.number,
         position=start.offset,
-        replay_until=place.bounds.end,
+        replay_until=max(end, start.offset),
+        began_in=start.modes,
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,
-        published=Published(claim.records),
+        published=Published(stored),
         coming=coming,
         version=version,
         check=checkpoint.check if checkpoint and not start.modes else 0,
     )
+
+
+async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, list[Record]]:
+    """Claim the partition with an epoch above every earlier owner's, whom the store may have
+    forgotten; return the claim and the journal's records from its checkpoint on.
+    """  # noqa: D205 - one sentence
+    claim = await store.claim(place.partition, place.nonce)
+    bounds = (await reader.bounds(place.journal_topic))[place.partition]
+    first = max(bounds.start, _journal_from(claim))
+    records = await reader.read(place.journal_topic, place.partition, first, bounds.end)
+    owners = [each for _, each in valid_entries(records) if isinstance(each, Owner)]
+    highest = max((each.epoch for each in owners), default=NO_EPOCH)
+    if highest >= claim.epoch:
+        claim = await store.claim(place.partition, place.nonce, highest)
+    return claim, records
+
+
+def _journal_from(claim: Claim) -> int:
+    return claim.checkpoint.journal_offset if claim.checkpoint else 0
 
 
 async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) -> bool:
@@ -148,43 +207,74 @@ async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) 
     return all(zlib.crc32(each.value or b"") == checkpoint.check for each in records)
 
 
+async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, bytes]:
+    """Return what this partition has published and not tombstoned, from the topic itself.
+
+    Where the store has forgotten it: gateways hold it, and heartbeats must prove it.
+    """
+    topic, partition = place.enforcement
+    start, end = (await reader.bounds(topic))[partition]
+    found: dict[bytes, bytes] = {}
+    for first in range(start, end, RECORDS_AT_ONCE):
+        last = min(end, first + RECORDS_AT_ONCE)
+        note_records(found, await reader.read(topic, partition, first, last), place.partition)
+    return found
+
+
 async def _conditions(
-    publisher: Publisher,
-    place: Place,
-    start: Start,
-    entries: list[tuple[int, Conditions]],
-    fresh: tuple[str, str, str],
+    publisher: Publisher, place: Place, start: Start, entries: Entries, policy: tuple[str, str]
 ) -> tuple[int, Conditions, deque[tuple[int, Conditions]]]:
     """Return what holds at the start, journalled, and what is journalled for later offsets."""
-    nonce, policy_hash, policy_text = fresh
-    here = sorted(
-        (each for each in entries if each[1].era == start.era),
-        key=lambda each: (each[1].from_offset, each[0]),
-    )
-    now = [each for each in here if each[1].from_offset <= start.offset]
-    coming = deque(each for each in here if each[1].from_offset > start.offset)
+    here = _of_log(entries, start)
+    now = _in_force(entries, start)
+    coming = deque(here[len(now) :])
     if now and not start.modes:
         return (*now[-1], coming)
     known = now[-1] if now else entries[-1] if entries else None
-    base = known[1] if known else None
-    conditions = Conditions(
-        nonce=nonce,
-        era=start.era,
-        from_offset=start.offset,
-        policy_hash=base.policy_hash if base else policy_hash,
-        policy_text=base.policy_text if base else policy_text,
-        modes=start.modes,
-    )
-    if base:
-        conditions = msgspec.structs.replace(
-            conditions,
-            stopped_until_ms=base.stopped_until_ms,
-            exemptions=base.exemptions,
-            forgotten_before_ms=base.forgotten_before_ms,
+    if known is None:
+        blank = Conditions(
+            nonce="", era=0, from_offset=0, policy_hash=policy[0], policy_text=policy[1]
         )
+    elif now:
+        blank = known[1]
+    else:
+        # Offsets of another log mean nothing here: what was lifted there stays lifted.
+        lifts = tuple(msgspec.structs.replace(each, offset=0) for each in known[1].lifts)
+        blank = msgspec.structs.replace(known[1], lifts=lifts)
+    conditions = msgspec.structs.replace(
+        _in_era(blank, start),
+        nonce=place.nonce,
+        from_offset=start.offset,
+        modes=start.modes,
+        topic_id=place.topic_id,
+    )
     for mode in start.modes:
         log.warning("partition %d starts in mode %s", place.partition, mode)
     return await _append(publisher, place, conditions), conditions, coming
+
+
+def _of_log(entries: Entries, start: Start) -> Entries:
+    """Return the entries of this log in the order of the offsets from which they hold.
+
+    Of two for one offset the later one holds.
+    """
+    mine = [
+        (offset, _in_era(each, start))
+        for offset, each in entries
+        if start.log_era <= each.era <= start.era
+    ]
+    return sorted(mine, key=lambda each: (each[1].from_offset, each[0]))
+
+
+def _in_force(entries: Entries, start: Start) -> Entries:
+    """Return the entries that hold at the start or held before, the one in force last."""
+    return [each for each in _of_log(entries, start) if each[1].from_offset <= start.offset]
+
+
+def _in_era(conditions: Conditions, start: Start) -> Conditions:
+    return msgspec.structs.replace(
+        conditions, era=start.era, log_era=start.log_era, fresh_era=start.fresh_era
+    )
 
 
 async def _append(publisher: Publisher, place: Place, entry: JournalEntry) -> int:

@@ -142,6 +142,7 @@ class Worker:
                 (state, Decoder(self._key, partitions), operators),
                 self._policies,
                 (self._clock, self._metrics, self._name),
+                self._doors.nonce,
             )
             session.topic_id = states[0].id
             session.turned_at_s = self._clock.monotonic_s()

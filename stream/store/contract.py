@@ -35,7 +35,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `next_offset`: the oldest offset that some row or output still needs. `journal_offset`: the
     journal entry in force at it. `version_*`: the highest command version published before it.
-    `check`: checksum of the record before `next_offset` (0 when there is none).
+    `check`: checksum of the record before `next_offset` (0 when there is none). `log_era`,
+    `fresh_era`: of the conditions in force.
     """
 
     next_offset: int
@@ -46,6 +47,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     version_offset: int
     version_ordinal: int
     at_ms: int
+    log_era: int = 0
+    fresh_era: int = 0
 
 
 class Claim(NamedTuple):
@@ -113,9 +116,11 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, partition: int, nonce: str) -> Claim:
+    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed.
 
+        The epoch is above that of every earlier owner the store knows, and above `above`: a store
+        that has forgotten some of them is told.
         Requires: a nonce that no other claim has ever used; a repeat of the last claim (lost
         reply) changes nothing and returns the same.
         """

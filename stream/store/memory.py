@@ -80,13 +80,13 @@ class MemoryStore:
             mode="standalone",
         )
 
-    async def claim(self, partition: int, nonce: str) -> Claim:
+    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed."""
         assert nonce, "a claim names its owner"
         held = self._server.partition(partition)
-        if held.nonce != nonce:
+        if held.nonce != nonce or held.epoch <= above:
             held.nonce = nonce
-            held.epoch += 1
+            held.epoch = max(held.epoch, above) + 1
         checkpoint = decode_checkpoint(partition, held.checkpoint)
         return Claim(held.epoch, held.number, checkpoint, dict(held.records))
 

@@ -74,11 +74,11 @@ class RedisStore:
             )
         return facts
 
-    async def claim(self, partition: int, nonce: str) -> Claim:
+    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed."""
         assert nonce, "a claim names its owner"
         keys = [self._key(partition, b"state"), self._key(partition, b"records")]
-        epoch, number, checkpoint, records = await self._link.run(_CLAIM, keys, [nonce])
+        epoch, number, checkpoint, records = await self._link.run(_CLAIM, keys, [nonce, above])
         return Claim(
             epoch=_integer(partition, "epoch", epoch),
             number=_integer(partition, "number", number),

@@ -79,7 +79,7 @@ def test_a_log_that_changed_begins_an_era(before: Log, after: Log) -> None:
     log = Log(1, (*before.lines, *lines), (change_of(policy),))
     whole = Driver(log).run(log.lines)
     changed = Driver(log).run(before.lines)
-    changed.state.adopt(0, change_of(policy, era=1).conditions, policy)
+    changed.state.adopt(0, change_of(policy, era=1, log_era=1).conditions, policy)
     changed.run(later)
     assert [each.command.body for each in changed.outgoing] == [
         each.command.body for each in whole.outgoing
@@ -89,3 +89,29 @@ def test_a_log_that_changed_begins_an_era(before: Log, after: Log) -> None:
     assert versions == sorted(set(versions))
     eras = [int(each.offset >= length) for each in whole.outgoing]
     assert [each.era for each in versions] == eras
+
+
+@given(logs(), st.integers(0, 120))
+def test_an_era_of_the_same_log_counts_nothing_twice(log: Log, again_from: int) -> None:
+    """Read again from anywhere, in an era that the same log goes on in, it changes no row."""
+    policy = log.changes[-1].policy
+    driver = Driver(log).run(log.lines)
+    rows, duplicates = driver.rows(), driver.tallies["duplicates"]
+    again = [each for each in log.lines[again_from:] if each.request.authenticated]
+    driver.state.adopt(0, change_of(policy, era=1).conditions, policy)
+    driver.run(again)
+    assert driver.rows() == rows
+    assert driver.tallies["duplicates"] == duplicates + len(again)
+
+
+@given(logs())
+def test_a_fresh_era_counts_everything_once_more(log: Log) -> None:
+    """In a fresh era the rows of earlier ones are gone, and the log gives what it gave."""
+    policy = log.changes[0].policy
+    log = log._replace(changes=log.changes[:1])
+    first, again = Driver(log).run(log.lines), Driver(log).run(log.lines)
+    before = len(again.outgoing)
+    again.state.adopt(0, change_of(policy, era=1, fresh_era=1).conditions, policy)
+    again.run(log.lines)
+    bodies = [each.command.body for each in again.outgoing[before:]]
+    assert bodies == [each.command.body for each in first.outgoing]

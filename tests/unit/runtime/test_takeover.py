@@ -1,10 +1,11 @@
 """Where a new owner begins, and whose journal entries count."""
 
+import msgspec
 import pytest
 
 from stream.bus import Bounds, Record
 from stream.events import Conditions, Owner, encode_entry
-from stream.runtime import Place, valid_entries, where_to_start
+from stream.runtime import Place, Start, valid_entries, where_to_start
 from stream.store import Checkpoint
 
 
@@ -44,22 +45,9 @@ def test_a_journal_may_begin_in_the_middle() -> None:
     assert [offset for offset, _ in valid_entries(log)] == [4]
 
 
-@pytest.mark.parametrize(
-    ("next_offset", "topic_id", "bounds", "expected"),
-    [
-        (50, "t", Bounds(0, 100), (50, 3, ())),
-        (100, "t", Bounds(0, 100), (100, 3, ())),
-        (101, "t", Bounds(0, 100), (0, 4, ("log_changed",))),
-        (50, "other", Bounds(0, 100), (0, 4, ("log_changed",))),
-        (50, "", Bounds(0, 100), (50, 3, ())),
-        (50, "t", Bounds(60, 100), (60, 3, ("log_cut",))),
-    ],
-)
-def test_where_to_start(
-    next_offset: int, topic_id: str, bounds: Bounds, expected: tuple[int, int, tuple[str, ...]]
-) -> None:
-    """At the checkpoint, unless the log is another or no longer holds it: then said by name."""
-    checkpoint = Checkpoint(
+def checkpoint(next_offset: int, topic_id: str) -> Checkpoint:
+    """A checkpoint of the third era, which is of the log that began with the second."""
+    return Checkpoint(
         next_offset=next_offset,
         journal_offset=0,
         topic_id=topic_id,
@@ -68,13 +56,50 @@ def test_where_to_start(
         version_offset=-1,
         version_ordinal=0,
         at_ms=0,
+        log_era=2,
+        fresh_era=1,
     )
-    place = Place(0, bounds, "t", "requests", "journal", "w")
-    assert where_to_start(place, checkpoint, journalled=True) == expected
 
 
-def test_a_store_that_forgot_is_said_so() -> None:
-    """No checkpoint is a first start where nothing was journalled, else a store that forgot."""
-    place = Place(0, Bounds(2, 9), "t", "requests", "journal", "w")
-    assert where_to_start(place, None, journalled=False) == (2, 0, ())
-    assert where_to_start(place, None, journalled=True) == (2, 0, ("store_forgot",))
+def place(bounds: Bounds) -> Place:
+    """A partition whose log has these bounds."""
+    return Place(0, bounds, "t", "requests", "journal", ("enforcement", 0), "w", "n")
+
+
+@pytest.mark.parametrize(
+    ("next_offset", "topic_id", "bounds", "expected"),
+    [
+        (50, "t", Bounds(0, 100), Start(50, 3, 2, 1, ())),
+        (100, "t", Bounds(0, 100), Start(100, 3, 2, 1, ())),
+        (101, "t", Bounds(0, 100), Start(100, 4, 4, 1, ("log_changed",))),
+        (50, "other", Bounds(0, 100), Start(0, 4, 4, 1, ("log_changed",))),
+        (50, "", Bounds(0, 100), Start(50, 3, 2, 1, ())),
+        (50, "t", Bounds(60, 100), Start(60, 4, 2, 1, ("log_cut",))),
+    ],
+)
+def test_where_to_start(next_offset: int, topic_id: str, bounds: Bounds, expected: Start) -> None:
+    """At the checkpoint, unless the log is another or no longer holds it: then said by name."""
+    assert where_to_start(place(bounds), checkpoint(next_offset, topic_id), []) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "era", "topic_id", "expected"),
+    [
+        (0, 0, "t", Start(0, 0, 0, 0, ("store_forgot",))),
+        (2, 0, "t", Start(2, 1, 0, 1, ("store_forgot",))),
+        (0, 5, "t", Start(0, 6, 4, 6, ("store_forgot",))),
+        (0, 5, "other", Start(0, 6, 6, 6, ("log_changed",))),
+    ],
+)
+def test_a_store_that_forgot_is_said_so(
+    start: int, era: int, topic_id: str, expected: Start
+) -> None:
+    """Where the whole log is there, the same is decided again; else in an era of its own."""
+    last = conditions("a", 7)
+    last = msgspec.structs.replace(last, era=era, log_era=max(0, era - 1), topic_id=topic_id)
+    assert where_to_start(place(Bounds(start, 9)), None, [last]) == expected
+
+
+def test_a_partition_that_nobody_had_begins_at_its_beginning() -> None:
+    """Nothing stored and nothing journalled is a first start."""
+    assert where_to_start(place(Bounds(2, 9)), None, []) == Start(2, 0, 0, 0, ())
