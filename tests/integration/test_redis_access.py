@@ -23,7 +23,7 @@ from tests.valkey import Valkey, running_valkey
 SECRET = "s3cret/@:?#%"
 QUOTED = "s3cret%2F%40%3A%3F%23%25"
 # Everything the store sends, and the two commands its scripts come by.
-COMMANDS = "eval evalsha info hget hgetall hincrby hlen hmget hset hsetnx hexists hdel".split()
+COMMANDS = "eval evalsha info hget hgetall hlen hmget hset hsetnx hexists hdel".split()
 
 
 def spec(url: str, **options) -> RedisSpec:
