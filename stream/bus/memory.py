@@ -12,7 +12,7 @@ members; simulation and tests call them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 from stream.clock import Clock
@@ -22,6 +22,7 @@ from stream.identity import home_partition
 from . import topics
 from .contract import Bounds, Record, TopicSpec, TopicState
 
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 GROUP = "stream-enforcer"
 RECORDS_AT_ONCE = 10_000
 
@@ -63,10 +64,14 @@ class _Topic:
 
 
 class MemoryLog:
-    """The broker: topics, the groups that read them, and append times from `clock`."""
+    """The broker: topics, the groups that read them, and append times from `clock`.
 
-    def __init__(self, clock: Clock) -> None:
+    `spawn` starts the broker's own tasks: in a simulation, no member's death ends them.
+    """
+
+    def __init__(self, clock: Clock, spawn: Spawn = asyncio.create_task) -> None:
         self._clock = clock
+        self._spawn = spawn
         self._topics: dict[str, _Topic] = {}
         self._groups: dict[tuple[str, str], Group] = {}
         self._made = 0
@@ -127,6 +132,12 @@ class MemoryLog:
         del log.records[: start - log.start]
         log.start = start
 
+    def truncate(self, topic: str, partition: int, end: int) -> None:
+        """Lose the records from `end` on, as an unclean election does."""
+        log = self.partitions(topic)[partition]
+        assert log.start <= end <= log.end
+        del log.records[end - log.start :]
+
     def remake(self, topic: str) -> None:
         """Delete a topic and create it again: empty, with a new id."""
         state = self._topics[topic].state
@@ -135,7 +146,7 @@ class MemoryLog:
     def group(self, name: str, topic: str) -> Group:
         """Return the group of that name over a topic."""
         count = len(self.partitions(topic))
-        return self._groups.setdefault((name, topic), Group(count))
+        return self._groups.setdefault((name, topic), Group(count, self._spawn))
 
     def committed(self, topic: str, group: str = GROUP) -> dict[int, int]:
         """Return what members have committed."""
@@ -149,7 +160,8 @@ class Group:
     partitions, and it goes on without knowing, until `join` lets it find out.
     """
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, spawn: Spawn) -> None:
+        self._spawn = spawn
         self.committed: dict[int, int] = {}
         self._partitions = partitions
         self._members: dict[Member, asyncio.Future[None]] = {}
@@ -175,7 +187,7 @@ class Group:
     def _change(self) -> None:
         self._is_stale = True
         if self._rebalance is None or self._rebalance.done():
-            self._rebalance = asyncio.create_task(self._rebalanced())
+            self._rebalance = self._spawn(self._rebalanced())
 
     async def _rebalanced(self) -> None:
         while self._is_stale:

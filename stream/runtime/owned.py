@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import zlib
 from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Owned:
     saved_position: int = -1
     clock_ms: int = 0
     check: int = 0
+    check_offset: int = -1
     names: dict[int, str] = field(default_factory=dict)
     named: set[int] = field(default_factory=set)
     outputs: list[Awaitable[int]] = field(default_factory=list)
@@ -87,3 +89,8 @@ def cut(arrival: Arrival, limit: int | None) -> tuple[Arrival | None, Arrival | 
         arrival._replace(offsets=offsets[:at], append_ms=append_ms[:at], values=values[:at]),
         arrival._replace(offsets=offsets[at:], append_ms=append_ms[at:], values=values[at:]),
     )
+
+
+def record_check(value: bytes | None, append_ms: int) -> int:
+    """Return a checksum by which a record of the log is known again; never 0."""
+    return 1 + zlib.crc32(value or b"", append_ms & 0xFFFF_FFFF)

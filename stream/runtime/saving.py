@@ -90,12 +90,13 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         journal_offset=owned.journal_from,
         topic_id=owned.topic_id,
         era=owned.conditions.era,
-        check=owned.check if next_offset == owned.position else 0,
+        check=owned.check,
         version_offset=owned.version.offset,
         version_ordinal=owned.version.ordinal,
         at_ms=wall_ms,
         log_era=owned.conditions.log_era,
         fresh_era=owned.conditions.fresh_era,
+        check_offset=owned.check_offset,
     )
     snapshot = Snapshot(
         owned=owned,

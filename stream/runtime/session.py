@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -32,7 +31,7 @@ from stream.store import BUCKETS, Store
 
 from .operators import Operators
 from .outbox import Outbox
-from .owned import Owned, cut
+from .owned import Owned, cut, record_check
 from .policies import Policies
 from .saving import Snapshot, has_news, save, settle, snapshots
 from .spec import TopicsSpec, WorkerSpec
@@ -198,7 +197,8 @@ class Session:
             owned = self.owned[arrival.partition]
             owned.position = arrival.offsets[-1] + 1
             owned.clock_ms = max(owned.clock_ms, arrival.append_ms[-1])
-            owned.check = zlib.crc32(arrival.values[-1] or b"")
+            owned.check_offset = arrival.offsets[-1]
+            owned.check = record_check(arrival.values[-1], arrival.append_ms[-1])
             mine = [each for each in rejects if each.partition == owned.partition]
             await self.outbox.dead_letters(owned, mine)
             if len(owned.outputs) > self.spec.outputs_max:

@@ -8,7 +8,6 @@ end, so every later reader sees the same entries count as we do (DESIGN 3.3, 3.9
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from stream.bus import Bounds, LogReader, Publisher, Record
 from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
 from stream.store import Checkpoint, Claim, Store
 
-from .owned import Owned
+from .owned import Owned, record_check
 from .published import Published, note_records
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,12 @@ def where_to_start(
     era, log_era, fresh_era = checkpoint.era, checkpoint.log_era, checkpoint.fresh_era
     if len({place.topic_id, checkpoint.topic_id} - {""}) > 1:
         return Start(start, era + 1, era + 1, fresh_era, (LOG_CHANGED,))
-    if checkpoint.next_offset > end:
+    if era < max((each.era for each in entries), default=0):
+        # An older copy of the store, from before the era that has begun since.
+        return _without_store(place, entries)
+    if max(checkpoint.next_offset, checkpoint.check_offset + 1) > end:
+        if checkpoint.next_offset < end:
+            return _rebuilt(place, era, LOG_CHANGED)
         # What is left was applied by every row; what comes takes offsets that had been others'.
         return Start(end, era + 1, era + 1, fresh_era, (LOG_CHANGED,))
     if checkpoint.next_offset < start:
@@ -173,6 +177,7 @@ async def take(
         coming=coming,
         version=version,
         check=checkpoint.check if checkpoint and not start.modes else 0,
+        check_offset=checkpoint.check_offset if checkpoint and not start.modes else -1,
     )
 
 
@@ -196,15 +201,15 @@ def _journal_from(claim: Claim) -> int:
 
 
 async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) -> bool:
-    """Tell whether the record before the checkpoint is still the one that was applied there.
+    """Tell whether the last record applied is still the one that was applied there.
 
     A log restored from an older copy, or cut and grown again, has the same id and other records.
     """
-    before = checkpoint.next_offset - 1
+    before = checkpoint.check_offset
     if checkpoint.check == 0 or before < place.bounds.start:
         return True
     records = await reader.read(place.requests_topic, place.partition, before, before + 1)
-    return all(zlib.crc32(each.value or b"") == checkpoint.check for each in records)
+    return all(record_check(each.value, each.append_ms) == checkpoint.check for each in records)
 
 
 async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, bytes]:

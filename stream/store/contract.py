@@ -35,8 +35,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `next_offset`: the oldest offset that some row or output still needs. `journal_offset`: the
     journal entry in force at it. `version_*`: the highest command version published before it.
-    `check`: checksum of the record before `next_offset` (0 when there is none). `log_era`,
-    `fresh_era`: of the conditions in force.
+    `check`: checksum of the record at `check_offset`, the last one applied (0 when there is
+    none). `log_era`, `fresh_era`: of the conditions in force.
     """
 
     next_offset: int
@@ -49,6 +49,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     log_era: int = 0
     fresh_era: int = 0
+    check_offset: int = -1
 
 
 class Claim(NamedTuple):

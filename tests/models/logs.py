@@ -12,34 +12,13 @@ from typing import Any, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
-from stream.events import Conditions, Exemption, Lift, Request, decode_request, encode_request
+from stream.events import Conditions, Exemption, Lift, Request, encode_request
 from stream.identity import canonical_workload, home_partition
 from stream.policy import Policy, PolicySpec, compile_policy
+from stream.simulate.model import Change, Line
 
 T0_MS = 1_700_000_000_000
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
-
-
-class Line(NamedTuple):
-    """One record of a log."""
-
-    partition: int
-    offset: int
-    append_ms: int
-    value: bytes
-
-    @property
-    def request(self) -> Request:
-        """What the record says."""
-        return decode_request(self.value)
-
-
-class Change(NamedTuple):
-    """Conditions that hold in a partition from their `from_offset` on, and their policy."""
-
-    partition: int
-    conditions: Conditions
-    policy: Policy
 
 
 class Log(NamedTuple):

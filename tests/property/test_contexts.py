@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream.events import Request
 from stream.policy import Policy
-from tests.models.contexts import TASKS, ContextModel, ContextsModel
+from stream.simulate.model.contexts import TASKS, ContextModel, ContextsModel
 from tests.models.driver import KEY, Driver
 from tests.models.logs import OPERATIONS, T0_MS, Log, log_of, policy_of
 

@@ -16,7 +16,7 @@ from stream.identity import canonical_workload, home_partition, positive_murmur2
 from stream.policy import Policy
 from stream.profiles import OperationTable
 from tests.models.driver import KEY, Driver
-from tests.models.enforcer import Enforcer, Held, without_texts
+from stream.simulate.model.enforcer import Enforcer, Held, without_texts
 from tests.models.logs import DAY, SPANS, T0_MS, WORKLOADS, Change, Line, Log, logs, moved
 
 UNCHECKED = {"transitions_dropped"}

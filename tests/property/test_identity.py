@@ -24,7 +24,7 @@ from stream.identity import (
     positive_murmur2,
     trust_domain,
 )
-from tests.models.pattern import model_operation_matches, model_workload_matches
+from stream.simulate.model.pattern import model_operation_matches, model_workload_matches
 from tests.models.spiffe import model_canonical_id, model_canonical_workload
 
 NAME_CHARACTERS = string.ascii_letters + string.digits + ".-_"

@@ -23,7 +23,7 @@ from stream.enforcement.ledger import RELEASE_SHOWN_MS, find_subject, issue, pur
 from stream.events import ACTIONS, SUBJECT_KINDS
 from stream.profiles import EVENT, LEDGER
 from stream.profiles.layout import HEAD, LEDGER_ENTRY
-from tests.models.ledger import Entry, LedgerModel
+from stream.simulate.model.ledger import Entry, LedgerModel
 from tests.models.logs import T0_MS, policy_of
 
 LIMIT = {"measure": "requests", "at_most": 1, "per": "1s"}

@@ -58,6 +58,7 @@ def checkpoint(next_offset: int, topic_id: str) -> Checkpoint:
         at_ms=0,
         log_era=2,
         fresh_era=1,
+        check_offset=next_offset - 1,
     )
 
 
@@ -72,6 +73,7 @@ def place(bounds: Bounds) -> Place:
         (50, "t", Bounds(0, 100), Start(50, 3, 2, 1, ())),
         (100, "t", Bounds(0, 100), Start(100, 3, 2, 1, ())),
         (101, "t", Bounds(0, 100), Start(100, 4, 4, 1, ("log_changed",))),
+        (101, "t", Bounds(0, 0), Start(0, 4, 4, 1, ("log_changed",))),
         (50, "other", Bounds(0, 100), Start(0, 4, 4, 1, ("log_changed",))),
         (50, "", Bounds(0, 100), Start(50, 3, 2, 1, ())),
         (50, "t", Bounds(60, 100), Start(60, 4, 2, 1, ("log_cut",))),
@@ -80,6 +82,21 @@ def place(bounds: Bounds) -> Place:
 def test_where_to_start(next_offset: int, topic_id: str, bounds: Bounds, expected: Start) -> None:
     """At the checkpoint, unless the log is another or no longer holds it: then said by name."""
     assert where_to_start(place(bounds), checkpoint(next_offset, topic_id), []) == expected
+
+
+def test_a_log_cut_short_behind_the_checkpoint_begins_afresh() -> None:
+    """Rows before and behind the cut have counted differently: what is left counts once more."""
+    held = msgspec.structs.replace(checkpoint(50, "t"), check_offset=90)
+    changed = Start(0, 4, 4, 4, ("log_changed",))
+    assert where_to_start(place(Bounds(0, 80)), held, []) == changed
+    assert where_to_start(place(Bounds(0, 91)), held, []) == Start(50, 3, 2, 1, ())
+
+
+def test_an_older_copy_of_the_store_begins_afresh() -> None:
+    """A checkpoint of an era before the journal's last is of a store that lost what came after."""
+    later = msgspec.structs.replace(conditions("a", 7), era=6, log_era=2)
+    afresh = Start(0, 7, 2, 7, ("store_forgot",))
+    assert where_to_start(place(Bounds(0, 80)), checkpoint(50, "t"), [later]) == afresh
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,24 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream.events import Body, Command, Finding, Reason, Request, Subject, Version, Weight
+from stream.events import (
+    Body,
+    Command,
+    Conditions,
+    Finding,
+    Reason,
+    Request,
+    Subject,
+    Version,
+    Weight,
+    decode_request,
+)
 from stream.identity import canonical_workload
 from stream.policy import Policy, Rule
-from tests.models.contexts import ContextModel, ContextsModel
-from tests.models.ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
-from tests.models.logs import Change, Line
-from tests.models.meaning import (
+
+from .contexts import ContextModel, ContextsModel
+from .ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
+from .meaning import (
     Pair,
     amount_of,
     firsts_of,
@@ -34,6 +45,28 @@ RELEASE_SHOWN_MS = 60_000
 HELD_MAX = 16
 BINS = 17
 MODES = ("exempt", "shadow", "enforce")
+
+
+class Line(NamedTuple):
+    """One record of a log."""
+
+    partition: int
+    offset: int
+    append_ms: int
+    value: bytes
+
+    @property
+    def request(self) -> Request:
+        """What the record says."""
+        return decode_request(self.value)
+
+
+class Change(NamedTuple):
+    """Conditions that hold in a partition from their `from_offset` on, and their policy."""
+
+    partition: int
+    conditions: Conditions
+    policy: Policy
 
 
 class Held(NamedTuple):
@@ -84,6 +117,7 @@ class Cause(NamedTuple):
     policy: Policy
     at_ms: int
     force: int
+    era: int
     outcomes: list[Outcome]
     ordinals: list[int]
 
@@ -92,7 +126,7 @@ class Enforcer:
     """Applies a log line by line; `tallies` are named as the engine's."""
 
     def __init__(self, changes: tuple[Change, ...]) -> None:
-        self._changes = changes
+        self.changes = changes
         self.rows: dict[str, Row] = {}
         self.tallies: Counter[str] = Counter()
 
@@ -105,7 +139,7 @@ class Enforcer:
             return []
         conditions, policy = [
             each[1:]
-            for each in self._changes
+            for each in self.changes
             if each.partition == line.partition and each.conditions.from_offset <= line.offset
         ][-1]
         name = canonical_workload(request.workload)
@@ -130,7 +164,7 @@ class Enforcer:
         force = SHADOW if conditions.stopped_until_ms > row.clock_ms else ENFORCE
         if is_exempt(policy, name) or max(until, default=0) > row.clock_ms:
             force = EXEMPT
-        cause = Cause(line, request, row, policy, at_ms, force, [], [0])
+        cause = Cause(line, request, row, policy, at_ms, force, conditions.era, [], [0])
         lifts = [each.offset for each in conditions.lifts if each.workload == name]
         if max(lifts, default=0) > row.lift_offset:
             row.lift_offset = max(lifts)
@@ -308,7 +342,7 @@ def _end(cause: Cause, entry: Entry, demand: int) -> None:
 
 def _conclude(cause: Cause, entry: Entry, body: Body, *, is_seen: bool) -> None:
     request, row, reason = cause.request, cause.row, body.reason
-    version = Version(0, cause.line.offset, cause.ordinals[0])
+    version = Version(cause.era, cause.line.offset, cause.ordinals[0])
     cause.ordinals[0] += 1
     finding = Finding(
         workload=row.workload,

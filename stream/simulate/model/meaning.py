@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from stream.events import Request, TokenRef
 from stream.policy import Policy, Rule
-from tests.models.pattern import model_operation_matches, model_workload_matches
+
+from .pattern import model_operation_matches, model_workload_matches
 
 READS = ("GET", "HEAD", "OPTIONS", "TRACE")
 

@@ -1,0 +1,10 @@
+"""The whole product in virtual time, under faults that a seed draws, with an auditor at the end.
+
+Real runtime, engine and codecs on the doors in memory; nothing is mocked but time, network and
+processes. The same seed gives the same run anywhere, so a failure is a number.
+"""
+
+from .chance import FAULTS, Plan, plan_of
+from .story import Outcome, run, shown, simulate
+
+__all__ = ["FAULTS", "Outcome", "Plan", "plan_of", "run", "shown", "simulate"]

@@ -1,0 +1,258 @@
+"""The auditor: what rows and commands must be, told from the log and the journal alone.
+
+It shares with the product what a payload, an entry and a policy mean, and nothing else: the model
+beside it is slow and obvious, and what holds in a partition at an offset is looked up anew for
+each record. A law that is broken is a sentence; none is good news.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import msgspec
+
+from stream.bus import Record
+from stream.events import (
+    Command,
+    Conditions,
+    DeadLetter,
+    Owner,
+    SubjectRecord,
+    command_id,
+    decode_entry,
+    decode_request,
+    decode_value,
+    subject_key,
+)
+from stream.identity import InvalidIdentity, canonical_workload
+
+from .estate import Estate, compiled
+from .model import Change, Enforcer, Held, Line, Outcome, without_texts
+from .rows import audit_rows
+
+SHOWN = 5
+
+
+class Era(NamedTuple):
+    """One era of a partition: the entry that opened it, and all entries of the journal."""
+
+    opening: Conditions
+    opened_at: int
+    entries: list[tuple[int, Conditions]]
+
+    def at(self, offset: int) -> Conditions:
+        """What holds at an offset: the latest entry of this log that reaches back to it."""
+        here = [
+            (each.from_offset, place, each)
+            for place, each in self.entries
+            if self.opening.log_era <= each.era <= self.opening.era and each.from_offset <= offset
+        ]
+        if not here:
+            return self.opening
+        held = max(here, key=lambda each: each[:2])[2]
+        return msgspec.structs.replace(held, era=self.opening.era)
+
+
+class Expected(NamedTuple):
+    """What an era must have published: commands by offset and ordinal, and the last records."""
+
+    commands: dict[tuple[int, int], Held]
+    records: dict[bytes, tuple[Held, ...]]
+    is_whole: bool
+
+
+def valid_conditions(records: list[Record]) -> list[tuple[int, Conditions]]:
+    """Return the entries of owners while they were owners: epochs rise, others do not count."""
+    found: list[tuple[int, Conditions]] = []
+    owner, epoch = "", -1
+    for record in records:
+        entry = decode_entry(record.value or b"")
+        if isinstance(entry, Owner):
+            if entry.epoch > epoch:
+                owner, epoch = entry.nonce, entry.epoch
+        elif entry.nonce == owner:
+            found.append((record.offset, entry))
+    return found
+
+
+async def audit(estate: Estate) -> list[str]:
+    """Return every law that does not hold, at most a few of each kind."""
+    violations: list[str] = []
+    published = _published(estate, violations)
+    for partition in range(estate.plan.partitions):
+        violations += await _Auditor(estate, partition, published[partition]).laws()
+    return violations
+
+
+def _published(estate: Estate, violations: list[str]) -> dict[int, list[Record]]:
+    """Return the records of each home partition in order, tombstones and all."""
+    found: dict[int, list[Record]] = defaultdict(list)
+    home: dict[bytes, int] = {}
+    for record in estate.log.of(estate.topics.enforcement):
+        key = record.key or b""
+        if not key.startswith(b'["home",'):
+            continue
+        if record.value is not None:
+            value = decode_value(record.value)
+            assert isinstance(value, SubjectRecord)
+            home[key] = value.partition
+            if key != subject_key("home", value.subject):
+                violations.append(f"a record of {value.subject} lies under {key!r}")
+            if record.partition != value.partition % estate.plan.enforcement_partitions:
+                violations.append(f"a record of partition {value.partition} lies elsewhere")
+        if key in home:
+            found[home[key]].append(record)
+    return found
+
+
+class _Auditor:
+    """The laws of one partition."""
+
+    def __init__(self, estate: Estate, partition: int, published: list[Record]) -> None:
+        self.estate = estate
+        self.partition = partition
+        self.published = published
+        topic = estate.topics.journal
+        journal = [each for each in estate.log.of(topic) if each.partition == partition]
+        self.entries = valid_conditions(journal)
+        self.model = Enforcer(())
+
+    async def laws(self) -> list[str]:
+        """Return what does not hold."""
+        if not self.entries:
+            return [f"partition {self.partition}: nothing was journalled"]
+        eras = self._eras()
+        last = max(eras)
+        broken: list[str] = []
+        expected: dict[int, Expected] = {}
+        for number, era in sorted(eras.items()):
+            expected[number] = self._applied(era, is_last=number == last)
+        broken += self._commands(expected)
+        broken += self._records(expected[last])
+        broken += self._dead_letters(eras[last])
+        broken += await audit_rows(self.estate, self.partition, self.model, eras[last].at(1 << 60))
+        return [f"partition {self.partition}: {each}" for each in broken]
+
+    def _eras(self) -> dict[int, Era]:
+        """Return the eras by number, each opened by its first entry."""
+        eras: dict[int, Era] = {}
+        for offset, entry in self.entries:
+            if entry.era not in eras:
+                eras[entry.era] = Era(entry, offset, self.entries)
+        return eras
+
+    def _applied(self, era: Era, *, is_last: bool) -> Expected:
+        """Apply to the model what the log held in an era; return what must come of it."""
+        opening = era.opening
+        if opening.fresh_era == opening.era:
+            self.model.rows.clear()
+        elif opening.log_era == opening.era:
+            for row in self.model.rows.values():
+                row.offset = -1
+        lines, is_whole = self.estate.lines(self.partition, era.opened_at)
+        commands: dict[tuple[int, int], Held] = {}
+        records: dict[bytes, tuple[Held, ...]] = {}
+        for record in lines:
+            if record.offset < opening.from_offset or reject_of(record) is not None:
+                continue
+            conditions = era.at(record.offset)
+            policy = compiled(conditions.policy_text, "simulation")
+            line = Line(self.partition, record.offset, record.append_ms, record.value or b"")
+            self.model.changes = (Change(self.partition, conditions, policy),)
+            for outcome in self.model.apply(line):
+                _note(outcome, commands, records)
+        return Expected(commands, records, is_last or is_whole)
+
+    def _commands(self, expected: dict[int, Expected]) -> list[str]:
+        """No command is wrong, and none is missing."""
+        broken: list[str] = []
+        seen: set[tuple[int, int, int]] = set()
+        for record in self.published:
+            if record.value is None:
+                continue
+            value = decode_value(record.value)
+            assert isinstance(value, SubjectRecord)
+            for command in value.commands:
+                place = command.version.era, command.version.offset, command.version.ordinal
+                if place in seen:
+                    continue
+                seen.add(place)
+                broken += _wrong(command, expected)
+        for era, each in expected.items():
+            lacking = [place for place in each.commands if (era, *place) not in seen]
+            if lacking and each.is_whole:
+                broken.append(f"{len(lacking)} commands of era {era} missing, first {lacking[0]}")
+        return broken[:SHOWN]
+
+    def _records(self, expected: Expected) -> list[str]:
+        """The last record of each subject carries all that is in force there."""
+        last = {record.key: record for record in self.published}
+        broken = []
+        for key, held in expected.records.items():
+            record = last.get(key)
+            if record is None:
+                continue  # said by the law of commands
+            if record.value is None:
+                if max(each.body.until_ms for each in held) > self.estate.latest_ms():
+                    broken.append(f"{key!r} was tombstoned while in force")
+                continue
+            value = decode_value(record.value)
+            assert isinstance(value, SubjectRecord)
+            carried = tuple(without_texts(each) for each in value.commands)
+            if carried != held:
+                broken.append(f"{key!r} carries {carried}, not {held}")
+        return broken[:SHOWN]
+
+    def _dead_letters(self, era: Era) -> list[str]:
+        """What is no event of the last era is kept, and nothing else is."""
+        topic = self.estate.topics.dead_letters
+        kept: dict[int, set[str]] = defaultdict(set)
+        for record in self.estate.log.of(topic):
+            letter = msgspec.json.decode(record.value or b"", type=DeadLetter)
+            if letter.partition == self.partition:
+                kept[letter.offset].add(letter.code)
+        lines, _ = self.estate.lines(self.partition, era.opened_at)
+        bad = {
+            each.offset
+            for each in lines
+            if each.offset >= era.opening.from_offset and reject_of(each) is not None
+        }
+        broken = [f"offset {each} has no dead letter" for each in sorted(bad - kept.keys())]
+        if era.opening.era == 0:
+            extra = sorted(kept.keys() - bad)
+            broken += [f"offset {each} is an event, and a dead letter" for each in extra]
+        return broken[:SHOWN]
+
+
+def reject_of(record: Record) -> str | None:
+    """Return why a record is no event, None where it is one."""
+    try:
+        canonical_workload(decode_request(record.value or b"").workload)
+    except (ValueError, RecursionError, InvalidIdentity) as error:
+        return str(error)
+    return None
+
+
+def _note(
+    outcome: Outcome,
+    commands: dict[tuple[int, int], Held],
+    records: dict[bytes, tuple[Held, ...]],
+) -> None:
+    held = outcome.command
+    if held is not None:
+        commands[held.version.offset, held.version.ordinal] = held
+        records[subject_key("home", held.body.subject)] = outcome.record
+
+
+def _wrong(command: Command, expected: dict[int, Expected]) -> list[str]:
+    version = command.version
+    if command.id != command_id(command.body, version):
+        return [f"the id of {version} is not that of its body"]
+    era = expected.get(version.era)
+    held = era.commands.get((version.offset, version.ordinal)) if era else None
+    if held is None:
+        return [f"{version} should not exist: {command.body}"]
+    if held != without_texts(command):
+        return [f"{version} says {without_texts(command)}, not {held}"]
+    return []

@@ -1,0 +1,77 @@
+"""What a seed decides: how large the estate is, which faults there are, and how often.
+
+Swarm testing: each seed draws a few kinds of faults and leaves the others out, so that rare
+combinations are met as well as storms (Groce et al., "Swarm Testing", ISSTA 2012). All that is
+drawn later comes from named streams of the same seed, so that one thing more drawn in one place
+changes nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final, NamedTuple
+
+FAULTS: Final = (
+    "slow",
+    "refuse",
+    "lose_reply",
+    "repeat",
+    "lose_ack",
+    "kill",
+    "freeze",
+    "expire",
+    "failover",
+    "forget",
+    "clock",
+    "remake",
+    "truncate",
+    "regrow",
+    "operate",
+    "reload",
+    "leave",
+    "cut",
+)
+"""The kinds of faults, each explained where it is carried out (`doors`, `story`)."""
+
+
+class Plan(NamedTuple):
+    """One run, as its seed has it.
+
+    Units: `span_ms` virtual milliseconds of traffic; `rate` faults per call of a door.
+    """
+
+    seed: int
+    span_ms: int
+    partitions: int
+    enforcement_partitions: int
+    workers: int
+    workloads: int
+    events: int
+    batch_events_max: int
+    save_every_ms: int
+    rate: float
+    faults: frozenset[str]
+
+
+def plan_of(seed: int, minutes: float = 0.5) -> Plan:
+    """Return the run of a seed."""
+    chance = stream(seed, "plan")
+    few = chance.random() < 0.3
+    return Plan(
+        seed=seed,
+        span_ms=int(minutes * 60_000),
+        partitions=chance.choice((1, 2, 3, 4)),
+        enforcement_partitions=chance.choice((1, 2, 3)),
+        workers=chance.choice((1, 1, 2, 2, 3)),
+        workloads=chance.choice((3, 8, 20, 90)),
+        events=int(minutes * chance.choice((100, 300, 600))),
+        batch_events_max=chance.choice((1, 3, 20, 1_000)),
+        save_every_ms=chance.choice((20, 200, 1_000)),
+        rate=chance.choice((0.01, 0.03, 0.1)),
+        faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),
+    )
+
+
+def stream(seed: int, name: str) -> random.Random:
+    """Return the numbers of a seed for one purpose."""
+    return random.Random(f"{seed}/{name}")

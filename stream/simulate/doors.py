@@ -1,0 +1,296 @@
+"""The memory doors behind a network that delays, loses and repeats, as a seed says.
+
+A request travels, is carried out, and its answer travels back. What is under way when its sender
+dies arrives all the same. A failure tells the sender nothing: the request may have been carried
+out, may be carried out later, or never. Only what a real client promises is kept: records of one
+producer and partition stay in order, and none is appended behind one that was lost, since an
+idempotent producer leaves no gap (KIP-98).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from stream.bus import Bounds, Chunk, MemoryPublisher, MemoryReader, MemorySource, Record
+from stream.errors import BusUnavailable, StoreUnavailable
+from stream.store import Checkpoint, Claim, Fence, MemoryStore, Save, StoreFacts
+
+from .log import SimLog
+from .loop import Process, VirtualLoop, current_process
+
+Result = TypeVar("Result")
+LATENCY_S: Final = 0.001
+SLOW_S: Final = 2.0
+IN_FLIGHT_MAX: Final = 1_000
+
+
+class Network:
+    """What lies between processes and servers; counts every call, and may fail the n-th.
+
+    `faults` is emptied when the storm is over. `fail_at` names the one call that fails, for
+    sweeps; `how` is what happens to it.
+    """
+
+    def __init__(
+        self, loop: VirtualLoop, chance: random.Random, faults: frozenset[str], rate: float
+    ) -> None:
+        self.loop = loop
+        self.process = Process("network")
+        self.faults = faults
+        self.calls = 0
+        self.fail_at = 0
+        self.is_closed = False
+        self.how = ""
+        self.happened: Counter[str] = Counter()
+        self._chance = chance
+        self._rate = rate
+
+    def draw(self, *kinds: str) -> str:
+        """Return what happens to the next call: one of the kinds, or nothing."""
+        self.calls += 1
+        if self.is_closed:
+            return "refuse"
+        if self.calls == self.fail_at and self.how in kinds:
+            self.happened[self.how] += 1
+            return self.how
+        possible = [each for each in kinds if each in self.faults]
+        if possible and self._chance.random() < self._rate:
+            kind = self._chance.choice(possible)
+            self.happened[kind] += 1
+            return kind
+        return ""
+
+    def delay_s(self) -> float:
+        """Return how long something travels."""
+        if "slow" in self.faults and self._chance.random() < self._rate:
+            self.happened["slow"] += 1
+            return self._chance.random() * SLOW_S
+        return self._chance.random() * LATENCY_S
+
+    async def call(
+        self, op: Callable[[], Coroutine[Any, Any, Result]], error: type[Exception], what: str
+    ) -> Result:
+        """Carry out a call as the seed has it: refused, with its reply lost, twice."""
+        kind = self.draw("refuse", "lose_reply", "repeat")
+        if kind == "refuse":
+            await asyncio.sleep(self.delay_s())
+            raise error(f"{what}: cut on the way there")
+        # Whoever asked may die meanwhile: what was sent arrives.
+        sent = self.loop.spawn(self.process, self._carried(op, kind))
+        result = await asyncio.shield(sent)
+        if kind == "lose_reply":
+            raise error(f"{what}: the reply was lost")
+        return result
+
+    async def _carried(self, op: Callable[[], Coroutine[Any, Any, Result]], kind: str) -> Result:
+        await asyncio.sleep(self.delay_s())
+        result = await op()
+        await asyncio.sleep(self.delay_s())
+        if kind == "repeat":
+            result = await op()
+            await asyncio.sleep(self.delay_s())
+        return result
+
+
+class SimStore:
+    """A store behind the network."""
+
+    def __init__(self, inner: MemoryStore, network: Network) -> None:
+        self._inner = inner
+        self._network = network
+        self.names_refused = 0
+
+    async def start(self) -> StoreFacts:
+        """Connect."""
+        return await self._network.call(self._inner.start, StoreUnavailable, "start")
+
+    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
+        """Become the owner of the partition."""
+        return await self._call("claim", lambda: self._inner.claim(partition, nonce, above))
+
+    async def load(
+        self, partition: int, ids: Sequence[int], fence: Fence | None = None
+    ) -> list[bytes | None]:
+        """Return the stored rows."""
+        return await self._call("load", lambda: self._inner.load(partition, ids, fence))
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Write all of it or nothing."""
+        return await self._call("save", lambda: self._inner.save(partition, save))
+
+    async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
+        """Return the rows of a bucket."""
+        return await self._call("scan", lambda: self._inner.scan(partition, bucket))
+
+    async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
+        """Return the texts of operation hashes."""
+        return await self._call("names", lambda: self._inner.names(partition, hashes))
+
+    async def checkpoint(self, partition: int) -> Checkpoint | None:
+        """Return the checkpoint."""
+        return await self._call("checkpoint", lambda: self._inner.checkpoint(partition))
+
+    async def _call(self, what: str, op: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        return await self._network.call(op, StoreUnavailable, what)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+class SimPublisher:
+    """An idempotent producer behind the network: one queue for each partition it sends to."""
+
+    def __init__(self, log: SimLog, network: Network) -> None:
+        self._inner = MemoryPublisher(log)
+        self._network = network
+        self._queues: dict[tuple[str, int], deque[tuple[Any, asyncio.Future[int]]]] = {}
+        self._broken: set[tuple[str, int]] = set()
+        self._busy: set[tuple[str, int]] = set()
+        self._owner: Process | None = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._owner = current_process()
+        await self._network.call(self._inner.start, BusUnavailable, "start a producer")
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> Awaitable[int]:
+        """Queue a record; the awaitable gives its offset, or says that nobody knows."""
+        assert partition is not None, "a worker says where"
+        place = topic, partition
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_heard)
+        queue = self._queues.setdefault(place, deque())
+        assert len(queue) < IN_FLIGHT_MAX
+        queue.append(((topic, key, value, partition), done))
+        if place not in self._busy:
+            self._busy.add(place)
+            self._network.loop.spawn(self._network.process, self._drain(place))
+        return done
+
+    async def _drain(self, place: tuple[str, int]) -> None:
+        """Append what is queued, in order; nothing behind a record that was lost."""
+        queue = self._queues[place]
+        while queue:
+            await asyncio.sleep(self._network.delay_s())
+            is_gone = self._owner is not None and self._owner.is_dead
+            kind = self._network.draw("refuse", "lose_ack", "repeat")
+            if is_gone and kind:
+                break
+            record, done = queue.popleft()
+            if kind == "refuse":
+                self._broken.add(place)
+            offset = -1
+            if place not in self._broken:
+                offset = await (await self._inner.send(*record))
+            if kind == "lose_ack" or place in self._broken:
+                self._broken.add(place) if kind != "lose_ack" else None
+                error = BusUnavailable(f"send to {place[0]}: nobody knows")
+                done.get_loop().call_soon(_fail, done, error)
+            else:
+                done.get_loop().call_soon(_resolve, done, offset)
+        self._busy.discard(place)
+
+    async def flush(self) -> None:
+        """Wait until nothing is queued."""
+        while any(self._queues.values()):
+            await asyncio.sleep(LATENCY_S)
+
+    async def stop(self) -> None:
+        """Flush and disconnect."""
+        await self.flush()
+
+
+def _heard(done: asyncio.Future[int]) -> None:
+    """Nobody needs to await an acknowledgement."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _fail(done: asyncio.Future[int], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
+
+
+def _resolve(done: asyncio.Future[int], offset: int) -> None:
+    if not done.done():
+        done.set_result(offset)
+
+
+class SimReader(MemoryReader):
+    """A reader behind the network."""
+
+    def __init__(self, log: SimLog, network: Network) -> None:
+        super().__init__(log)
+        self._network = network
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Return what the log holds of each partition of a topic."""
+        ask = super().bounds
+        return await self._network.call(lambda: ask(topic), BusUnavailable, f"bounds of {topic}")
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
+        """Return the records in [start, end) that the log holds now."""
+        ask = super().read
+        return await self._network.call(
+            lambda: ask(topic, partition, start, end), BusUnavailable, f"read {topic}"
+        )
+
+    async def follow(
+        self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
+    ) -> AsyncGenerator[list[Record], None]:
+        """Yield what comes from `starts` on, late, until the connection is lost."""
+        async for records in super().follow(topic, starts, wait_s):
+            await asyncio.sleep(self._network.delay_s())
+            if self._network.draw("refuse"):
+                raise BusUnavailable(f"follow {topic}: the connection was lost")
+            yield records
+
+
+class SimSource(MemorySource):
+    """A member of the group behind the network; the broker's calls run in its own process."""
+
+    def __init__(self, log: SimLog, topic: str, network: Network) -> None:
+        super().__init__(log, topic)
+        self._network = network
+        self._home: Process | None = None
+        self.is_member = False
+
+    async def start(self, listener: Any) -> None:
+        """Begin to join the group."""
+        self._home = current_process()
+        self.is_member = True
+        await asyncio.sleep(self._network.delay_s())
+        if self._network.draw("refuse"):
+            raise BusUnavailable("join: the connection was lost")
+        await super().start(listener)
+
+    def take(self) -> asyncio.Task[None]:
+        """Let all partitions go, in the member's own process."""
+        return self._network.loop.run_in(self._home, super().take)
+
+    def give(self, partitions: Sequence[int]) -> None:
+        """Have these partitions, in the member's own process."""
+        give = super().give
+        self._network.loop.run_in(self._home, lambda: give(partitions))
+
+    async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
+        """Return what has come; nothing is awaited once it is known."""
+        if self._network.draw("refuse"):
+            raise BusUnavailable("fetch: the connection was lost")
+        return await super().fetch(records_max, wait_s)
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        self.is_member = False
+        await super().stop()
+
+    async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:
+        """Return what the log holds of each partition."""
+        ask = super().bounds
+        return await self._network.call(lambda: ask(partitions), BusUnavailable, "bounds")

@@ -1,0 +1,233 @@
+"""The estate of a simulation: log and store in memory, and worker processes that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stream.bus import MemoryTopics, Record
+from stream.errors import BusUnavailable
+from stream.kernel import HashKey
+from stream.metrics import Metrics
+from stream.policy import Policy, load_policy
+from stream.runtime import Doors, TopicsSpec, Worker, WorkerSpec
+from stream.store import Checkpoint, MemoryServer, MemoryStore
+
+from .chance import Plan, stream
+from .doors import Network, SimPublisher, SimReader, SimSource, SimStore
+from .log import SimLog
+from .loop import Process, VirtualLoop
+
+KEY: Final = HashKey(b"a simulated key.")
+BEGAN_MS: Final = 1_790_000_000_000
+SESSION_S: Final = 6.0
+SLOTS: Final = 64
+
+
+class SimClock:
+    """A clock of virtual time that may step."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.offset_ms = 0
+
+    def wall_ms(self) -> int:
+        """Return Unix milliseconds, as this clock has them."""
+        return BEGAN_MS + self.offset_ms + int(self._loop.time() * 1_000)
+
+    def monotonic_s(self) -> float:
+        """Return seconds that never go back."""
+        return self._loop.time()
+
+
+class SimTopics(MemoryTopics):
+    """An admin behind the network."""
+
+    def __init__(self, log: SimLog, network: Network) -> None:
+        super().__init__(log)
+        self._network = network
+
+    async def describe(self, names: Any) -> Any:
+        """Return the states of the topics that exist."""
+        ask = super().describe
+        return await self._network.call(lambda: ask(names), BusUnavailable, "describe")
+
+
+Image = Mapping[int, Any]
+
+
+class Change(NamedTuple):
+    """The log of requests before it became another: by partition, with the journals' ends."""
+
+    records: list[list[Record]]
+    journal_ends: list[int]
+
+
+class Member:
+    """One worker process: alive, frozen, or dead."""
+
+    def __init__(self, name: str, estate: Estate) -> None:
+        self.name = name
+        self._estate = estate
+        self.clock = SimClock(estate.loop)
+        self.process = Process(name)
+        self.source: SimSource | None = None
+        self.worker: Worker | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start a process."""
+        estate = self._estate
+        self.process = Process(self.name)
+        self.worker = Worker(
+            (estate.spec, estate.topics),
+            self._doors(),
+            (estate.policy, compiled),
+            KEY,
+            (self.clock, Metrics(), self.name),
+        )
+        self.task = estate.loop.spawn(self.process, self.worker.run())
+
+    def _doors(self) -> Doors:
+        estate = self._estate
+        log, network = estate.log, estate.network
+
+        def source() -> SimSource:
+            self.source = SimSource(log, estate.topics.requests, network)
+            return self.source
+
+        return Doors(
+            source=source,
+            publisher=lambda: SimPublisher(log, network),
+            reader=lambda: SimReader(log, network),
+            admin=lambda: SimTopics(log, network),
+            store=lambda: SimStore(MemoryStore(estate.server), network),
+            nonce=estate.nonce,
+        )
+
+    def kill(self) -> None:
+        """End the process as SIGKILL does; the group notices after the session's time."""
+        self.process.is_dead = True
+        self._estate.loop.run_in(self._estate.network.process, self._expire_later)
+
+    def _expire_later(self) -> None:
+        source = self.source
+        if source is not None:
+            self._estate.loop.call_later(SESSION_S, source.expire)
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+        if self.worker is not None and self.task is not None:
+            self.worker.stop()
+            await asyncio.wait({self.task})
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the worker, None while it runs or was stopped."""
+        if self.task is None or not self.task.done() or self.task.cancelled():
+            return None
+        return self.task.exception()
+
+
+class Estate:
+    """A log, a store, a network between, and members."""
+
+    def __init__(self, plan: Plan, loop: VirtualLoop, policy: Policy) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.policy = policy
+        self.network = Network(loop, stream(plan.seed, "network"), plan.faults, plan.rate)
+        self.broker_clock = SimClock(loop)
+        self.log = SimLog(self.broker_clock, lambda coro: loop.spawn(self.network.process, coro))
+        self.server = MemoryServer()
+        self.topics = TopicsSpec(
+            partitions=plan.partitions, enforcement_partitions=plan.enforcement_partitions
+        )
+        self.spec = WorkerSpec(
+            slots_max=SLOTS,
+            batch_events_max=plan.batch_events_max,
+            save_every_ms=plan.save_every_ms,
+            heartbeat_ms=500,
+            tombstone_after_ms=5_000,
+            sweep_every_ms=25_600,
+            restart_wait_ms=200,
+            stop_wait_ms=10_000,
+        )
+        self.changed: Change | None = None
+        self._nonces = 0
+        self.members = [Member(f"w{each}", self) for each in range(plan.workers)]
+
+    def nonce(self) -> str:
+        """Return a name that no owner had."""
+        self._nonces += 1
+        return f"n{self._nonces}"
+
+    async def checkpoints(self) -> list[int]:
+        """Return the stored checkpoint's offset of each partition, -1 where there is none."""
+        store = MemoryStore(self.server)
+        found = [await store.checkpoint(each) for each in range(self.plan.partitions)]
+        return [each.next_offset if each else -1 for each in found]
+
+    def lines(self, partition: int, opened_at: int) -> tuple[list[Record], bool]:
+        """Return what the log of requests held in the era that a journal offset opened.
+
+        Also what retention has cut from it, and whether the whole of it was applied in that era.
+        """
+        if self.changed is not None and opened_at < self.changed.journal_ends[partition]:
+            return self.changed.records[partition], True
+        return self._records(partition), False
+
+    def _records(self, partition: int) -> list[Record]:
+        part = self.log.partitions(self.topics.requests)[partition]
+        cut = [
+            each.record
+            for each in self.log.history
+            if (each.topic, each.incarnation) == (self.topics.requests, self._incarnation())
+            and (each.record.partition == partition and each.record.offset < part.start)
+        ]
+        return [*{each.offset: each for each in cut}.values(), *part.records]
+
+    def _incarnation(self) -> int:
+        return self.log.incarnations.get(self.topics.requests, 0)
+
+    def note_change(self) -> None:
+        """Remember the log of requests as it is, before it becomes another."""
+        journal = self.log.partitions(self.topics.journal)
+        self.changed = Change(
+            [self._records(each) for each in range(self.plan.partitions)],
+            [each.end for each in journal],
+        )
+
+    def latest_ms(self) -> int:
+        """Return the latest time that any clock has shown."""
+        members = [each.clock.wall_ms() for each in self.members]
+        return max(self.broker_clock.wall_ms(), *members)
+
+    def passed_by(self, partition: int, images: Sequence[Image]) -> int:
+        """Return the offset that every checkpoint has passed, of the store and of its images."""
+        found = []
+        for image in [self.server.image(), *images]:
+            held = image.get(partition)
+            stored = held.checkpoint if held else None
+            checkpoint = msgspec.json.decode(stored, type=Checkpoint) if stored else None
+            found.append(checkpoint.next_offset if checkpoint else 0)
+        return min(found)
+
+    async def is_drained(self) -> bool:
+        """Tell whether everything in the log is applied, stored and checkpointed."""
+        logs = self.log.partitions(self.topics.requests)
+        return await self.checkpoints() == [each.end for each in logs]
+
+
+@cache
+def _load(text: str) -> Policy:
+    return load_policy(text, "simulation")
+
+
+def compiled(text: str, name: str) -> Policy:
+    """Return the policy of a text, compiled once for all runs."""
+    return _load(text)

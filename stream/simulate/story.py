@@ -1,0 +1,313 @@
+"""One run: traffic under a storm of faults, then calm, then the auditor.
+
+While the storm lasts, anything may happen that its seed allows. Then every fault ends, all members
+run, and the estate must come to rest: everything applied, stored and checkpointed. What does not
+is a violation as much as a wrong command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from stream.bus import MemoryTopics
+from stream.events import OperatorAct, OperatorRecord, encode, operator_key
+from stream.identity import home_partition
+from stream.store import MemoryServer
+
+from .audit import audit
+from .chance import Plan, plan_of, stream
+from .doors import SimSource
+from .estate import SESSION_S, Estate, Member, compiled
+from .loop import VirtualLoop
+from .traffic import payload, policies, workload
+
+CALM_S: Final = 180.0
+STEP_S: Final = 0.25
+
+
+class Outcome(NamedTuple):
+    """What a run came to: violations, nothing when all laws held, and what happened in it."""
+
+    seed: int
+    violations: list[str]
+    events: int
+    commands: int
+    calls: int
+    faults: dict[str, int]
+    steps: int
+
+
+def simulate(
+    seed: int, minutes: float = 0.5, prepare: Callable[[Estate], None] | None = None
+) -> Outcome:
+    """Run a seed; the same seed gives the same run, in every process."""
+    return run(plan_of(seed, minutes), prepare)
+
+
+def run(plan: Plan, prepare: Callable[[Estate], None] | None = None) -> Outcome:
+    """Run a plan; `prepare` may change the estate before anything happens, as sweeps do."""
+    loop = VirtualLoop()
+    quiet = logging.getLogger("stream")
+    level, quiet.disabled = quiet.level, True
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        estate = Estate(plan, loop, compiled(policies()[0], "simulation"))
+        if prepare is not None:
+            prepare(estate)
+        violations = loop.run(_Story(estate).told())
+        violations += loop.faults
+        outcome = Outcome(
+            plan.seed,
+            violations,
+            len(estate.log.of(estate.topics.requests)),
+            len(estate.log.of(estate.topics.enforcement)),
+            estate.network.calls,
+            dict(estate.network.happened),
+            loop.steps,
+        )
+        estate.network.is_closed = True
+        loop.end()
+        return outcome
+    finally:
+        logging.disable(before)
+        quiet.disabled = False
+        quiet.setLevel(level)
+        gc.collect(0)
+
+
+class _Story:
+    """The estate, and what happens to it."""
+
+    def __init__(self, estate: Estate) -> None:
+        self.estate = estate
+        self.plan = estate.plan
+        self.chance = stream(self.plan.seed, "story")
+        self.images = [MemoryServer().image()]
+
+    async def told(self) -> list[str]:
+        """Let it all happen; return the violations."""
+        estate = self.estate
+        await self._topics()
+        for member in estate.members:
+            member.start()
+        storm = asyncio.create_task(self._storm())
+        await self._traffic()
+        storm.cancel()
+        await asyncio.wait({storm})
+        if storm.done() and not storm.cancelled() and storm.exception() is not None:
+            raise AssertionError("the storm itself failed") from storm.exception()
+        violations = await self._calm()
+        for kind in ("remake", "truncate", "regrow"):
+            if not violations and kind in self.plan.faults:
+                await self._change_log(kind)
+                violations += await self._calm()
+                break
+        return violations + await audit(estate)
+
+    async def _topics(self) -> None:
+        admin = MemoryTopics(self.estate.log)
+        await admin.ensure(self.estate.topics.specs())
+
+    async def _traffic(self) -> None:
+        """Send what gateways send, in bursts."""
+        estate, plan = self.estate, self.plan
+        chance = stream(plan.seed, "traffic")
+        gap_s = plan.span_ms / 1_000 / max(1, plan.events)
+        sent = 0
+        while sent < plan.events:
+            for _ in range(min(plan.events - sent, chance.choice((1, 1, 1, 5, 20)))):
+                self._send(*payload(plan, chance, estate.broker_clock.wall_ms()))
+                sent += 1
+                await asyncio.sleep(chance.random() * 0.01)
+            await asyncio.sleep(chance.expovariate(1 / gap_s))
+
+    def _send(self, key: bytes, value: bytes) -> None:
+        partition = home_partition(key, self.plan.partitions)
+        self.estate.log.append(self.estate.topics.requests, partition, key, value)
+
+    async def _storm(self) -> None:
+        """Now and then, one of the seed's faults."""
+        acts: dict[str, Callable[[], None]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "expire": self._expire,
+            "failover": self._failover,
+            "forget": self._forget,
+            "clock": self._step_clock,
+            "operate": self._operate,
+            "reload": self._reload,
+            "leave": self._leave,
+            "cut": self._cut,
+        }
+        kinds = [each for each in sorted(self.plan.faults) if each in acts]
+        while True:
+            await asyncio.sleep(self.chance.expovariate(1 / 2.0))
+            if self.chance.random() < 0.5:
+                self.images.append(self.estate.server.image())
+                del self.images[:-4]
+            if kinds:
+                kind = self.chance.choice(kinds)
+                self.estate.network.happened[kind] += 1
+                acts[kind]()
+            for member in self.estate.members:
+                if member.process.is_dead and self.chance.random() < 0.5:
+                    member.start()
+
+    def _kill(self) -> None:
+        member = self.chance.choice(self.estate.members)
+        if not member.process.is_dead:
+            member.kill()
+
+    def _freeze(self) -> None:
+        """SIGSTOP for longer than the session lasts or not; then it walks on as a zombie."""
+        member, loop = self.chance.choice(self.estate.members), self.estate.loop
+        process, source = member.process, member.source
+        if process.is_dead or source is None or not source.is_member:
+            return
+        process.freeze()
+        span_s = self.chance.choice((0.5, 3.0, 10.0, 15.0))
+        broker = self.estate.network.process
+        if span_s > SESSION_S:
+            loop.run_in(broker, lambda: loop.call_later(SESSION_S, source.expire))
+            unaware_s = self.chance.choice((0.0, 0.3, 3.0))
+            loop.run_in(broker, lambda: loop.call_later(span_s + unaware_s, self._notice, member, source)
+            )
+        loop.run_in(broker, lambda: loop.call_later(span_s, process.thaw, loop))
+
+    def _expire(self) -> None:
+        """The group gives the partitions away, and the member learns of it late."""
+        member = self.chance.choice(self.estate.members)
+        source = member.source
+        if source is not None and source.is_member:
+            loop, broker = self.estate.loop, self.estate.network.process
+            late_s = self.chance.choice((0.0, 0.2, 2.0))
+
+            def expire() -> None:
+                source.expire()
+                loop.call_later(late_s, self._notice, member, source)
+
+            loop.run_in(broker, expire)
+
+    def _notice(self, member: Member, source: SimSource) -> None:
+        """Let a member find out that the group goes on without it, if it still is that member."""
+        if member.source is source and not member.process.is_dead and source.is_member:
+            source.notice()
+
+    def _failover(self) -> None:
+        """A replica takes over that lacks the latest writes."""
+        self.estate.server.restore(self.chance.choice(self.images))
+
+    def _forget(self) -> None:
+        """The store comes back empty."""
+        self.estate.server.restore({})
+
+    def _step_clock(self) -> None:
+        """A clock jumps, a member's or the broker's."""
+        clocks = [each.clock for each in self.estate.members] + [self.estate.broker_clock]
+        self.chance.choice(clocks).offset_ms += self.chance.choice(
+            (-3_000, 2_000, 60_000, 130_000_000)
+        )
+
+    def _operate(self) -> None:
+        """An operator stops, exempts or lifts."""
+        now_ms = self.estate.broker_clock.wall_ms()
+        kind = self.chance.choice(("stop", "exempt", "lift", "end"))
+        name = "" if kind == "stop" else workload(self.chance.randrange(3))
+        until_ms = 0 if kind == "lift" else now_ms + self.chance.choice((1_000, 5_000, 60_000))
+        acts = (
+            ()
+            if kind == "end"
+            else (
+                OperatorAct(
+                    act=kind, reason="a reason", by="a person", at_ms=now_ms, until_ms=until_ms
+                ),
+            )
+        )
+        value = encode(OperatorRecord(workload=name, acts=acts))
+        partition = self.chance.randrange(self.plan.enforcement_partitions)
+        key = operator_key(name)
+        self.estate.log.append(self.estate.topics.enforcement, partition, key, value)
+
+    def _reload(self) -> None:
+        """Every member is given another policy, the dead ones when they start again."""
+        policy = compiled(self.chance.choice(policies()), "simulation")
+        for member in self.estate.members:
+            if member.worker is not None and not member.process.is_dead:
+                member.worker.reload(policy)
+
+    def _leave(self) -> None:
+        """A member stops in good order."""
+        member = self.chance.choice(self.estate.members)
+        if member.worker is not None and not member.process.is_dead:
+            member.worker.stop()
+
+    def _cut(self) -> None:
+        """Retention forgets what every checkpoint has passed."""
+        log = self.estate.log
+        topic = self.estate.topics.requests
+        for partition, part in enumerate(log.partitions(topic)):
+            kept = self.estate.passed_by(partition, self.images)
+            if kept > part.start:
+                log.cut(topic, partition, kept)
+
+    async def _calm(self) -> list[str]:
+        """End every fault and let the estate come to rest; return what did not."""
+        estate = self.estate
+        estate.network.faults = frozenset()
+        estate.network.fail_at = 0
+        limit_s = estate.loop.time() + CALM_S
+        while estate.loop.time() < limit_s:
+            violations = []
+            for member in estate.members:
+                failure = member.failure
+                if failure is not None and not member.process.is_dead:
+                    violations.append(f"{member.name} ended: {type(failure).__name__}: {failure}")
+                elif member.process.is_dead or (member.task is not None and member.task.done()):
+                    member.start()
+            if violations:
+                return violations
+            if await estate.is_drained() and await self._is_quiet():
+                return []
+            await asyncio.sleep(STEP_S)
+        return [
+            f"not at rest after {CALM_S:.0f} s: checkpoints {await estate.checkpoints()}, ends"
+            f" {[each.end for each in estate.log.partitions(estate.topics.requests)]}"
+        ]
+
+    async def _is_quiet(self) -> bool:
+        """Let what is under way arrive; tell whether all is stored even so."""
+        await asyncio.sleep(12.0)
+        return await self.estate.is_drained()
+
+    async def _change_log(self, kind: str) -> None:
+        """Change the log of requests under stopped members, then let traffic go on."""
+        estate, topic = self.estate, self.estate.topics.requests
+        estate.network.happened[kind] += 1
+        for member in estate.members:
+            await member.stop()
+        estate.note_change()
+        if kind == "remake":
+            estate.log.remake(topic)
+        for partition, part in enumerate(estate.log.partitions(topic)):
+            lost = min(part.end - part.start, self.chance.randrange(1, 20))
+            if kind != "remake":
+                estate.log.truncate(topic, partition, part.end - lost)
+        chance = stream(self.plan.seed, "after")
+        for _ in range(self.chance.choice((1, 30)) if kind != "regrow" else 200):
+            self._send(*payload(self.plan, chance, estate.broker_clock.wall_ms()))
+        for member in estate.members:
+            member.start()
+        for _ in range(20):
+            self._send(*payload(self.plan, chance, estate.broker_clock.wall_ms()))
+            await asyncio.sleep(0.1)
+
+
+def shown(plan: Plan) -> dict[str, object]:
+    """Return a plan as plain values."""
+    values = plan._asdict()
+    return values | {"faults": sorted(plan.faults)}
