@@ -10,6 +10,7 @@ from .plan import (
     held_tail,
     plan_decision,
     printable,
+    record_of,
     restore_held,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "new_out",
     "plan_decision",
     "printable",
+    "record_of",
     "restore_held",
     "run",
 ]

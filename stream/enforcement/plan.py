@@ -150,18 +150,7 @@ def _publish(
     held[place] = command
     if len(held) > COMMANDS_MAX:
         del held[min(held.keys() - {place}, key=lambda each: _worth(held[each]))]
-    together = sorted(
-        (each for other, each in held.items() if other[1:] == place[1:]),
-        key=lambda each: each.version,
-    )
-    record = SubjectRecord(
-        issuer="home",
-        partition=command.partition,
-        subject=body.subject,
-        version=version,
-        expires_at_ms=max(each.expires_at_ms for each in together),
-        commands=tuple(together),
-    )
+    record = _record([each for other, each in held.items() if other[1:] == place[1:]])
     return Outgoing(
         partition=command.partition,
         row=int(event["workload"]),
@@ -170,6 +159,25 @@ def _publish(
         value=encode(record),
         expires_at_ms=record.expires_at_ms,
         command=command,
+    )
+
+
+def record_of(held: Held, key: bytes) -> SubjectRecord | None:
+    """Return the record that lies under a key for what is held, None where nothing is."""
+    mine = [each for each in held.values() if subject_key("home", each.body.subject) == key]
+    return _record(mine) if mine else None
+
+
+def _record(commands: list[Command]) -> SubjectRecord:
+    """Return the record of a subject that carries these commands, the latest cause last."""
+    together = sorted(commands, key=lambda each: each.version)
+    return SubjectRecord(
+        issuer="home",
+        partition=together[-1].partition,
+        subject=together[-1].body.subject,
+        version=together[-1].version,
+        expires_at_ms=max(each.expires_at_ms for each in together),
+        commands=tuple(together),
     )
 
 

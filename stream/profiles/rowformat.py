@@ -238,6 +238,14 @@ def with_tail(stored: bytes, tail: bytes) -> bytes:
     return b"".join((stored[:8], checksum.to_bytes(8, "little"), stored[16:], tail))
 
 
+def tail_of(stored: bytes) -> bytes:
+    """Return the opaque bytes behind a stored row.
+
+    Requires: a row that `RowFormat.restore` accepts.
+    """
+    return stored[int.from_bytes(stored[4:8], "little") * 8 :]
+
+
 def _seal(tail: bytes) -> int:
     """Return what a tail changes in the checksum; no tail changes nothing, every other does."""
     return zlib.crc32(tail) | 1 << 32 if tail else 0

@@ -7,7 +7,8 @@ kept with the partition, because no row may be stored before them (see `saving`)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -52,8 +53,7 @@ class Outbox:
             sent = await self._to_enforcement(owned, each.key, each.value)
             owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
             owned.version = max(owned.version, each.command.version)
-            caused_at_ms = each.command.caused_at_ms
-            owned.outputs.append(asyncio.ensure_future(self._watched(sent, caused_at_ms)))
+            self._watch(owned, each.key, self._timed(sent, each.command.caused_at_ms))
             body = each.command.body
             self._metrics.count_command(body.rule, body.action, body.mode)
 
@@ -71,9 +71,30 @@ class Outbox:
         if not owned.is_settled:
             return
         for key in owned.published.expired(self._clock.wall_ms() - after_ms):
-            owned.outputs.append(await self._to_enforcement(owned, key, None))
+            await self.erase(owned, key)
             owned.published.remove(key)
             owned.gone.append(key)
+
+    async def erase(self, owned: Owned, key: bytes) -> None:
+        """Write a tombstone. Mutates: owned."""
+        sent = await self._to_enforcement(owned, key, None)
+        self._watch(owned, key, _awaited(sent))
+
+    async def put_again(
+        self, owned: Owned, record: tuple[bytes, bytes], expires_at_ms: int, row: int
+    ) -> None:
+        """Publish a record of what is in force anew. Mutates: owned."""
+        sent = await self._to_enforcement(owned, *record)
+        owned.published.put(*record, expires_at_ms, row)
+        self._watch(owned, record[0], _awaited(sent))
+
+    def _watch(self, owned: Owned, key: bytes, sent: Coroutine[Any, Any, int]) -> None:
+        """Keep an acknowledgement with the outputs, and as the last of its key."""
+        task = asyncio.ensure_future(sent)
+        # A session that ends awaits none of them; whoever does hears of a loss.
+        task.add_done_callback(_heard)
+        owned.outputs.append(task)
+        owned.sent[key] = task
 
     async def beat(self, owned: Owned, partitions: int, every_ms: int) -> None:
         """Tell gateways how far the partition is and what they must hold of it."""
@@ -98,7 +119,16 @@ class Outbox:
         partition = owned.partition % self._topics.enforcement_partitions
         return await self._publisher.send(self._topics.enforcement, key, value, partition)
 
-    async def _watched(self, sent: Awaitable[int], caused_at_ms: int) -> int:
+    async def _timed(self, sent: Awaitable[int], caused_at_ms: int) -> int:
         offset = await sent
         self._metrics.delay.observe(max(0, self._clock.wall_ms() - caused_at_ms) / 1_000)
         return offset
+
+
+async def _awaited(sent: Awaitable[int]) -> int:
+    return await sent
+
+
+def _heard(watched: asyncio.Future[int]) -> None:
+    if not watched.cancelled():
+        watched.exception()

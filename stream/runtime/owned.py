@@ -8,6 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import Final
 
 from stream.events import Conditions, Version
 from stream.profiles import Arrival
@@ -15,6 +16,7 @@ from stream.store import Fence
 
 from .published import Published
 
+SENT_KEPT: Final = 1_024
 
 @dataclass(slots=True)
 class Owned:
@@ -24,6 +26,8 @@ class Owned:
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
     prove nothing. `began_in` are the named modes of this takeover. `coming` are journalled conditions with their journal offsets, for offsets not
     yet reached. `outputs` are records sent and not yet known to be acknowledged;
+    `sent` has the last record of each key until the topic is read past it, `foreign` what others
+    wrote under our keys, by offset and hash (see `repair`).
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
 
@@ -49,6 +53,9 @@ class Owned:
     outputs: list[Awaitable[int]] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)
     forget: list[int] = field(default_factory=list)
+    sent: dict[bytes, asyncio.Task[int]] = field(default_factory=dict)
+    foreign: dict[bytes, tuple[int, int | None]] = field(default_factory=dict)
+    is_read_back: bool = False
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -60,6 +67,12 @@ class Owned:
     def is_settled(self) -> bool:
         """Tell whether everything an earlier owner may have applied is applied."""
         return self.position >= self.replay_until and not self.coming
+
+    def passed(self, offset: int) -> None:
+        """Forget what was sent to the enforcement topic and has been read back."""
+        if len(self.sent) > SENT_KEPT:
+            for key in [each for each, sent in self.sent.items() if _is_before(sent, offset)]:
+                del self.sent[key]
 
     @property
     def journal_from(self) -> int:
@@ -75,6 +88,10 @@ class Owned:
         if self.coming and self.position >= self.coming[0][1].from_offset:
             return self.coming.popleft()
         return None
+
+
+def _is_before(sent: asyncio.Task[int], offset: int) -> bool:
+    return sent.done() and not sent.cancelled() and not sent.exception() and sent.result() < offset
 
 
 def cut(arrival: Arrival, limit: int | None) -> tuple[Arrival | None, Arrival | None]:

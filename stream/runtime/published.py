@@ -75,6 +75,11 @@ class Published:
         """Return the sum of the records' hashes mod 2^64, in hex."""
         return f"{self._digest:016x}"
 
+    def hash_of(self, key: bytes) -> int | None:
+        """Return the hash of the record under a key, None where nothing is published there."""
+        entry = self._entries.get(key)
+        return entry.hash if entry else None
+
     def put(self, key: bytes, value: bytes, expires_at_ms: int, row: int) -> None:
         """Count a record that is being published, in place of an older one of its key."""
         before = self._entries.get(key)

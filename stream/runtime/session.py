@@ -33,6 +33,7 @@ from .operators import Operators
 from .outbox import Outbox
 from .owned import Owned, cut, record_check
 from .policies import Policies
+from .repair import Repairs
 from .saving import Snapshot, has_news, save, settle, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .sweep import forgettable_before_ms, idle_rows, still_idle
@@ -62,6 +63,9 @@ class Session:
         self.clock, self.metrics, self.name = shown
         self.nonce = nonce
         self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics)
+        self.repairs = Repairs(
+            self.state, self.store, self.outbox, self.topics.enforcement_partitions
+        )
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
         self.topic_id = ""
@@ -275,9 +279,11 @@ class Session:
     async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
         """Save what is unsaved of partitions, once; the order is `saving`'s."""
         began_s = self.clock.monotonic_s()
-        if self.is_broken:
-            return
         async with self._round:
+            # Asked only now: the round before this one may just have failed, and its rows look
+            # as though they were stored.
+            if self.is_broken:
+                return
             with self._careful():
                 news = await self._save_all(owned, rows_max)
         if news:
@@ -312,9 +318,17 @@ class Session:
             async with self.turn:
                 with self._careful():
                     for owned in list(self.owned.values()):
+                        await self.repairs.carry_out(owned)
                         await self.outbox.tombstone(owned, self.spec.tombstone_after_ms)
                         await self.outbox.beat(owned, self.state.partitions, self.spec.heartbeat_ms)
             self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
+
+    async def keep_reading_back(self) -> None:
+        """Look once, for each partition taken, whether the topic holds what it should."""
+        while await self._pause(self.spec.heartbeat_ms):
+            for owned in list(self.owned.values()):
+                if owned.is_settled and not owned.is_read_back:
+                    await self.repairs.read_back(owned, self.reader, self.topics.enforcement)
 
     async def keep_conditions(self) -> None:
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
@@ -376,6 +390,7 @@ class Session:
         """Follow the enforcement topic for what operators say."""
         async for records in self.reader.follow(self.topics.enforcement, starts):
             for record in records:
-                self.operators.apply(record)
+                if not self.operators.apply(record):
+                    self.repairs.note(self.owned, record)
             if self.stopping.is_set():
                 return

@@ -153,6 +153,7 @@ class Worker:
                 group.create_task(session.consume())
                 group.create_task(session.keep_saving())
                 group.create_task(session.keep_beating())
+                group.create_task(session.keep_reading_back())
                 group.create_task(session.keep_conditions())
                 group.create_task(session.keep_sweeping())
                 group.create_task(session.keep_following(starts))

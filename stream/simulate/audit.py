@@ -27,7 +27,7 @@ from stream.events import (
 )
 from stream.identity import InvalidIdentity, canonical_workload
 
-from .estate import Estate, compiled
+from .estate import NEVER, Estate, compiled
 from .model import Change, Enforcer, Held, Line, Outcome, without_texts
 from .rows import audit_rows
 
@@ -127,7 +127,8 @@ class _Auditor:
         broken: list[str] = []
         expected: dict[int, Expected] = {}
         for number, era in sorted(eras.items()):
-            expected[number] = self._applied(era, is_last=number == last)
+            later = [each.opened_at for each in eras.values() if each.opened_at > era.opened_at]
+            expected[number] = self._applied(era, min(later, default=NEVER))
         broken += self._commands(expected)
         broken += self._records(expected[last])
         broken += self._dead_letters(eras[last])
@@ -142,7 +143,7 @@ class _Auditor:
                 eras[entry.era] = Era(entry, offset, self.entries)
         return eras
 
-    def _applied(self, era: Era, *, is_last: bool) -> Expected:
+    def _applied(self, era: Era, ended_at: int) -> Expected:
         """Apply to the model what the log held in an era; return what must come of it."""
         opening = era.opening
         if opening.fresh_era == opening.era:
@@ -150,7 +151,7 @@ class _Auditor:
         elif opening.log_era == opening.era:
             for row in self.model.rows.values():
                 row.offset = -1
-        lines, is_whole = self.estate.lines(self.partition, era.opened_at)
+        lines, is_whole = self.estate.lines_of(self.partition, era.opened_at, ended_at)
         commands: dict[tuple[int, int], Held] = {}
         records: dict[bytes, tuple[Held, ...]] = {}
         for record in lines:
@@ -162,7 +163,7 @@ class _Auditor:
             self.model.changes = (Change(self.partition, conditions, policy),)
             for outcome in self.model.apply(line):
                 _note(outcome, commands, records)
-        return Expected(commands, records, is_last or is_whole)
+        return Expected(commands, records, is_whole)
 
     def _commands(self, expected: dict[int, Expected]) -> list[str]:
         """No command is wrong, and none is missing."""
@@ -212,7 +213,7 @@ class _Auditor:
             letter = msgspec.json.decode(record.value or b"", type=DeadLetter)
             if letter.partition == self.partition:
                 kept[letter.offset].add(letter.code)
-        lines, _ = self.estate.lines(self.partition, era.opened_at)
+        lines = self.estate.lines(self.partition)
         bad = {
             each.offset
             for each in lines

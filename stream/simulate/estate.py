@@ -24,6 +24,7 @@ from .loop import Process, VirtualLoop
 
 KEY: Final = HashKey(b"a simulated key.")
 BEGAN_MS: Final = 1_790_000_000_000
+NEVER: Final = 1 << 62
 SESSION_S: Final = 6.0
 SLOTS: Final = 64
 
@@ -172,16 +173,21 @@ class Estate:
         found = [await store.checkpoint(each) for each in range(self.plan.partitions)]
         return [each.next_offset if each else -1 for each in found]
 
-    def lines(self, partition: int, opened_at: int) -> tuple[list[Record], bool]:
-        """Return what the log of requests held in the era that a journal offset opened.
+    def lines_of(self, partition: int, opened_at: int, ended_at: int) -> tuple[list[Record], bool]:
+        """Return what the log of requests held in an era, between two offsets of the journal.
 
-        Also what retention has cut from it, and whether the whole of it was applied in that era.
+        Also what retention has cut from it, and whether the whole of it was applied in that era:
+        the last one, and the one that the log was at rest in before it changed.
         """
-        if self.changed is not None and opened_at < self.changed.journal_ends[partition]:
-            return self.changed.records[partition], True
-        return self._records(partition), False
+        if self.changed is None or opened_at >= self.changed.journal_ends[partition]:
+            return self.lines(partition), ended_at == NEVER
+        is_whole = ended_at >= self.changed.journal_ends[partition]
+        if ended_at == NEVER:
+            return self.lines(partition), True
+        return self.changed.records[partition], is_whole
 
-    def _records(self, partition: int) -> list[Record]:
+    def lines(self, partition: int) -> list[Record]:
+        """Return what the log of requests holds, and what retention has cut from it."""
         part = self.log.partitions(self.topics.requests)[partition]
         cut = [
             each.record
@@ -198,7 +204,7 @@ class Estate:
         """Remember the log of requests as it is, before it becomes another."""
         journal = self.log.partitions(self.topics.journal)
         self.changed = Change(
-            [self._records(each) for each in range(self.plan.partitions)],
+            [self.lines(each) for each in range(self.plan.partitions)],
             [each.end for each in journal],
         )
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
+
 from stream.engine import State
 from stream.events import Conditions
+from stream.policy import Policy
 from stream.store import BUCKETS, MemoryStore
 
 from .estate import KEY, Estate, compiled
 from .model import Enforcer, Row
+from .traffic import policies
 
 SHOWN: Final = 5
 SLOTS: Final = 1_024
@@ -20,9 +24,12 @@ async def audit_rows(
     estate: Estate, partition: int, model: Enforcer, conditions: Conditions
 ) -> list[str]:
     """Return what stored rows of a partition say that the model does not."""
-    state = State(KEY, SLOTS, estate.plan.partitions)
-    policy = compiled(conditions.policy_text, "simulation")
-    state.adopt(partition, conditions, policy)
+    state = _state(estate, partition, conditions)
+    # A row holds what the policy of its last event names, which may be an earlier one.
+    states = {
+        policy.hash: _state(estate, partition, _under(conditions, policy))
+        for policy in (compiled(text, "simulation") for text in policies())
+    }
     store = MemoryStore(estate.server)
     stored = {
         row_id: row
@@ -43,10 +50,23 @@ async def audit_rows(
             if row.clock_ms >= conditions.forgotten_before_ms:
                 broken.append(f"{name} has no row")
             continue
-        slot = state.restore(name, (row_id, 0, partition), stored[row_id])
-        broken += [f"{name}: {each}" for each in _differences(state, slot, row)]
-        state.evict(slot)
+        mine = states[row.policy]
+        slot = mine.restore(name, (row_id, 0, partition), stored[row_id])
+        broken += [f"{name}: {each}" for each in _differences(mine, slot, row)]
+        mine.evict(slot)
     return broken[:SHOWN]
+
+
+def _state(estate: Estate, partition: int, conditions: Conditions) -> State:
+    state = State(KEY, SLOTS, estate.plan.partitions)
+    state.adopt(partition, conditions, compiled(conditions.policy_text, "simulation"))
+    return state
+
+
+def _under(conditions: Conditions, policy: Policy) -> Conditions:
+    return msgspec.structs.replace(
+        conditions, policy_hash=policy.hash, policy_text=policy.text
+    )
 
 
 def _differences(state: State, slot: int, row: Row) -> Iterator[str]:

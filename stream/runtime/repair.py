@@ -1,0 +1,115 @@
+"""What others write under our keys is noticed, and put right.
+
+A worker that lost its partition and does not know yet, or anybody who may write to the topic, can
+replace or erase a record of ours: the last write of a key is what a compacted topic keeps. Each
+owner therefore reads what it publishes. Where the topic has something else behind our own last
+write, what we hold in force is published again; what we never published is erased. Gateways notice
+meanwhile, by the digest of the heartbeats.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import msgspec
+
+from stream.bus import LogReader, Record
+from stream.enforcement import record_of, restore_held
+from stream.engine import State
+from stream.errors import RowCorrupt
+from stream.events import encode, record_hash
+from stream.identity import home_partition
+from stream.profiles import tail_of
+from stream.store import Store
+
+from .outbox import Outbox
+from .owned import Owned
+
+log = logging.getLogger(__name__)
+
+FOREIGN_MAX: Final = 10_000
+REPAIRS_MAX: Final = 1_000
+RECORDS_AT_ONCE: Final = 10_000
+_keys = msgspec.json.Decoder(list[str])
+
+
+class Repairs:
+    """Watches the enforcement topic for the partitions of a session."""
+
+    def __init__(self, state: State, store: Store, outbox: Outbox, partitions: int) -> None:
+        self._state = state
+        self._store = store
+        self._outbox = outbox
+        self._partitions = partitions
+
+    def note(self, owned: dict[int, Owned], record: Record) -> None:
+        """Compare a record of the topic with what its owner published. Mutates: the owner."""
+        key = record.key
+        if key is None or not key.startswith(b'["home",'):
+            return
+        try:
+            home = home_partition(_keys.decode(key)[1].encode(), self._state.partitions)
+        except (ValueError, IndexError, RecursionError):
+            return
+        mine = owned.get(home)
+        if mine is None or record.partition != home % self._partitions:
+            return
+        found = record_hash(key, record.value) if record.value is not None else None
+        if found == mine.published.hash_of(key):
+            mine.foreign.pop(key, None)
+        elif len(mine.foreign) < FOREIGN_MAX or key in mine.foreign:
+            mine.foreign[key] = record.offset, found
+        mine.passed(record.offset)
+
+    async def read_back(self, owned: Owned, reader: LogReader, topic: str) -> None:
+        """Compare all that the topic holds of a partition with what is published, once.
+
+        What was written while nobody owned it, or before this session followed the topic, is
+        noticed only here. Mutates: owned. Errors: BusUnavailable.
+        """
+        owned.is_read_back = True
+        partition = owned.partition % self._partitions
+        start, end = (await reader.bounds(topic))[partition]
+        for first in range(start, end, RECORDS_AT_ONCE):
+            last = min(end, first + RECORDS_AT_ONCE)
+            for record in await reader.read(topic, partition, first, last):
+                self.note({owned.partition: owned}, record)
+
+    async def carry_out(self, owned: Owned) -> None:
+        """Put right what others wrote behind our last write of a key, a bounded number at a time.
+
+        Requires: the session's turn. Errors: StoreUnavailable, OwnershipLost, BusUnavailable.
+        """
+        if not owned.is_settled:
+            return
+        for key, (offset, found) in list(owned.foreign.items())[:REPAIRS_MAX]:
+            sent = owned.sent.get(key)
+            if sent is not None and not sent.done():
+                continue
+            del owned.foreign[key]
+            is_older = sent is not None and await sent > offset
+            if not is_older and owned.published.hash_of(key) != found:
+                await self._put_right(owned, key)
+
+    async def _put_right(self, owned: Owned, key: bytes) -> None:
+        if owned.published.hash_of(key) is None:
+            log.warning("partition %d: a record that is not ours is erased", owned.partition)
+            await self._outbox.erase(owned, key)
+            return
+        workload = _keys.decode(key)[1]
+        row = self._state.key.hash(workload)
+        slot = self._state.table.find(row)
+        held = self._state.held.get(slot, {}) if slot >= 0 else None
+        if held is None:
+            async with owned.saving:
+                (stored,) = await self._store.load(owned.partition, [row], owned.fence)
+            try:
+                held = restore_held(self._state.key, tail_of(stored)) if stored else {}
+            except (RowCorrupt, ValueError, RecursionError):
+                held = {}
+        record = record_of(held, key)
+        if record is not None:
+            log.warning("partition %d: a record of ours was replaced", owned.partition)
+            value = encode(record)
+            await self._outbox.put_again(owned, (key, value), record.expires_at_ms, row)
