@@ -18,14 +18,17 @@ from .published import Published
 
 SENT_KEPT: Final = 1_024
 
+
 @dataclass(slots=True)
 class Owned:
     """The state of one owned partition; a new object for each time it is taken.
 
     `position` is the next offset to apply, `replay_until` the log's end when the partition was
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
-    prove nothing. `began_in` are the named modes of this takeover. `coming` are journalled conditions with their journal offsets, for offsets not
-    yet reached. `outputs` are records sent and not yet known to be acknowledged;
+    prove nothing.
+    `began_in` are the named modes of this takeover.
+    `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
+    `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
     wrote under our keys, by offset and hash (see `repair`).
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.

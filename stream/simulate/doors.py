@@ -170,7 +170,7 @@ class SimPublisher:
         queue.append(((topic, key, value, partition), done))
         if place not in self._busy:
             self._busy.add(place)
-            self._network.loop.spawn(self._network.process, self._drain(place))
+            _ = self._network.loop.spawn(self._network.process, self._drain(place))
         return done
 
     async def _drain(self, place: tuple[str, int]) -> None:
@@ -198,8 +198,9 @@ class SimPublisher:
 
     async def flush(self) -> None:
         """Wait until nothing is queued."""
-        while any(self._queues.values()):
-            await asyncio.sleep(LATENCY_S)
+        waiting = [done for queue in self._queues.values() for _, done in queue]
+        if waiting:
+            await asyncio.wait(waiting)
 
     async def stop(self) -> None:
         """Flush and disconnect."""

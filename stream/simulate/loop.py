@@ -18,7 +18,7 @@ import heapq
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Result = TypeVar("Result")
 Turn = tuple[float, int, "_Handle"]
@@ -77,7 +77,7 @@ class _Handle(asyncio.TimerHandle):
         loop: VirtualLoop,
         context: contextvars.Context,
     ) -> None:
-        super().__init__(when, *call, loop, context)
+        super().__init__(when, *call, cast(Any, loop), context)
         self.process = context.get(_process)
 
     def cancel(self) -> None:
@@ -90,7 +90,7 @@ class _Future(asyncio.Future[Any]):
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.number = loop.number()
-        super().__init__(loop=loop)
+        super().__init__(loop=cast(Any, loop))
 
     def __hash__(self) -> int:
         return self.number
@@ -101,14 +101,14 @@ class _Task(asyncio.Task[Any]):
 
     def __init__(self, coro: Any, loop: VirtualLoop, **options: Any) -> None:
         self.number = loop.number()
-        super().__init__(coro, loop=loop, **options)
+        super().__init__(coro, loop=cast(Any, loop), **options)
 
     def __hash__(self) -> int:
         return self.number
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
-    """Runs ready turns in order, and jumps to the next timer when there is none.
+class VirtualLoop:
+    """What asyncio needs of a loop: runs ready turns in order, jumps to the next timer if none is.
 
     `faults` are errors outside of every task; a simulation that has some has failed.
     """
@@ -166,7 +166,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def is_running(self) -> bool:
         """Tell whether turns are being run."""
-        return events._get_running_loop() is self
+        return events._get_running_loop() is cast(Any, self)
 
     def is_closed(self) -> bool:
         """Tell that the loop is usable."""
@@ -210,12 +210,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def run(self, coro: Coroutine[Any, Any, Result]) -> Result:
         """Run until a coroutine is done; return what it returns."""
         before = events._get_running_loop()
-        events._set_running_loop(self)
+        events._set_running_loop(cast(Any, self))
         try:
             task = self.create_task(coro)
             while not task.done():
                 self._turn()
-            return task.result()
+            result: Result = task.result()
+            return result
         finally:
             events._set_running_loop(before)
 
@@ -225,7 +226,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         Requires: nothing that the tasks do from here on matters any more.
         """
         before = events._get_running_loop()
-        events._set_running_loop(self)
+        events._set_running_loop(cast(Any, self))
         try:
             for process in self.processes:
                 process.bury(self)

@@ -64,9 +64,7 @@ def _state(estate: Estate, partition: int, conditions: Conditions) -> State:
 
 
 def _under(conditions: Conditions, policy: Policy) -> Conditions:
-    return msgspec.structs.replace(
-        conditions, policy_hash=policy.hash, policy_text=policy.text
-    )
+    return msgspec.structs.replace(conditions, policy_hash=policy.hash, policy_text=policy.text)
 
 
 def _differences(state: State, slot: int, row: Row) -> Iterator[str]:

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from stream.bus import MemoryTopics
 from stream.events import OperatorAct, OperatorRecord, encode, operator_key
@@ -27,6 +27,7 @@ from .traffic import payload, policies, workload
 
 CALM_S: Final = 180.0
 STEP_S: Final = 0.25
+ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
 
 
 class Outcome(NamedTuple):
@@ -175,7 +176,8 @@ class _Story:
         if span_s > SESSION_S:
             loop.run_in(broker, lambda: loop.call_later(SESSION_S, source.expire))
             unaware_s = self.chance.choice((0.0, 0.3, 3.0))
-            loop.run_in(broker, lambda: loop.call_later(span_s + unaware_s, self._notice, member, source)
+            loop.run_in(
+                broker, lambda: loop.call_later(span_s + unaware_s, self._notice, member, source)
             )
         loop.run_in(broker, lambda: loop.call_later(span_s, process.thaw, loop))
 
@@ -216,21 +218,14 @@ class _Story:
     def _operate(self) -> None:
         """An operator stops, exempts or lifts."""
         now_ms = self.estate.broker_clock.wall_ms()
-        kind = self.chance.choice(("stop", "exempt", "lift", "end"))
-        name = "" if kind == "stop" else workload(self.chance.randrange(3))
-        until_ms = 0 if kind == "lift" else now_ms + self.chance.choice((1_000, 5_000, 60_000))
-        acts = (
-            ()
-            if kind == "end"
-            else (
-                OperatorAct(
-                    act=kind, reason="a reason", by="a person", at_ms=now_ms, until_ms=until_ms
-                ),
-            )
-        )
+        act = self.chance.choice(ACTS)
+        name = "" if act == "stop" else workload(self.chance.randrange(3))
+        until_ms = 0 if act == "lift" else now_ms + self.chance.choice((1_000, 5_000, 60_000))
+        said = OperatorAct(act=act, reason="r", by="a person", at_ms=now_ms, until_ms=until_ms)
+        acts = (said,) if self.chance.random() < 0.8 else ()
         value = encode(OperatorRecord(workload=name, acts=acts))
-        partition = self.chance.randrange(self.plan.enforcement_partitions)
         key = operator_key(name)
+        partition = home_partition(key, self.plan.enforcement_partitions)
         self.estate.log.append(self.estate.topics.enforcement, partition, key, value)
 
     def _reload(self) -> None:
@@ -274,10 +269,9 @@ class _Story:
             if await estate.is_drained() and await self._is_quiet():
                 return []
             await asyncio.sleep(STEP_S)
-        return [
-            f"not at rest after {CALM_S:.0f} s: checkpoints {await estate.checkpoints()}, ends"
-            f" {[each.end for each in estate.log.partitions(estate.topics.requests)]}"
-        ]
+        ends = [each.end for each in estate.log.partitions(estate.topics.requests)]
+        held = await estate.checkpoints()
+        return [f"not at rest after {CALM_S:.0f} s: checkpoints {held}, ends {ends}"]
 
     async def _is_quiet(self) -> bool:
         """Let what is under way arrive; tell whether all is stored even so."""

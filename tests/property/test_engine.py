@@ -15,8 +15,8 @@ from stream.events import TIME_MS_MAX, Finding, RejectCode, decode_value
 from stream.identity import canonical_workload, home_partition, positive_murmur2
 from stream.policy import Policy
 from stream.profiles import OperationTable
-from tests.models.driver import KEY, Driver
 from stream.simulate.model.enforcer import Enforcer, Held, without_texts
+from tests.models.driver import KEY, Driver
 from tests.models.logs import DAY, SPANS, T0_MS, WORKLOADS, Change, Line, Log, logs, moved
 
 UNCHECKED = {"transitions_dropped"}

@@ -63,7 +63,8 @@ class ContextsModel:
         if None in self.tasks:
             place = self.tasks.index(None)
         else:
-            place = min(range(TASKS), key=lambda each: self.tasks[each].used)
+            used = {place: each.used for place, each in enumerate(self.tasks) if each is not None}
+            place = min(used, key=lambda each: used[each])
             self.dropped += 1
         fresh = ContextModel(task)
         self.tasks[place] = fresh

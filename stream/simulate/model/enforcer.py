@@ -32,10 +32,12 @@ from .ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
 from .meaning import (
     Pair,
     amount_of,
+    ends_of,
     firsts_of,
     has_demand,
     is_exempt,
     is_in,
+    pair_of,
     pairs_of,
     rules_of,
     subject_of,
@@ -207,7 +209,7 @@ class Enforcer:
 
         What is less serious than it would be now is renewed at once.
         """
-        row, pair = cause.row, Pair(*rule.pair)
+        row, pair = cause.row, pair_of(rule)
         observed = demand = row.total(pair)
         if has_demand(rule):
             demand += row.total(pair._replace(measure="refused"))
@@ -217,10 +219,10 @@ class Enforcer:
             if is_live and 100 * demand < 80 * rule.at_most and not is_token:
                 _end(cause, entry, demand)
                 self.tallies["released"] += 1
-        entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
-        if entry is not None and entry.until_ms > row.clock_ms:
-            is_half_over = 2 * (row.clock_ms - entry.since_ms) >= entry.until_ms - entry.since_ms
-            is_weaker = entry.mode < min(rule.mode, cause.force)
+        known = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
+        if known is not None and known.until_ms > row.clock_ms:
+            is_half_over = 2 * (row.clock_ms - known.since_ms) >= known.until_ms - known.since_ms
+            is_weaker = known.mode < min(rule.mode, cause.force)
             if demand <= rule.at_most or not (is_half_over or is_weaker):
                 return
         else:
@@ -236,7 +238,7 @@ class Enforcer:
             mark = context.marks.get(firsts_of(rule))
             if mark is None or abs(cause.at_ms - mark[0]) > rule.within_ms:
                 continue
-            if not is_in(rule.spec.forbid.then, "", request):
+            if not is_in(ends_of(rule)[1], "", request):
                 continue
             entry = row.ledger.find((rule.name, *subject_of(rule, request)))
             if entry is not None and entry.until_ms > row.clock_ms:
@@ -248,7 +250,7 @@ class Enforcer:
         if request.outcome != "denied":
             for rule in rules:
                 latest = context.marks.get(firsts_of(rule), (-1, ""))[0]
-                if is_in(rule.spec.forbid.first, "", request) and cause.at_ms > latest:
+                if is_in(ends_of(rule)[0], "", request) and cause.at_ms > latest:
                     context.marks[firsts_of(rule)] = cause.at_ms, request.operation
 
     def _issue(self, cause: Cause, rule: Rule, observed: int) -> None:
@@ -291,14 +293,14 @@ def _count(cause: Cause, *, is_refused: bool) -> bool:
 def _publish(cause: Cause, entry: Entry, rule: Rule, observed: int) -> None:
     """A finding, and a command unless it is only observed or the workload is exempt."""
     request, row, spec = cause.request, cause.row, rule.spec
-    is_limit = rule.detector == "limit"
+    pair = pair_of(rule) if rule.detector == "limit" else None
     reason = Reason(
         text="",
         detector=rule.detector,
-        measure=rule.pair.measure if is_limit else "span_ms",
+        measure=pair.measure if pair else "span_ms",
         observed=observed,
-        expected=rule.at_most if is_limit else rule.within_ms,
-        window_ms=rule.pair.window_ms if is_limit else rule.within_ms,
+        expected=rule.at_most if pair else rule.within_ms,
+        window_ms=pair.window_ms if pair else rule.within_ms,
         weights=(Weight(request.operation),),
         controls=spec.controls,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from stream.events import Action
+
 GRACE_MS = 10_000
 PLACES = 8
 RANK = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
@@ -18,7 +20,7 @@ class Entry:
     rule: str
     kind: str
     subject: Any
-    action: str
+    action: Action
     mode: int
     since_ms: int
     until_ms: int
@@ -77,5 +79,6 @@ class LedgerModel:
         for place, entry in enumerate(self.places):
             if entry is None or entry.until_ms <= clock_ms:
                 return place
-        weakest = min(range(PLACES), key=lambda place: self.places[place].strength)
-        return weakest if self.places[weakest].strength < fresh.strength else None
+        taken = {place: each.strength for place, each in enumerate(self.places) if each}
+        weakest = min(taken, key=lambda place: taken[place])
+        return weakest if taken[weakest] < fresh.strength else None

@@ -50,7 +50,8 @@ def amount_of(pair: Pair, request: Request, *, is_refused: bool) -> int:
 
 def has_demand(rule: Rule) -> bool:
     """Tell whether refused requests count as demand for a limit."""
-    return rule.spec.limit.measure == "requests" and rule.spec.action != "observe"
+    limit = rule.spec.limit
+    return limit is not None and limit.measure == "requests" and rule.spec.action != "observe"
 
 
 def rules_of(policy: Policy, workload: str) -> list[Rule]:
@@ -72,14 +73,26 @@ def pairs_of(policy: Policy, workload: str) -> set[Pair]:
     pairs: set[Pair] = set()
     for rule in rules_of(policy, workload):
         if rule.detector == "limit":
-            pair = Pair(*rule.pair)
+            pair = pair_of(rule)
             pairs |= {pair, pair._replace(measure="refused")} if has_demand(rule) else {pair}
     return pairs
 
 
+def pair_of(rule: Rule) -> Pair:
+    """The window that a limit counts in."""
+    assert rule.pair is not None
+    return Pair(*rule.pair)
+
+
+def ends_of(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a forbidden sequence begins with, and what it must not end with."""
+    assert rule.spec.forbid is not None
+    return rule.spec.forbid.first, rule.spec.forbid.then
+
+
 def firsts_of(rule: Rule) -> tuple[str, ...]:
     """What a forbidden sequence marks: sequences with the same firsts share a mark."""
-    return tuple(sorted(set(rule.spec.forbid.first)))
+    return tuple(sorted(set(ends_of(rule)[0])))
 
 
 def subject_of(rule: Rule, request: Request) -> tuple[str, Any]:

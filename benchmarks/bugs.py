@@ -1,0 +1,325 @@
+"""Deliberate bugs: what somebody could break in good faith, each found by the simulator.
+
+A simulator that finds nothing proves nothing until it finds what is there. Every bug is one line
+or two of the product done otherwise while `planted` lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+import stream.runtime.repair
+import stream.runtime.saving
+import stream.runtime.session
+import stream.runtime.takeover
+from stream.engine import State
+from stream.events import encode_entry
+from stream.profiles import Decoder, ProfileTable
+from stream.runtime import Published
+from stream.runtime.outbox import Outbox
+from stream.runtime.repair import Repairs
+from stream.runtime.session import Session
+from stream.store import MemoryStore, Save
+
+saving, takeover, session = stream.runtime.saving, stream.runtime.takeover, stream.runtime.session
+Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
+
+
+class Bug(NamedTuple):
+    """A bug by name, what it does, and what it puts where: (owner, attribute, replacement)."""
+
+    name: str
+    what: str
+    plant: Plant
+
+
+@contextlib.contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Have a bug in the product."""
+    before = []
+    for owner, attribute, replacement in bug.plant():
+        before.append((owner, attribute, getattr(owner, attribute)))
+        setattr(owner, attribute, replacement)
+    try:
+        yield
+    finally:
+        for owner, attribute, original in before:
+            setattr(owner, attribute, original)
+
+
+def _no_fence() -> Iterator[tuple[Any, str, Any]]:
+    original = MemoryStore.save
+
+    async def save(self: MemoryStore, partition: int, given: Save) -> int:
+        held = self._server.partition(partition)
+        given = given._replace(nonce=held.nonce or given.nonce, number=held.number)
+        return await original(self, partition, given)
+
+    yield MemoryStore, "save", save
+
+
+def _save_before_publish() -> Iterator[tuple[Any, str, Any]]:
+    original = saving.save
+
+    async def save(state: Any, store: Any, snapshot: Any) -> None:
+        await original(state, store, snapshot._replace(outputs=[]))
+
+    yield session, "save", save
+
+
+def _commit_before_save() -> Iterator[tuple[Any, str, Any]]:
+    original = saving._parts
+
+    def parts(snapshot: Any) -> list[Save]:
+        cut = original(snapshot)
+        checkpoint = cut[-1].checkpoint
+        blank = Save(cut[0].nonce, 0, [], {}, {}, [], [], checkpoint, cut[0].epoch)
+        return [blank, *(each._replace(checkpoint=None) for each in cut)]
+
+    yield saving, "_parts", parts
+
+
+def _no_skip() -> Iterator[tuple[Any, str, Any]]:
+    original = State.restore
+
+    def restore(self: State, name: str, ids: tuple[int, int, int], stored: bytes) -> int:
+        slot = original(self, name, ids, stored)
+        self.table.sections.head[slot]["offset"] = -1
+        return slot
+
+    yield State, "restore", restore
+
+
+def _duplicate_counted() -> Iterator[tuple[Any, str, Any]]:
+    original = State.adopt
+
+    def adopt(self: State, partition: int, conditions: Any, policy: Any) -> None:
+        original(self, partition, conditions, policy)
+        self.condition_tables.log_era[partition] = conditions.era + 1
+
+    yield State, "adopt", adopt
+
+
+def _late_event_lost() -> Iterator[tuple[Any, str, Any]]:
+    original = Decoder.decode
+
+    def decode(self: Decoder, arrivals: Any) -> Any:
+        batch, rejects = original(self, arrivals)
+        in_time = batch.events["at_ms"] >= batch.events["append_ms"] - 1_000
+        kept = [each for each, good in zip(batch.payloads, in_time, strict=True) if good]
+        return type(batch)(batch.events[in_time], kept), rejects
+
+    yield Decoder, "decode", decode
+
+
+def _version_reused() -> Iterator[tuple[Any, str, Any]]:
+    original = takeover.where_to_start
+
+    def where(place: Any, checkpoint: Any, entries: Any) -> Any:
+        start = original(place, checkpoint, entries)
+        return start._replace(era=max(0, start.era - 1)) if start.modes else start
+
+    yield takeover, "where_to_start", where
+
+
+def _start_from_the_group_s_offset() -> Iterator[tuple[Any, str, Any]]:
+    original = Session.assigned
+
+    async def assigned(self: Session, partitions: Any) -> Any:
+        starts = dict(await original(self, partitions))
+        committed = self.source.group.committed  # type: ignore[attr-defined] # the memory door's
+        for partition in partitions:
+            starts[partition] = committed.get(partition, starts[partition])
+            self.owned[partition].position = starts[partition]
+        return starts
+
+    yield Session, "assigned", assigned
+
+
+def _journal_after_effect() -> Iterator[tuple[Any, str, Any]]:
+    async def journal(publisher: Any, topic: str, owned: Any, conditions: Any) -> Any:
+        entry = msgspec.structs.replace(
+            conditions,
+            nonce=owned.nonce,
+            era=owned.conditions.era,
+            from_offset=owned.position,
+        )
+        owned.conditions = entry
+
+        async def later() -> None:
+            await asyncio.sleep(2.0)
+            data = encode_entry(entry)
+            owned.journal_offset = await (
+                await publisher.send(topic, owned.nonce.encode(), data, owned.partition)
+            )
+
+        _kept.append(asyncio.ensure_future(later()))
+        return entry
+
+    yield session, "journal", journal
+
+
+_kept: deque[Any] = deque(maxlen=64)
+
+
+def _dirty_rows_forgotten() -> Iterator[tuple[Any, str, Any]]:
+    original = saving._snapshot
+
+    def snapshot(state: Any, owned: Any, slots: Any, wall_ms: int) -> Any:
+        taken = original(state, owned, slots[:1], wall_ms)
+        checkpoint = msgspec.structs.replace(taken.checkpoint, next_offset=owned.position)
+        return taken._replace(checkpoint=checkpoint)
+
+    yield saving, "_snapshot", snapshot
+
+
+def _every_entry_counts() -> Iterator[tuple[Any, str, Any]]:
+    def valid(records: Any) -> list[tuple[int, Any]]:
+        return [(each.offset, takeover.decode_entry(each.value)) for each in records]
+
+    yield takeover, "valid_entries", valid
+
+
+def _epoch_below_the_journal_s() -> Iterator[tuple[Any, str, Any]]:
+    original = MemoryStore.claim
+
+    async def claim(self: MemoryStore, partition: int, nonce: str, above: int = 0) -> Any:
+        return await original(self, partition, nonce, 0)
+
+    yield MemoryStore, "claim", claim
+
+
+def _rows_kept_of_a_lost_partition() -> Iterator[tuple[Any, str, Any]]:
+    def drop(self: State, partitions: Any) -> None:
+        for partition in set(partitions):
+            self.conditions.pop(partition, None)
+
+    yield State, "drop", drop
+
+
+def _saved_after_a_failure() -> Iterator[tuple[Any, str, Any]]:
+    @contextlib.contextmanager
+    def careful(self: Session) -> Iterator[None]:
+        yield
+
+    yield Session, "_careful", careful
+
+
+def _dead_letters_not_awaited() -> Iterator[tuple[Any, str, Any]]:
+    original = Outbox.dead_letters
+
+    async def dead_letters(self: Outbox, owned: Any, rejects: Any) -> None:
+        before = list(owned.outputs)
+        await original(self, owned, rejects)
+        owned.outputs = before
+
+    yield Outbox, "dead_letters", dead_letters
+
+
+def _tombstones_too_early() -> Iterator[tuple[Any, str, Any]]:
+    original = Published.expired
+
+    def expired(self: Published, before_ms: int) -> list[bytes]:
+        return original(self, before_ms + 60_000)
+
+    yield Published, "expired", expired
+
+
+def _nothing_read_back() -> Iterator[tuple[Any, str, Any]]:
+    def note(self: Repairs, owned: Any, record: Any) -> None:
+        return None
+
+    yield Repairs, "note", note
+
+
+def _unsaved_rows_evicted() -> Iterator[tuple[Any, str, Any]]:
+    original = ProfileTable.victims
+
+    def victims(self: ProfileTable, wanted: int, number: int) -> Any:
+        local = self.sections.local
+        before = local["unsaved_from"].copy()
+        local["unsaved_from"] = 0
+        try:
+            return original(self, wanted, number)
+        finally:
+            local["unsaved_from"] = before
+
+    yield ProfileTable, "victims", victims
+
+
+def _what_comes_is_forgotten() -> Iterator[tuple[Any, str, Any]]:
+    original = takeover._conditions
+
+    async def conditions(*given: Any) -> Any:
+        offset, held, _ = await original(*given)
+        return offset, held, deque()
+
+    yield takeover, "_conditions", conditions
+
+
+def _a_shortened_log_counted_again() -> Iterator[tuple[Any, str, Any]]:
+    original = takeover.where_to_start
+
+    def where(place: Any, checkpoint: Any, entries: Any) -> Any:
+        start = original(place, checkpoint, entries)
+        if "log_changed" in start.modes:
+            return start._replace(offset=place.bounds.start, log_era=start.era, fresh_era=0)
+        return start
+
+    yield takeover, "where_to_start", where
+
+
+def _another_log_not_noticed() -> Iterator[tuple[Any, str, Any]]:
+    async def is_same(*_: Any) -> bool:
+        return True
+
+    yield takeover, "_is_same_log", is_same
+
+
+def _one_round_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
+    async def save_round(self: Session, owned: Any, rows_max: int) -> None:
+        if self.is_broken:
+            return
+        async with self._round:
+            with self._careful():
+                await self._save_all(owned, rows_max)
+
+    yield Session, "save_round", save_round
+
+
+BUGS: Final = (
+    Bug("no-fence", "the store takes any owner's write", _no_fence),
+    Bug("save-before-publish", "rows are stored before commands are known", _save_before_publish),
+    Bug("commit-before-save", "the checkpoint moves before the rows", _commit_before_save),
+    Bug("no-skip", "rows read back forget what they have counted", _no_skip),
+    Bug("duplicate-counted", "an offset read again counts again", _duplicate_counted),
+    Bug("late-event-lost", "an event a second late is dropped", _late_event_lost),
+    Bug("version-reused", "a new era begins under the old one's number", _version_reused),
+    Bug(
+        "group-offset",
+        "a partition starts where the group's offset is",
+        _start_from_the_group_s_offset,
+    ),
+    Bug(
+        "journal-after-effect", "conditions hold before the journal has them", _journal_after_effect
+    ),
+    Bug("dirty-rows", "the checkpoint passes rows that are not stored", _dirty_rows_forgotten),
+    Bug("zombie-journal", "entries of owners that are none count", _every_entry_counts),
+    Bug("epoch-reused", "an emptied store counts epochs anew", _epoch_below_the_journal_s),
+    Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
+    Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),
+    Bug("round-after-failure", "a save waits for one that fails", _one_round_behind_a_failed_one),
+    Bug("dead-letters", "the checkpoint does not wait for dead letters", _dead_letters_not_awaited),
+    Bug("tombstones", "records are erased before they expire", _tombstones_too_early),
+    Bug("nothing-read-back", "what a zombie writes stays", _nothing_read_back),
+    Bug("unsaved-evicted", "rows that are not stored are evicted", _unsaved_rows_evicted),
+    Bug("coming-forgotten", "conditions journalled for later are lost", _what_comes_is_forgotten),
+    Bug("shortened-log", "what a shortened log holds counts twice", _a_shortened_log_counted_again),
+    Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
+)
