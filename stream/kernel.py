@@ -228,10 +228,17 @@ class HashKey:
             int.from_bytes(secret[8:], "little"),
         )
         self._array = np.array(self._words, np.uint64)
+        self._seal = hashlib.blake2b(key=secret, digest_size=KEY_BYTES, person=b"forward")
         self.id = int.from_bytes(hashlib.sha256(b"stream-enforcer" + secret).digest()[:2], "big")
 
     def __repr__(self) -> str:
         return f"HashKey(id={self.id})"
+
+    def seal(self, data: bytes) -> bytes:
+        """Return 16 bytes that only who has the secret can make of this data."""
+        digest = self._seal.copy()
+        digest.update(data)
+        return digest.digest()
 
     def hash_all(self, texts: Sequence[str]) -> list[int]:
         """Return the keyed 64-bit hash of each text's UTF-8 bytes; never 0."""

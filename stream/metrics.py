@@ -48,6 +48,7 @@ class Metrics:
             return Gauge(prefix + name, text, labels, registry=self.registry)
 
         self._tallies = counter("events", "events by what became of them", ("what",))
+        self._forwarded = counter("events_forwarded", "misrouted events that were sent home")
         self._rejects = counter("rejects", "events not counted, by code", ("code",))
         self._commands = counter("commands", "commands by rule", ("rule", "action", "mode"))
         self._findings = counter("findings", "findings by rule", ("rule",))
@@ -89,6 +90,10 @@ class Metrics:
         for what, amount in tallies.items():
             if amount:
                 self._tallies.labels(what).inc(amount)
+
+    def count_forwarded(self, amount: int) -> None:
+        """Add events that were sent home."""
+        self._forwarded.inc(amount)
 
     def count_reject(self, code: str, amount: int = 1) -> None:
         """Add rejects of one code."""

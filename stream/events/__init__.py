@@ -50,6 +50,7 @@ from .convert import (
     convert_nginx,
 )
 from .finding import Finding
+from .forward import FORWARDED, Seal, Source, unwrap, wrap
 from .journal import (
     ACTS_MAX,
     POLICY_BYTES_MAX,
@@ -81,6 +82,7 @@ __all__ = [
     "ACTS_MAX",
     "COMMANDS_MAX",
     "EFFECTS",
+    "FORWARDED",
     "KINDS",
     "MSGPACK_FIRST",
     "OPERATION_LENGTH_MAX",
@@ -118,6 +120,8 @@ __all__ = [
     "Reject",
     "RejectCode",
     "Request",
+    "Seal",
+    "Source",
     "Subject",
     "SubjectKind",
     "SubjectRecord",
@@ -145,4 +149,6 @@ __all__ = [
     "operator_key",
     "record_hash",
     "subject_key",
+    "unwrap",
+    "wrap",
 ]

@@ -29,6 +29,7 @@ class RejectCode(enum.StrEnum):
     BAD_RESOURCE = "bad_resource"
     MISROUTED = "misrouted"
     TOO_MANY = "too_many"
+    FORGED = "forged"
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,23 +7,26 @@ all that a batch brings anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from stream.events import (
     EFFECTS,
+    FORWARDED,
     KINDS,
     OUTCOMES,
     PAYLOAD_BYTES_MAX,
     Reject,
     RejectCode,
     Request,
+    Source,
     Token,
     decode_json,
     decode_request,
     fault_of,
+    unwrap,
 )
 from stream.identity import InvalidIdentity, canonical_workload, positive_murmur2
 from stream.kernel import HashKey
@@ -37,6 +40,7 @@ _EFFECT: Final[dict[str, int]] = {name: index for index, name in enumerate(EFFEC
 _OUTCOME: Final[dict[str, int]] = {name: index for index, name in enumerate(OUTCOMES)}
 
 
+Hears = Callable[[int, Source], bool]
 IDENTITY: Final = np.dtype([("hash", np.uint64), ("home", np.int32)], align=True)
 
 
@@ -73,28 +77,31 @@ class Arrival(NamedTuple):
 class Decoder:
     """Turns arrivals into batches; keeps the caches of hashes."""
 
-    def __init__(self, key: HashKey, partitions: int, *, check_home: bool = True) -> None:
+    def __init__(self, key: HashKey, partitions: int) -> None:
         self._key = key
         self._partitions = partitions
-        self._check_home = check_home
         self._empty_caches()
 
-    def decode(self, arrivals: Sequence[Arrival]) -> tuple[Batch, list[Reject]]:
+    def decode(
+        self, arrivals: Sequence[Arrival], hears: Hears | None = None
+    ) -> tuple[Batch, list[Reject]]:
         """Return the events in arrival order, and what was not one.
 
+        `hears` tells, for a partition, whether a forwarded event is heard for the first time; what
+        comes again is left out. A misrouted event is a Reject, whose raw payload is whole.
         Errors: none; a bad payload is a Reject.
         """
         rejects: list[Reject] = []
         parts, payloads = [], []
         for arrival in arrivals:
-            events, kept = self._decode_one(arrival, rejects)
+            events, kept = self._decode_one(arrival, rejects, hears)
             parts.append(events)
             payloads += kept
         events = np.concatenate(parts) if parts else np.empty(0, EVENT)
         return Batch(events, payloads), rejects
 
     def _decode_one(
-        self, arrival: Arrival, rejects: list[Reject]
+        self, arrival: Arrival, rejects: list[Reject], hears: Hears | None
     ) -> tuple[np.ndarray[Any, Any], list[bytes]]:
         values, faults = arrival.values, _Faults(arrival, rejects)
         try:
@@ -103,7 +110,7 @@ class Decoder:
             requests = [decode_json(value) for value in values]  # type: ignore[arg-type]
             kept: Sequence[int] | None = None
         except (ValueError, TypeError, RecursionError):
-            requests, kept = _decode_each(values, faults)
+            requests, kept, values = self._decode_each(arrival, faults, hears)
         events = np.zeros(len(requests), EVENT)
         if not requests:
             return events, []
@@ -111,19 +118,42 @@ class Decoder:
         events["offset"] = _pick(arrival.offsets, kept)
         events["append_ms"] = _pick(arrival.append_ms, kept)
         events["partition"] = arrival.partition
-        payloads: list[Any] = list(values) if kept is None else [values[each] for each in kept]
-        if self._check_home:
-            at_home = events["home"] % self._partitions == arrival.partition
-            if not at_home[good].all():
-                for place in np.flatnonzero(good & ~at_home):
-                    faults.add(
-                        _origin(kept, place), RejectCode.MISROUTED, self._home(events, int(place))
-                    )
-                good &= at_home
+        payloads: list[Any] = list(values)
+        at_home = events["home"] % self._partitions == arrival.partition
+        if not at_home[good].all():
+            for place in np.flatnonzero(good & ~at_home).tolist():
+                message = self._home(events, place)
+                faults.add(_origin(kept, place), RejectCode.MISROUTED, message, payloads[place])
+            good &= at_home
         if not good.all():
             payloads = [payloads[each] for each in np.flatnonzero(good)]
             events = events[good]
         return events, payloads
+
+    def _decode_each(
+        self, arrival: Arrival, faults: _Faults, hears: Hears | None
+    ) -> tuple[list[Request], list[int], list[bytes]]:
+        """Decode one by one where some payload is not plain JSON.
+
+        Returns the requests, their places, and the payloads that they were decoded from.
+        """
+        requests, kept, payloads = [], [], []
+        for place, value in enumerate(arrival.values):
+            payload = value or b""
+            try:
+                if payload.startswith(FORWARDED):
+                    source, payload = unwrap(payload, self._key.seal)
+                    if hears is not None and not hears(arrival.partition, source):
+                        continue
+                requests.append(decode_request(payload))
+                kept.append(place)
+                payloads.append(payload)
+            except (ValueError, RecursionError) as error:
+                if payload is value and payload.startswith(FORWARDED):
+                    faults.add(place, RejectCode.FORGED, str(error))
+                else:
+                    faults.add(place, *fault_of(payload, error))
+        return requests, kept, payloads
 
     def _home(self, events: Any, place: int) -> str:
         home = int(events["home"][place]) % self._partitions
@@ -259,7 +289,7 @@ class _Faults:
         self._arrival = arrival
         self._rejects = rejects
 
-    def add(self, place: int, code: RejectCode, message: str) -> None:
+    def add(self, place: int, code: RejectCode, message: str, raw: bytes | None = None) -> None:
         arrival = self._arrival
         reject = Reject(
             code=code,
@@ -267,23 +297,9 @@ class _Faults:
             topic=arrival.topic,
             partition=arrival.partition,
             offset=arrival.offsets[place],
-            raw=arrival.values[place] or b"",
+            raw=arrival.values[place] or b"" if raw is None else raw,
         )
         self._rejects.append(reject)
-
-
-def _decode_each(
-    values: Sequence[bytes | None], faults: _Faults
-) -> tuple[list[Request], Sequence[int]]:
-    """Decode one by one where some payload is not plain JSON; return requests and places."""
-    requests, kept = [], []
-    for place, value in enumerate(values):
-        try:
-            requests.append(decode_request(value or b""))
-            kept.append(place)
-        except (ValueError, RecursionError) as error:
-            faults.add(place, *fault_of(value, error))
-    return requests, kept
 
 
 def _origin(kept: Sequence[int] | None, place: Any) -> int:

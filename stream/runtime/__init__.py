@@ -1,6 +1,7 @@
 """The worker: a member of the group that applies events, keeps rows and publishes commands."""
 
 from .doors import Doors, SystemClock
+from .heard import Heard
 from .operators import Operators
 from .published import Published
 from .spec import TopicsSpec, WorkerSpec
@@ -9,6 +10,7 @@ from .worker import Worker
 
 __all__ = [
     "Doors",
+    "Heard",
     "Operators",
     "Place",
     "Published",

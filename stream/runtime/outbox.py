@@ -15,7 +15,20 @@ import msgspec
 from stream.bus import Publisher
 from stream.clock import Clock
 from stream.engine import StepResult
-from stream.events import Heartbeat, Reject, Version, dead_letter, encode, heartbeat_key
+from stream.events import (
+    Heartbeat,
+    Reject,
+    RejectCode,
+    Seal,
+    Source,
+    Version,
+    dead_letter,
+    decode_request,
+    encode,
+    heartbeat_key,
+    wrap,
+)
+from stream.identity import canonical_workload, home_partition
 from stream.metrics import Metrics
 from stream.store import NAMES_MAX
 
@@ -32,12 +45,16 @@ class Outbox:
     """
 
     def __init__(
-        self, publisher: Publisher, topics: TopicsSpec, clock: Clock, metrics: Metrics
+        self,
+        publisher: Publisher,
+        topics: TopicsSpec,
+        shown: tuple[Clock, Metrics],
+        homes: tuple[int, Seal],
     ) -> None:
+        self._partitions, self._seal = homes
         self._publisher = publisher
         self._topics = topics
-        self._clock = clock
-        self._metrics = metrics
+        self._clock, self._metrics = shown
 
     async def publish(self, result: StepResult, owners: Mapping[int, Owned]) -> None:
         """Send the records of a step. Mutates: the owners' published, names, outputs, version."""
@@ -57,6 +74,14 @@ class Outbox:
             body = each.command.body
             self._metrics.count_command(body.rule, body.action, body.mode)
 
+    async def send_away(self, owned: Owned, rejects: Sequence[Reject]) -> None:
+        """Send misrouted events home, and what is no event to the dead letters. Mutates: owned."""
+        strays = [each for each in rejects if each.code is RejectCode.MISROUTED]
+        if strays:
+            await self.forward(owned, strays)
+            rejects = [each for each in rejects if each.code is not RejectCode.MISROUTED]
+        await self.dead_letters(owned, rejects)
+
     async def dead_letters(self, owned: Owned, rejects: Sequence[Reject]) -> None:
         """Send what was not an event to the dead-letter topic. Mutates: owned.outputs."""
         for reject in rejects:
@@ -65,6 +90,20 @@ class Outbox:
             sent = await self._publisher.send(self._topics.dead_letters, None, value, partition)
             owned.outputs.append(sent)
             self._metrics.count_reject(reject.code.value)
+
+    async def forward(self, owned: Owned, strays: Sequence[Reject]) -> None:
+        """Send misrouted events to their homes, in the order of their offsets. Mutates: owned."""
+        for stray in strays:
+            key = canonical_workload(decode_request(stray.raw).workload).encode()
+            source = Source(
+                self._topics.requests, owned.partition, owned.conditions.era, stray.offset
+            )
+            value = wrap(source, stray.raw, self._seal)
+            home = home_partition(key, self._partitions)
+            owned.outputs.append(
+                await self._publisher.send(self._topics.requests, key, value, home)
+            )
+        self._metrics.count_forwarded(len(strays))
 
     async def tombstone(self, owned: Owned, after_ms: int) -> None:
         """Erase the records that expired longer than `after_ms` ago. Mutates: owned."""

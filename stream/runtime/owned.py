@@ -8,12 +8,14 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from stream.events import Conditions, Version
 from stream.profiles import Arrival
 from stream.store import Fence
 
+from .heard import Heard
 from .published import Published
 
 SENT_KEPT: Final = 1_024
@@ -47,6 +49,7 @@ class Owned:
     coming: deque[tuple[int, Conditions]]
     version: Version
     began_in: tuple[str, ...] = ()
+    heard: Heard = field(default_factory=partial(Heard, ()))
     saved_position: int = -1
     clock_ms: int = 0
     check: int = 0

@@ -85,8 +85,9 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
     waiting = local["unsaved_from"][rest]
     waiting = waiting[waiting != 0]
     next_offset = int(waiting.min()) - 1 if len(waiting) else owned.position
+    next_offset, heard = owned.heard.at(min(next_offset, owned.position))
     checkpoint = Checkpoint(
-        next_offset=min(next_offset, owned.position),
+        next_offset=next_offset,
         journal_offset=owned.journal_from,
         topic_id=owned.topic_id,
         era=owned.conditions.era,
@@ -97,6 +98,7 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         log_era=owned.conditions.log_era,
         fresh_era=owned.conditions.fresh_era,
         check_offset=owned.check_offset,
+        heard=heard,
     )
     snapshot = Snapshot(
         owned=owned,
@@ -141,6 +143,7 @@ async def save(state: State, store: Store, snapshot: Snapshot) -> None:
             owned.number = await store.save(owned.partition, part._replace(number=owned.number))
     state.table.sections.local["saving"][snapshot.slots] = 0
     owned.saved_position = snapshot.position
+    owned.heard.forget_before(snapshot.checkpoint.next_offset)
 
 
 def _parts(snapshot: Snapshot) -> list[Save]:

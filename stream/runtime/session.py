@@ -19,16 +19,17 @@ from stream.bus import Chunk, EventSource, LogReader, Publisher
 from stream.clock import Clock
 from stream.enforcement import TALLIES
 from stream.engine import State, make_room, missing, step
-from stream.errors import RowCorrupt
 from stream.events import (
     Conditions,
     Reject,
     RejectCode,
+    Source,
 )
 from stream.metrics import Metrics
 from stream.profiles import Arrival, Batch, Decoder
 from stream.store import BUCKETS, Store
 
+from .loading import load_rows
 from .operators import Operators
 from .outbox import Outbox
 from .owned import Owned, cut, record_check
@@ -62,7 +63,12 @@ class Session:
         self.policies = policies
         self.clock, self.metrics, self.name = shown
         self.nonce = nonce
-        self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics)
+        self.outbox = Outbox(
+            self.publisher,
+            self.topics,
+            (self.clock, self.metrics),
+            (self.state.partitions, self.state.key.seal),
+        )
         self.repairs = Repairs(
             self.state, self.store, self.outbox, self.topics.enforcement_partitions
         )
@@ -192,7 +198,7 @@ class Session:
     async def _apply_now(self, arrivals: Sequence[Arrival]) -> None:
         """Apply arrivals that all lie before any change of conditions."""
         began_s = self.clock.monotonic_s()
-        batch, rejects = self.decoder.decode(arrivals)
+        batch, rejects = self.decoder.decode(arrivals, self._hears)
         decoded_s = self.clock.monotonic_s()
         self.metrics.spend("decode", decoded_s - began_s)
         self.metrics.batch.observe(len(batch.events))
@@ -203,10 +209,14 @@ class Session:
             owned.clock_ms = max(owned.clock_ms, arrival.append_ms[-1])
             owned.check_offset = arrival.offsets[-1]
             owned.check = record_check(arrival.values[-1], arrival.append_ms[-1])
+            owned.heard.applied(arrival.offsets[0], owned.position)
             mine = [each for each in rejects if each.partition == owned.partition]
-            await self.outbox.dead_letters(owned, mine)
+            await self.outbox.send_away(owned, mine)
             if len(owned.outputs) > self.spec.outputs_max:
                 await settle(owned)
+
+    def _hears(self, partition: int, source: Source) -> bool:
+        return self.owned[partition].heard.is_new(source)
 
     async def _step(self, batch: Batch) -> list[Reject]:
         """Bring in the rows of a batch and apply it, in halves where not all rows fit.
@@ -255,24 +265,13 @@ class Session:
         by_partition: dict[int, list[int]] = {}
         for event in absent:
             by_partition.setdefault(int(batch.events["partition"][event]), []).append(event)
-        await asyncio.gather(*(self._load_some(batch, *each) for each in by_partition.items()))
+        await asyncio.gather(
+            *(
+                load_rows(self.state, self.store, self.metrics, self.owned[each], (batch, events))
+                for each, events in by_partition.items()
+            )
+        )
         return True
-
-    async def _load_some(self, batch: Batch, partition: int, absent: list[int]) -> None:
-        ids = batch.events["workload"][absent].tolist()
-        owned = self.owned[partition]
-        async with owned.saving:
-            stored = await self.store.load(partition, ids, owned.fence)
-        for event, row_id, row in zip(absent, ids, stored, strict=True):
-            if row is None:
-                continue
-            home = int(batch.events["home"][event])
-            try:
-                self.state.restore(batch.workload(event), (row_id, home, partition), row)
-                self.metrics.count_rows(loaded=1)
-            except RowCorrupt as error:
-                self.metrics.count_rows(corrupt=1)
-                log.warning("partition %d: discarded: %s", partition, error.message)
 
     # Regular work.
 

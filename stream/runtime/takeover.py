@@ -18,6 +18,7 @@ from stream.bus import Bounds, LogReader, Publisher, Record
 from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
 from stream.store import Checkpoint, Claim, Store
 
+from .heard import Heard
 from .owned import Owned, record_check
 from .published import Published, note_records
 
@@ -57,6 +58,11 @@ class Start(NamedTuple):
     log_era: int
     fresh_era: int
     modes: tuple[str, ...]
+
+    @property
+    def is_afresh(self) -> bool:
+        """Tell whether rows are gone and everything in the log is counted again."""
+        return bool(self.modes) and self.fresh_era == self.era
 
 
 def where_to_start(
@@ -170,6 +176,8 @@ async def take(
         position=start.offset,
         replay_until=max(end, start.offset),
         began_in=start.modes,
+        # What is read again from the beginning is heard again.
+        heard=Heard(checkpoint.heard if checkpoint and not start.is_afresh else ()),
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,

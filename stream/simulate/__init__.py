@@ -5,6 +5,17 @@ processes. The same seed gives the same run anywhere, so a failure is a number.
 """
 
 from .chance import FAULTS, Plan, plan_of
+from .loop import Process, VirtualLoop
 from .story import Outcome, run, shown, simulate
 
-__all__ = ["FAULTS", "Outcome", "Plan", "plan_of", "run", "shown", "simulate"]
+__all__ = [
+    "FAULTS",
+    "Outcome",
+    "Plan",
+    "Process",
+    "VirtualLoop",
+    "plan_of",
+    "run",
+    "shown",
+    "simulate",
+]

@@ -14,6 +14,7 @@ import msgspec
 
 from stream.bus import Record
 from stream.events import (
+    FORWARDED,
     Command,
     Conditions,
     DeadLetter,
@@ -24,10 +25,11 @@ from stream.events import (
     decode_request,
     decode_value,
     subject_key,
+    unwrap,
 )
-from stream.identity import InvalidIdentity, canonical_workload
+from stream.identity import InvalidIdentity, canonical_workload, home_partition
 
-from .estate import NEVER, Estate, compiled
+from .estate import KEY, NEVER, Estate, compiled
 from .model import Change, Enforcer, Held, Line, Outcome, without_texts
 from .rows import audit_rows
 
@@ -117,6 +119,7 @@ class _Auditor:
         journal = [each for each in estate.log.of(topic) if each.partition == partition]
         self.entries = valid_conditions(journal)
         self.model = Enforcer(())
+        self.heard: dict[tuple[str, int], tuple[int, int]] = {}
 
     async def laws(self) -> list[str]:
         """Return what does not hold."""
@@ -132,6 +135,7 @@ class _Auditor:
         broken += self._commands(expected)
         broken += self._records(expected[last])
         broken += self._dead_letters(eras[last])
+        broken += self._forwards(eras[last])
         broken += await audit_rows(self.estate, self.partition, self.model, eras[last].at(1 << 60))
         return [f"partition {self.partition}: {each}" for each in broken]
 
@@ -148,6 +152,7 @@ class _Auditor:
         opening = era.opening
         if opening.fresh_era == opening.era:
             self.model.rows.clear()
+            self.heard.clear()
         elif opening.log_era == opening.era:
             for row in self.model.rows.values():
                 row.offset = -1
@@ -155,15 +160,54 @@ class _Auditor:
         commands: dict[tuple[int, int], Held] = {}
         records: dict[bytes, tuple[Held, ...]] = {}
         for record in lines:
-            if record.offset < opening.from_offset or reject_of(record) is not None:
+            value = self._event(record) if record.offset >= opening.from_offset else None
+            if value is None:
                 continue
             conditions = era.at(record.offset)
             policy = compiled(conditions.policy_text, "simulation")
-            line = Line(self.partition, record.offset, record.append_ms, record.value or b"")
+            line = Line(self.partition, record.offset, record.append_ms, value)
             self.model.changes = (Change(self.partition, conditions, policy),)
             for outcome in self.model.apply(line):
                 _note(outcome, commands, records)
         return Expected(commands, records, is_whole)
+
+    def _event(self, record: Record) -> bytes | None:
+        """Return the payload that counts here, None for what is no event, elsewhere or repeated."""
+        value = record.value or b""
+        if value.startswith(FORWARDED):
+            source, value = unwrap(value, KEY.seal)
+            known = self.heard.get((source.topic, source.partition), (-1, -1))
+            if source.place <= known:
+                return None
+            self.heard[source.topic, source.partition] = source.place
+        if reject_of(value) is not None or self._home(value) != self.partition:
+            return None
+        return value
+
+    def _is_bad(self, value: bytes) -> bool:
+        return not value.startswith(FORWARDED) and reject_of(value) is not None
+
+    def _home(self, value: bytes) -> int:
+        workload = canonical_workload(decode_request(value).workload)
+        return home_partition(workload.encode(), self.estate.plan.partitions)
+
+    def _forwards(self, era: Era) -> list[str]:
+        """What lies elsewhere than at its home has been sent there."""
+        sent = set()
+        for record in self.estate.log.of(self.estate.topics.requests):
+            if (record.value or b"").startswith(FORWARDED):
+                source, _ = unwrap(record.value or b"", KEY.seal)
+                sent.add((source.partition, source.era, source.offset))
+        broken = []
+        for record in self.estate.lines(self.partition):
+            value = record.value or b""
+            if record.offset < era.opening.from_offset or value.startswith(FORWARDED):
+                continue
+            place = self.partition, era.opening.era, record.offset
+            is_stray = reject_of(value) is None and self._home(value) != self.partition
+            if is_stray and place not in sent:
+                broken.append(f"offset {record.offset} was not sent home")
+        return broken[:SHOWN]
 
     def _commands(self, expected: dict[int, Expected]) -> list[str]:
         """No command is wrong, and none is missing."""
@@ -217,7 +261,7 @@ class _Auditor:
         bad = {
             each.offset
             for each in lines
-            if each.offset >= era.opening.from_offset and reject_of(each) is not None
+            if each.offset >= era.opening.from_offset and self._is_bad(each.value or b"")
         }
         broken = [f"offset {each} has no dead letter" for each in sorted(bad - kept.keys())]
         if era.opening.era == 0:
@@ -226,10 +270,10 @@ class _Auditor:
         return broken[:SHOWN]
 
 
-def reject_of(record: Record) -> str | None:
-    """Return why a record is no event, None where it is one."""
+def reject_of(value: bytes) -> str | None:
+    """Return why a payload is no event, None where it is one."""
     try:
-        canonical_workload(decode_request(record.value or b"").workload)
+        canonical_workload(decode_request(value).workload)
     except (ValueError, RecursionError, InvalidIdentity) as error:
         return str(error)
     return None

@@ -34,10 +34,15 @@ FAULTS: Final = (
 """The kinds of faults, each explained where it is carried out (`doors`, `story`)."""
 
 
+GATEWAYS: Final = ("at-home", "at-home", "elsewhere", "mixed")
+"""Whether gateways put events on their homes: all, none by anything but chance, or some."""
+
+
 class Plan(NamedTuple):
     """One run, as its seed has it.
 
     Units: `span_ms` virtual milliseconds of traffic; `rate` faults per call of a door.
+    `gateways` is one of GATEWAYS.
     """
 
     seed: int
@@ -50,6 +55,7 @@ class Plan(NamedTuple):
     batch_events_max: int
     save_every_ms: int
     rate: float
+    gateways: str
     faults: frozenset[str]
 
 
@@ -68,6 +74,7 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
         batch_events_max=chance.choice((1, 3, 20, 1_000)),
         save_every_ms=chance.choice((20, 200, 1_000)),
         rate=chance.choice((0.01, 0.03, 0.1)),
+        gateways=chance.choice(GATEWAYS),
         faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),
     )
 

@@ -7,11 +7,12 @@ commands that are issued, renewed, escalated, released and expire.
 from __future__ import annotations
 
 import random
+import zlib
 from functools import cache
 from typing import Final
 
 from stream.events import Request, Token, encode_request
-from stream.identity import canonical_workload
+from stream.identity import canonical_workload, home_partition
 
 from .chance import Plan
 
@@ -100,3 +101,11 @@ def payload(plan: Plan, chance: random.Random, now_ms: int) -> tuple[bytes, byte
             authenticated=chance.random() > 0.03,
         )
     )
+
+
+def placed(plan: Plan, key: bytes) -> int:
+    """Return the partition that a gateway puts a key on; each workload has one gateway."""
+    elsewhere = zlib.crc32(key) % plan.partitions
+    if plan.gateways == "elsewhere" or (plan.gateways == "mixed" and key[-1] % 2):
+        return elsewhere
+    return home_partition(key, plan.partitions)

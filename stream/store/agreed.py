@@ -24,7 +24,7 @@ from .contract import (
 )
 
 ID_END = 1 << 64
-CHECKPOINT_BYTES_MAX = 4096
+CHECKPOINT_BYTES_MAX = 1_048_576
 INTEGER_END = 1 << 63
 
 _decoder = msgspec.json.Decoder(Checkpoint)

@@ -36,7 +36,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     `next_offset`: the oldest offset that some row or output still needs. `journal_offset`: the
     journal entry in force at it. `version_*`: the highest command version published before it.
     `check`: checksum of the record at `check_offset`, the last one applied (0 when there is
-    none). `log_era`, `fresh_era`: of the conditions in force.
+    none). `log_era`, `fresh_era`: of the conditions in force. `heard`: for each source of
+    forwarded events (topic, partition) the era and offset of the last one before `next_offset`.
     """
 
     next_offset: int
@@ -50,6 +51,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     log_era: int = 0
     fresh_era: int = 0
     check_offset: int = -1
+    heard: tuple[tuple[str, int, int, int], ...] = ()
 
 
 class Claim(NamedTuple):

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.events import EFFECTS, KINDS, OUTCOMES, RejectCode, decode_request
+from stream.events import (
+    EFFECTS,
+    FORWARDED,
+    KINDS,
+    OUTCOMES,
+    RejectCode,
+    Source,
+    decode_request,
+    unwrap,
+    wrap,
+)
 from stream.identity import canonical_workload, home_partition, positive_murmur2
 from stream.profiles import Arrival, Batch, Decoder, decoder, token_text
 from tests.models.driver import KEY
@@ -83,6 +93,8 @@ def encodings(document: dict[str, Any]) -> st.SearchStrategy[bytes]:
 good = documents.flatmap(
     lambda document: encodings(document).map(lambda value: Sent(value, document, None))
 )
+SOURCE = Source("requests", 1, 0, 5)
+forwarded = good.map(lambda each: each._replace(value=wrap(SOURCE, each.value or b"", KEY.seal)))
 PLAIN = {"at_ms": 1, "workload": WORKLOADS[0], "operation": "x"}
 
 
@@ -101,13 +113,13 @@ def broken(text: str) -> bytes:
 
 
 WRONG, MALFORMED = RejectCode.WRONG_TYPE, RejectCode.MALFORMED
+FORGED = [b"\xc1", b"\xc1\x01" + bytes(60), wrap(SOURCE, b"{}", KEY.seal)[:-1]]
 BAD = [
+    *[Sent(value, None, RejectCode.FORGED) for value in FORGED],
+    Sent(wrap(SOURCE, b"", KEY.seal), None, RejectCode.EMPTY),
     *[Sent(value, None, RejectCode.EMPTY) for value in (None, b"")],
     *[Sent(value, None, WRONG) for value in (b"null", b"[]", b"7", b'"x"', b"{}", b"\x80")],
-    *[
-        Sent(value, None, MALFORMED)
-        for value in (b"{", b" ", b"\xc1", b"\x81", b"\xde\xff", b"nul")
-    ],
+    *[Sent(value, None, MALFORMED) for value in (b"{", b" ", b"\x81", b"\xde\xff", b"nul")],
     *[Sent(broken(text), None, MALFORMED) for text in (',"cost":NaN', ',"cost":00', ",", "}{")],
     Sent(broken("}" + json.dumps(PLAIN)[:-1]), None, MALFORMED),
     Sent(b"\xef\xbb\xbf" + json.dumps(PLAIN).encode(), None, MALFORMED),
@@ -135,7 +147,7 @@ BAD = [
     *changed(WRONG, workload=""),
     *[each for name in INVALID[1:] for each in changed(RejectCode.BAD_IDENTITY, workload=name)],
 ]
-payloads = st.one_of(good, good, st.sampled_from(BAD))
+payloads = st.one_of(good, good, forwarded, st.sampled_from(BAD))
 arrivals = st.lists(
     st.tuples(st.integers(0, PARTITIONS - 1), st.lists(payloads, max_size=6)), max_size=4
 )
@@ -190,12 +202,15 @@ def check(batch: Batch, rejects: list[Any], drawn: list[tuple[int, list[Sent]]])
             code = each.code
             if code is None and home_of(each.document) != partition:
                 code = RejectCode.MISROUTED
+            payload = each.value or b""
+            if code in (None, RejectCode.MISROUTED) and payload.startswith(FORWARDED):
+                _, payload = unwrap(payload, KEY.seal)
             if code is not None:
-                faults.append((partition, offset, code, each.value or b""))
+                faults.append((partition, offset, code, payload))
                 continue
             place = {"partition": partition, "offset": offset, "append_ms": append_ms}
             rows.append(row_of(each.document) | place)
-            values.append(each.value)
+            values.append(payload)
     names = list(rows[0]) if rows else []
     found = [dict(zip(names, event[names].tolist(), strict=True)) for event in batch.events]
     assert found == rows
