@@ -75,12 +75,21 @@ from .request import (
     Token,
 )
 from .schema import TopicNames, asyncapi, json_schemas
+from .signature import (
+    KEY_ID,
+    Signature,
+    Signed,
+    signed_message,
+    split_signature,
+    with_signature,
+)
 
 __all__ = [
     "ACTIONS",
     "ACTS_MAX",
     "COMMANDS_MAX",
     "EFFECTS",
+    "KEY_ID",
     "KINDS",
     "MSGPACK_FIRST",
     "OPERATION_LENGTH_MAX",
@@ -118,6 +127,8 @@ __all__ = [
     "Reject",
     "RejectCode",
     "Request",
+    "Signature",
+    "Signed",
     "Subject",
     "SubjectKind",
     "SubjectRecord",
@@ -144,5 +155,8 @@ __all__ = [
     "json_schemas",
     "operator_key",
     "record_hash",
+    "signed_message",
+    "split_signature",
     "subject_key",
+    "with_signature",
 ]

@@ -7,7 +7,6 @@ from .asgi import Claims, EnforcementMiddleware, Extract, spiffe_header
 from .client import Gateway, GatewayState
 from .fitting import clip_operation
 from .homes import HomeState
-from .intake import Verify
 from .routes import path_operation, template_of
 from .spec import GatewayMode, GatewaySpec, ReportSpec, TableSpec
 from .table import Applied, CommandTable
@@ -30,7 +29,6 @@ __all__ = [
     "ReportSpec",
     "TableSpec",
     "Verdict",
-    "Verify",
     "WouldHave",
     "clip_operation",
     "path_operation",

@@ -1,6 +1,6 @@
 """The worker: a member of the group that applies events, keeps rows and publishes commands."""
 
-from .doors import Doors, SystemClock
+from .doors import NO_KEYS, Doors, Keys, SystemClock
 from .operators import Operators
 from .published import Published
 from .spec import TopicsSpec, WorkerSpec
@@ -8,7 +8,9 @@ from .takeover import Place, valid_entries, where_to_start
 from .worker import Worker
 
 __all__ = [
+    "NO_KEYS",
     "Doors",
+    "Keys",
     "Operators",
     "Place",
     "Published",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from stream.bus import EventSource, LogReader, Publisher, TopicAdmin
+from stream.signing import Signer, Trust
 from stream.store import Store
 
 
@@ -18,6 +19,16 @@ class Doors(NamedTuple):
     reader: Callable[[], LogReader]
     admin: Callable[[], TopicAdmin]
     store: Callable[[], Store]
+
+
+class Keys(NamedTuple):
+    """Who signs what a worker publishes, and whom it believes; None where no keys are set."""
+
+    signer: Signer | None = None
+    trust: Trust | None = None
+
+
+NO_KEYS: Final = Keys()
 
 
 class SystemClock:

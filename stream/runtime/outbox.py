@@ -2,6 +2,9 @@
 
 Everything is sent in the order it was derived, by one idempotent producer; acknowledgements are
 kept with the partition, because no row may be stored before them (see `saving`).
+
+A signature is put on here, behind everything that decides or counts: bodies, ids, the digest of
+what is published and what is stored are the same with and without keys, and under any key.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from stream.clock import Clock
 from stream.engine import StepResult
 from stream.events import Heartbeat, Reject, Version, dead_letter, encode, heartbeat_key
 from stream.metrics import Metrics
+from stream.signing import Signer
 from stream.store import NAMES_MAX
 
 from .owned import Owned
@@ -31,12 +35,18 @@ class Outbox:
     """
 
     def __init__(
-        self, publisher: Publisher, topics: TopicsSpec, clock: Clock, metrics: Metrics
+        self,
+        publisher: Publisher,
+        topics: TopicsSpec,
+        clock: Clock,
+        metrics: Metrics,
+        signer: Signer | None = None,
     ) -> None:
         self._publisher = publisher
         self._topics = topics
         self._clock = clock
         self._metrics = metrics
+        self._signer = signer
 
     async def publish(self, result: StepResult, owners: Mapping[int, Owned]) -> None:
         """Send the records of a step. Mutates: the owners' published, names, outputs, version."""
@@ -95,6 +105,8 @@ class Outbox:
     async def _to_enforcement(
         self, owned: Owned, key: bytes, value: bytes | None
     ) -> Awaitable[int]:
+        if self._signer is not None and value is not None:
+            value = self._signer.sign(key, value)
         partition = owned.partition % self._topics.enforcement_partitions
         return await self._publisher.send(self._topics.enforcement, key, value, partition)
 

@@ -28,6 +28,7 @@ from stream.events import (
 )
 from stream.metrics import Metrics
 from stream.profiles import Arrival, Batch, Decoder
+from stream.signing import Signer
 from stream.store import BUCKETS, Store
 
 from .operators import Operators
@@ -54,13 +55,14 @@ class Session:
         state: tuple[State, Decoder, Operators],
         policies: Policies,
         shown: tuple[Clock, Metrics, str],
+        signer: Signer | None = None,
     ) -> None:
         self.spec, self.topics = specs
         self.source, self.publisher, self.reader, self.store = doors
         self.state, self.decoder, self.operators = state
         self.policies = policies
         self.clock, self.metrics, self.name = shown
-        self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics)
+        self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics, signer)
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
         self.topic_id = ""
