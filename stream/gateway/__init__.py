@@ -6,6 +6,7 @@ Light on purpose: no numpy, no Numba, no Redis. A service imports this beside it
 from .asgi import Claims, EnforcementMiddleware, Extract, spiffe_header
 from .client import Gateway, GatewayState
 from .fitting import clip_operation
+from .guard import REFUSALS, Refusal
 from .homes import HomeState
 from .routes import path_operation, template_of
 from .spec import GatewayMode, GatewaySpec, ReportSpec, TableSpec
@@ -14,6 +15,7 @@ from .verdict import ALLOW, Cause, Decision, Verdict, WouldHave
 
 __all__ = [
     "ALLOW",
+    "REFUSALS",
     "Applied",
     "Cause",
     "Claims",
@@ -26,6 +28,7 @@ __all__ = [
     "GatewaySpec",
     "GatewayState",
     "HomeState",
+    "Refusal",
     "ReportSpec",
     "TableSpec",
     "Verdict",

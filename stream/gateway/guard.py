@@ -3,9 +3,9 @@
 Whoever can write to the topic and has no key can still write what once was right. So beside the
 signature stands what was true already: a record of a cause that is accounted for and not held was
 ended, one that is over was tombstoned, a heartbeat that says less than the last one is an old one.
-A tombstone carries nothing that could be signed: it is explained by the expiry of what it ends, and
-by nothing else, so that nothing is ended that binds. The broker's append time says when; producers
-cannot choose it (LogAppendTime).
+A tombstone carries nothing that could be signed: it is explained by its time, when workers write
+them for what has expired, and by nothing else, so that nothing is ended that binds or is counted.
+The broker's append time says when; producers cannot choose it (LogAppendTime).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stream.bus import Record
 from stream.events import EnforcementValue, Heartbeat, Signed, SubjectRecord
 from stream.signing import FAULTS, SignatureFault, Trust
 
-from .holdings import Holdings
+from .holdings import NO_HOME, Holding, Holdings
 from .homes import Homes
 
 Refusal = SignatureFault | Literal["replayed", "expired", "unexplained"]
@@ -25,9 +25,6 @@ REFUSALS: Final[tuple[Refusal, ...]] = (*FAULTS, "replayed", "expired", "unexpla
 
 LIFT_REACH_MS: Final = 5_000
 """How far the clock of whoever signs a lift may be behind the broker's, so that it reaches now."""
-
-PURGE_EVERY_MS: Final = 30_000
-PURGE_SLACK_MS: Final = 10_000
 
 
 class Guard:
@@ -43,7 +40,6 @@ class Guard:
         self._holdings = holdings
         self._homes = homes
         self._tombstone_after_ms = tombstone_after_ms
-        self._purged_ms: dict[int, int] = {}
         self.warned: Counter[str] = Counter()
 
     def refusal(self, record: Record, signed: Signed, value: EnforcementValue) -> Refusal | None:
@@ -56,28 +52,30 @@ class Guard:
         return self._decided(fault or self._replay(record, record.key, value))
 
     def tombstone_refusal(self, record: Record) -> Refusal | None:
-        """Return why a tombstone must not be taken: what it ends is not over yet."""
+        """Return why a tombstone must not be taken: no worker would have written it yet."""
         assert record.key is not None, "a record without a key is malformed"
         held = self._holdings.get(record.key)
-        is_explained = held is None or record.append_ms >= held.over_ms
+        if held is None:
+            return None
+        after_ms = self._tombstone_after_ms if held.home != NO_HOME else 0
+        is_explained = record.append_ms >= held.over_ms + after_ms
         return None if is_explained else self._decided("unexplained")
 
     def lifts_before_ms(self, append_ms: int, at_ms: int) -> int:
         """Return the time before which a lift cancels: a lift written again reaches no further."""
         return min(append_ms, at_ms + LIFT_REACH_MS)
 
-    def purge_before_ms(self, heartbeat: Heartbeat) -> int:
-        """Return the time before which what is over must be gone from a table that disagrees.
+    def forgotten(self, heartbeat: Heartbeat) -> list[Holding]:
+        """Hold nothing more of what is long over, where a table disagrees; return what it was.
 
-        What was written again, and is over since, nobody will tombstone. 0: nothing now.
-        Mutates: when it was asked for last.
+        Before a worker says what it has published, it tombstones what is over by its own clock. A
+        tombstone that came too early by the broker's was not believed; and what was written again,
+        and is over since, nobody will tombstone.
         """
-        home = heartbeat.partition
-        is_early = heartbeat.at_ms < self._purged_ms.get(home, 0) + PURGE_EVERY_MS
-        if is_early or not self._homes.disagrees(home):
-            return 0
-        self._purged_ms[home] = heartbeat.at_ms
-        return max(0, heartbeat.at_ms - self._tombstone_after_ms - PURGE_SLACK_MS)
+        if not self._homes.disagrees(heartbeat.partition):
+            return []
+        before_ms = heartbeat.at_ms - self._tombstone_after_ms
+        return self._holdings.drop_over(heartbeat.partition, before_ms)
 
     def _replay(self, record: Record, key: bytes, value: EnforcementValue) -> Refusal | None:
         """Return why a record, though it was right once, is not now."""

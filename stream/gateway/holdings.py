@@ -8,6 +8,7 @@ in, not that of the log: an old one written again would be the latest there.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Literal
@@ -33,6 +34,7 @@ OPERATOR: Final = "operator"
 NO_HOME: Final = -1
 OPERATORS_MAX: Final = 10_000
 OPERATORS_BYTES_MAX: Final = 64 << 20
+QUEUE_MIN: Final = 1_000
 
 
 class _Pool(msgspec.Struct):
@@ -80,6 +82,8 @@ class Holdings:
         self.overflowed = False
         # How many records are held by whose signature they came with.
         self.signed_by: Counter[str] = Counter()
+        # By home partition, with keys only: when what is held will be over, the first first.
+        self._over: dict[int, list[tuple[int, bytes]]] = {}
 
     def __len__(self) -> int:
         """Return the number of records held."""
@@ -140,15 +144,29 @@ class Holdings:
         return "removed", held
 
     def drop_over(self, home: int, before_ms: int) -> list[Holding]:
-        """Hold nothing more of a home partition that was over before a time; return what it was."""
-        over = [
-            (key, held)
-            for key, held in self._held.items()
-            if held.home == home and held.issuer == "home" and held.over_ms < before_ms
-        ]
-        for key, held in over:
-            self._settle(key, held, None)
-        return [held for _, held in over]
+        """Hold nothing more of a home partition that was over before a time; return what it was.
+
+        Cost: O(log held) for each. Requires: keys are configured.
+        """
+        queue = self._over.get(home, [])
+        dropped = []
+        while queue and queue[0][0] < before_ms:
+            over_ms, key = heapq.heappop(queue)
+            held = self._held.get(key)
+            if held is not None and (held.home, held.over_ms) == (home, over_ms):
+                self._settle(key, held, None)
+                dropped.append(held)
+        return dropped
+
+    def _queue(self, key: bytes, new: Holding) -> None:
+        """Note when a record will be over; what was replaced stays in the queue until then."""
+        queue = self._over.setdefault(new.home, [])
+        heapq.heappush(queue, (new.over_ms, key))
+        if len(queue) > QUEUE_MIN + 2 * len(self._held):
+            queue[:] = [
+                (held.over_ms, each) for each, held in self._held.items() if held.home == new.home
+            ]
+            heapq.heapify(queue)
 
     def _is_same(self, held: Holding, new: Holding) -> bool:
         """Tell whether a record is the one that is held, written once more."""
@@ -201,6 +219,8 @@ class Holdings:
         self.signed_by[new.key_id] += 1
         if new.issuer == "home":
             self._homes.credit(new.home, new.hash)
+            if self._is_keyed:
+                self._queue(key, new)
 
 
 def _holding(

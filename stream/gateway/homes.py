@@ -65,14 +65,15 @@ class Home(msgspec.Struct, gc=False):
     overflowed: bool = False
 
     def is_behind(self, heartbeat: Heartbeat, append_ms: int, missed_max: int) -> bool:
-        """Tell whether a heartbeat says less than was heard before: where keys are, a replay.
+        """Tell whether a heartbeat says no more than was heard before: where keys are, a replay.
 
         Proofs rise by version, by offset and, of one owner, by time; any other heartbeat only
-        says that somebody is alive, and for how long.
+        says that somebody is alive, and for how long. The last proof once more would be compared
+        with what has been published since.
         """
         if heartbeat.complete:
             said = heartbeat.version, heartbeat.next_offset, heartbeat.at_ms
-            return said < (self.version, self.next_offset, self.said_ms)
+            return said <= (self.version, self.next_offset, self.said_ms)
         until_ms = min(heartbeat.at_ms, append_ms) + missed_max * heartbeat.every_ms
         return until_ms < self.alive_until_ms
 
@@ -148,7 +149,7 @@ class Homes:
         return self._home(heartbeat.partition).hear(heartbeat, append_ms, self._missed_max)
 
     def is_behind(self, heartbeat: Heartbeat, append_ms: int) -> bool:
-        """Tell whether a partition's heartbeat says less than was heard of it before."""
+        """Tell whether a partition's heartbeat says no more than was heard of it before."""
         return self._home(heartbeat.partition).is_behind(heartbeat, append_ms, self._missed_max)
 
     def accounts_for(self, partition: int, version: Version) -> bool:

@@ -292,10 +292,10 @@ class CommandTable:
         """Compare what is held with what a home partition's owner says that it published."""
         is_heard = self._homes.hear(heartbeat, append_ms)
         if self._guard is not None and is_heard:
-            before_ms = self._guard.purge_before_ms(heartbeat)
-            if before_ms:
-                for held in self._holdings.drop_over(heartbeat.partition, before_ms):
-                    self._unbind(held)
+            forgotten = self._guard.forgotten(heartbeat)
+            for held in forgotten:
+                self._unbind(held)
+            if forgotten:
                 self._homes.hear(heartbeat, append_ms)
         self._doubt()
         return "heartbeat" if is_heard else "older"

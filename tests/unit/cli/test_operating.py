@@ -11,6 +11,7 @@ from stream.errors import BusUnavailable
 from stream.events import OperatorRecord, decode_value, encode, operator_key
 from stream.gateway import CommandTable, TableSpec
 from stream.identity import positive_murmur2
+from stream.runtime import NO_KEYS
 from tests.buses import WallClock
 from tests.models.owner import AGENT, NOW_MS, OTHER, act
 
@@ -33,7 +34,7 @@ class Desk:
     async def do(self, change: Change, publisher: MemoryPublisher | None = None) -> Written:
         reader = MemoryReader(self.log)
         return await write_change(
-            reader, publisher or MemoryPublisher(self.log), "acts", change, self.clock
+            reader, publisher or MemoryPublisher(self.log), "acts", change, (self.clock, NO_KEYS)
         )
 
     def table(self) -> CommandTable:
