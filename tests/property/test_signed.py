@@ -167,9 +167,12 @@ class Site:
             self.say(owner.heartbeat(self.now_ms, next_offset=self.offset), home)
 
     def attack(self, kind: str, number: int, at: int) -> None:
-        """Write something as who has no key."""
+        """Write something as who has no key; what was written last is likely to be it."""
         self.attacked += 1
-        partition, (name, value) = self.written[number % len(self.written)]
+        is_beat = kind.startswith("beat")
+        some = [each for each in self.written if each[1][0].startswith(b'["heartbeat') == is_beat]
+        some = some or self.written
+        partition, (name, value) = some[-1 - number % min(len(some), 12)]
         if kind == "elsewhere":
             partition = 1 - partition
         elif kind == "erase":
@@ -178,7 +181,7 @@ class Site:
             value = split_signature(value).payload
         elif kind == "altered" and value is not None:
             value = value[: at % len(value)] + b"x" + value[at % len(value) + 1 :]
-        elif kind == "under another key":
+        elif kind == "rename":
             name = self.written[at % len(self.written)][1][0]
         record = self.topics[1].record((name, value), partition, self.now_ms)
         self.keyed.apply(record)
@@ -194,28 +197,39 @@ class Site:
 
 attacks = st.tuples(
     st.just("attack"),
-    st.sampled_from(["again", "elsewhere", "erase", "unsigned", "altered", "under another key"]),
-    st.integers(0, 1_000),
+    st.sampled_from(
+        [
+            "again",
+            "again",
+            "erase",
+            "erase",
+            "elsewhere",
+            "unsigned",
+            "altered",
+            "under another key",
+        ]
+    ),
+    st.integers(0, 11),
     st.integers(0, 1_000),
 )
 honest = st.one_of(
     st.tuples(
         st.just("put"),
-        st.integers(0, len(SUBJECTS) - 1),
+        st.sampled_from([0, 0, 0, 1, 2, 3]),
         st.sampled_from(["revoke", "throttle", "release"]),
-        st.sampled_from([1_000, 60_000, HELD_MS, 3_600_000]),
+        st.sampled_from([1_000, HELD_MS, 3_600_000]),
     ),
     st.tuples(st.just("operate"), st.just(""), st.sampled_from(["stop", "lift"])),
     st.tuples(st.just("operate"), st.just(""), st.just("")),
     st.tuples(st.just("operate"), st.just(AGENT), st.sampled_from(["exempt", "lift"])),
     st.tuples(st.just("operate"), st.just(AGENT), st.just("")),
 )
-waits = st.tuples(st.just("wait"), st.sampled_from([1_000, 1_000, 2_000, 61_000, 400_000]))
+waits = st.tuples(st.just("wait"), st.sampled_from([1_000, 2_000, 61_000, 61_000, 400_000]))
 
 
 @pytest.mark.parametrize("algorithm", ["hmac"])
-@settings(max_examples=150)
-@given(steps=st.lists(st.one_of(attacks, attacks, honest, waits), max_size=40))
+@settings(max_examples=200)
+@given(steps=st.lists(st.one_of(attacks, attacks, honest, waits), min_size=25, max_size=50))
 def test_attacks_change_nothing(algorithm: str, steps: list[Any]) -> None:
     """A running gateway decides as if they were not there; what is refused is counted.
 
