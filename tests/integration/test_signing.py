@@ -139,28 +139,38 @@ async def until_ready(gateway: Gateway, count: int) -> None:
     await wait_until(ask, lambda found: found == ("ready", count))
 
 
-async def attacks_on(attacker: Attacker) -> list[tuple[str, bytes | None, bytes | None, int, str]]:
-    """Each kind of attack: its name, key, value, partition, and why it must be refused."""
+Attack = tuple[str, bytes | None, bytes | None, int, str]
+"""Its name, the record's key, value and partition, and why it must be refused."""
+
+
+async def attacks_on(attacker: Attacker) -> list[Attack]:
+    """Each kind of attack on an installation in which BAD is revoked."""
     name = subject_key("home", Subject(workload=BAD))
     true = await attacker.record_of(name)
-    payload = split_signature(true.value or b"").payload
-    value = decode_value(payload)
-    assert isinstance(value, SubjectRecord)
+    value, at = true.value or b"", true.partition
+    read = decode_value(split_signature(value).payload)
+    assert isinstance(read, SubjectRecord)
     other = Subject(workload=GOOD)
     revoke = subject_record(other, command(other, expires_at_ms=CLOCK.wall_ms() + 600_000))
-    freed = encode(
-        msgspec.structs.replace(
-            value, commands=(), version=msgspec.structs.replace(value.version, offset=10**9)
-        )
-    )
-    beats = [
-        each
-        for each in await attacker.read()
-        if each.partition == true.partition and (each.key or b"").startswith(b'["heartbeat"')
+    later = msgspec.structs.replace(read.version, offset=10**9)
+    freed = encode(msgspec.structs.replace(read, commands=(), version=later))
+    signature = value.rpartition(b',"signature":')[2]
+    foreign = signature.replace(b'"key":"worker"', b'"key":"nobody"')
+    shadow = value.replace(b'"enforce"', b'"shadow"')
+    return [
+        ("a revocation that nobody signed", *revoke, 0, "unsigned"),
+        ("a release that nobody signed", name, freed, at, "unsigned"),
+        ("a release under an old signature", name, graft(freed, signature), at, "forged"),
+        ("a shadow of what is enforced", name, shadow, at, "forged"),
+        ("a key that nobody has", name, graft(freed, foreign), at, "unknown_key"),
+        ("a revocation that is erased", name, None, at, "unexplained"),
+        *acts_of(attacker),
+        *beats_of(await attacker.read(), at),
     ]
-    beat = decode_value(split_signature(beats[-1].value or b"").payload)
-    assert isinstance(beat, Heartbeat)
-    lie = encode(msgspec.structs.replace(beat, records=0, digest="0", next_offset=10**9))
+
+
+def acts_of(attacker: Attacker) -> list[Attack]:
+    """What an attacker would have operators say; also with a worker's key, should it have one."""
     now_ms = CLOCK.wall_ms()
     stop = OperatorAct(act="stop", reason="x", by="x", at_ms=now_ms, until_ms=now_ms + 600_000)
     exempt = msgspec.structs.replace(stop, act="exempt")
@@ -168,40 +178,29 @@ async def attacks_on(attacker: Attacker) -> list[tuple[str, bytes | None, bytes 
     exempted = encode(OperatorRecord(workload=BAD, acts=(exempt,), at_ms=now_ms))
     worker = keys_of(attacker.installation.config, "worker").signer
     assert worker is not None
-    stranger = b'"key":"nobody","value":"'
-    signature = (true.value or b"").rpartition(b',"signature":')[2]
-    at = true.partition
+    every = operator_key("")
     return [
-        ("a revocation that nobody signed", *revoke, 0, "unsigned"),
-        ("a release that nobody signed", name, freed, at, "unsigned"),
-        ("a release under an old signature", name, graft(freed, signature), at, "forged"),
-        (
-            "a shadow of what is enforced",
-            name,
-            (true.value or b"").replace(b'"enforce"', b'"shadow"'),
-            at,
-            "forged",
-        ),
-        ("a stop that nobody signed", operator_key(""), stopped, 0, "unsigned"),
-        (
-            "a stop with the worker's key",
-            operator_key(""),
-            worker.sign(operator_key(""), stopped),
-            0,
-            "wrong_role",
-        ),
+        ("a stop that nobody signed", every, stopped, 0, "unsigned"),
+        ("a stop with the worker's key", every, worker.sign(every, stopped), 0, "wrong_role"),
         ("an exemption that nobody signed", operator_key(BAD), exempted, 0, "unsigned"),
-        (
-            "a record under a key that nobody has",
-            name,
-            graft(freed, signature.replace(b'"key":"worker","value":"', stranger)),
-            at,
-            "unknown_key",
-        ),
-        ("a revocation that is erased", name, None, at, "unexplained"),
-        ("a heartbeat that nobody signed", beats[-1].key, lie, at, "unsigned"),
-        ("the first heartbeat again", beats[0].key, beats[0].value, at, "replayed"),
-        ("the last heartbeat again", beats[-1].key, beats[-1].value, at, "replayed"),
+    ]
+
+
+def beats_of(records: list[Record], partition: int) -> list[Attack]:
+    """Heartbeats of a partition: a lie, the first once more, the last once more."""
+    beats = [
+        each
+        for each in records
+        if each.partition == partition and (each.key or b"").startswith(b'["heartbeat"')
+    ]
+    first, last = beats[0], beats[-1]
+    beat = decode_value(split_signature(last.value or b"").payload)
+    assert isinstance(beat, Heartbeat)
+    lie = encode(msgspec.structs.replace(beat, records=0, digest="0", next_offset=10**9))
+    return [
+        ("a heartbeat that nobody signed", last.key, lie, partition, "unsigned"),
+        ("the first heartbeat again", first.key, first.value, partition, "replayed"),
+        ("the last heartbeat again", last.key, last.value, partition, "replayed"),
     ]
 
 
