@@ -8,7 +8,7 @@ WORKDIR /source
 # Dependencies first, with a package that is only a version: a change of our code keeps their layer.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY stream/__init__.py stream/
-RUN pip --python /opt/enforcer/bin/python install --constraint constraints.txt .
+RUN pip --python /opt/enforcer/bin/python install --constraint constraints.txt '.[signing]'
 COPY stream stream
 RUN pip --python /opt/enforcer/bin/python install --no-deps --force-reinstall .
 

@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer
 from redis.asyncio import Redis
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
+from stream.cli.doors import keys_of
 from stream.config import Config
 from stream.engine import warm
 from stream.events import decode_json
@@ -140,7 +141,8 @@ async def ours(settings: dict[str, Any]) -> dict[str, float]:
     warm()
     metrics = Metrics()
     specs = WorkerSpec(**settings.get("worker", {})), config.topics
-    worker = Worker(specs, doors, (policy, load_policy), KEY, (SystemClock(), metrics, "bench"))
+    shown = SystemClock(), metrics, "bench"
+    worker = Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
     task = asyncio.create_task(worker.run())
     meter = Meter()
     while len(worker.progress()) < config.topics.partitions:
@@ -149,15 +151,16 @@ async def ours(settings: dict[str, Any]) -> dict[str, float]:
     while sum(stored for _, stored in worker.progress().values()) < settings["events"]:
         await asyncio.sleep(0.01)
     result = meter.result(settings["events"])
+    samples = [each for family in metrics.registry.collect() for each in family.samples]
     stages = {
-        sample.labels["stage"]: round(sample.value, 3)
-        for family in metrics.registry.collect()
-        for sample in family.samples
-        if sample.name == "enforcer_stage_seconds_total"
+        each.labels["stage"]: round(each.value, 3)
+        for each in samples
+        if each.name == "enforcer_stage_seconds_total"
     }
+    commands = sum(each.value for each in samples if each.name == "enforcer_commands_total")
     worker.stop()
     await task
-    return result | {"stages_s": stages}
+    return result | {"stages_s": stages, "commands": int(commands)}
 
 
 CONTENDERS = {"floor": floor, "decode": decode, "lua": lua, "ours": ours}

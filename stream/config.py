@@ -11,7 +11,9 @@
 The environment names what differs between machines: ENFORCER_CONFIG, ENFORCER_KAFKA,
 ENFORCER_REDIS, ENFORCER_POLICY, ENFORCER_PREFIX (of topics, keys and the group),
 ENFORCER_METRICS (host:port), and the hash key: ENFORCER_HASH_KEY (32 hex digits) or
-ENFORCER_HASH_KEY_FILE. The key is read here and is in no value that could be printed.
+ENFORCER_HASH_KEY_FILE. The key is read here and is in no value that could be printed. Keys that
+sign are named by ENFORCER_WORKER_KEY_FILE and ENFORCER_OPERATOR_KEY_FILE, those that are believed
+by ENFORCER_TRUST_FILE, how much they matter by ENFORCER_SIGNING (`warn`, `require`).
 """
 
 from __future__ import annotations
@@ -31,9 +33,17 @@ from stream.gateway import GatewaySpec
 from stream.kernel import KEY_BYTES, HashKey
 from stream.policy import Policy, default_policy, load_policy, load_settings
 from stream.runtime import TopicsSpec, WorkerSpec
+from stream.signing import SigningSpec
 from stream.store import RedisSpec
 
 CONFIG_BYTES_MAX: Final = 262_144
+SIGNING: Final = {
+    "trust_file": "ENFORCER_TRUST_FILE",
+    "worker_key_file": "ENFORCER_WORKER_KEY_FILE",
+    "operator_key_file": "ENFORCER_OPERATOR_KEY_FILE",
+    "mode": "ENFORCER_SIGNING",
+    "installation": "ENFORCER_INSTALLATION",
+}
 PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
 
 
@@ -53,6 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker: WorkerSpec = WorkerSpec()
     gateway: GatewaySpec = GatewaySpec()
     metrics: MetricsSpec = MetricsSpec()
+    signing: SigningSpec = SigningSpec()
     policy: Annotated[str, msgspec.Meta(max_length=4_096)] = ""
 
 
@@ -78,6 +89,9 @@ def load_config(file: str, environment: Mapping[str, str]) -> Config:
                 f"ENFORCER_METRICS: {port!r} is not a port", hint="write 127.0.0.1:9464"
             )
         changes["metrics"] = _changed(config.metrics, host=host or "127.0.0.1", port=int(port))
+    signing = {name: environment[each] for name, each in SIGNING.items() if environment.get(each)}
+    if signing:
+        changes["signing"] = _changed(config.signing, **signing)
     config = msgspec.structs.replace(config, **changes)
     return with_prefix(config, prefix) if prefix else config
 

@@ -54,6 +54,9 @@ class Metrics:
         self._findings = counter("findings", "findings by rule", ("rule",))
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
         self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
+        self._refused = counter(
+            "operator_records_refused", "operators' records that keys do not bear out", ("why",)
+        )
         self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
         self._saved = counter("rows_saved", "rows written to the store")
         self._loaded = counter("rows_loaded", "rows read back from the store")
@@ -114,6 +117,10 @@ class Metrics:
     def count_restart(self, cause: str) -> None:
         """Add a session that ended and is begun anew; `cause` is the class of the error."""
         self._restarts.labels(cause).inc()
+
+    def count_refused(self, why: str) -> None:
+        """Add an operators' record that was not believed; `why` is one of a closed list."""
+        self._refused.labels(why).inc()
 
     def count_rows(
         self, *, saved: int = 0, loaded: int = 0, corrupt: int = 0, evicted: int = 0

@@ -14,6 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
+from stream.cli.doors import keys_of
 from stream.config import Config, with_prefix
 from stream.events import SubjectRecord, decode_request, decode_value, encode
 from stream.identity import canonical_workload
@@ -207,7 +208,7 @@ def worker_of(config: Config, policy: Policy, name: str) -> Worker:
         store=lambda: RedisStore(config.redis),
     )
     specs, shown = (config.worker, config.topics), (SystemClock(), Metrics(), name)
-    return Worker(specs, doors, (policy, load_policy), KEY, shown)
+    return Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
 
 
 def fixed_part(row: bytes) -> bytes:

@@ -12,10 +12,11 @@ import click
 import msgspec
 
 from stream.config import load_config
+from stream.errors import ConfigError
 from stream.policy import spell_duration
 from stream.runtime import SystemClock
 
-from .doors import wait_for
+from .doors import keys_of, wait_for
 from .failure import NotSo
 from .operating import LIFT_LASTS_MS, Change, Written, perform
 from .options import SENTENCE, WORKLOAD, SpanType, examples, json_option, reaching
@@ -117,10 +118,17 @@ def lift(*, workload: str, reason: str, environment: dict[str, str], is_json: bo
 def _perform(environment: dict[str, str], change: Change, screen: Screen) -> Written:
     """Make a change; for a program, say what is in force after it.
 
-    Errors: NotSo when an act is to end that is not in force.
+    Errors: NotSo when an act is to end that is not in force; ConfigError when nothing could be
+            believed that this machine writes.
     """
     config = load_config("", environment)
-    written = wait_for(perform(config, change, SystemClock()))
+    keys = keys_of(config, "operator")
+    if keys.trust is not None and keys.signer is None:
+        raise ConfigError(
+            "this installation believes keys only, and there is none to sign with",
+            hint="name one in ENFORCER_OPERATOR_KEY_FILE; `enforcer keys generate` makes it",
+        )
+    written = wait_for(perform(config, change, SystemClock(), keys))
     if not change.lasts_ms and not written.had_before:
         said = f"{change.workload} is not exempt" if change.workload else "nothing is stopped"
         raise NotSo(said, hint="`enforcer list` shows what operators have in force")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +13,8 @@ import uvloop
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
 from stream.config import Config
-from stream.runtime import Doors
+from stream.runtime import Doors, Keys
+from stream.signing import Role, signer_of, trust_of
 from stream.store import RedisStore
 
 Result = TypeVar("Result")
@@ -52,6 +54,16 @@ def worker_doors(config: Config) -> Doors:
         admin=lambda: KafkaTopics(config.kafka),
         store=lambda: RedisStore(config.redis),
     )
+
+
+def keys_of(config: Config, role: Role) -> Keys:
+    """Return who signs in a role, and who is believed, as the settings say.
+
+    Errors: ConfigError.
+    """
+    topic = config.topics.enforcement
+    signer = signer_of(config.signing, topic, role, int(time.time()))
+    return Keys(signer, trust_of(config.signing, topic))
 
 
 def wait_for(work: Coroutine[Any, Any, Result]) -> Result:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from stream.config import Config, load_config, make_hash_key
+from stream.config import SIGNING, Config, load_config, make_hash_key
 from stream.local import LocalServers
 
 from .doors import wait_for
@@ -22,6 +22,7 @@ EXPORTED: Final = (
     "ENFORCER_HASH_KEY_FILE",
     "ENFORCER_PREFIX",
     "ENFORCER_CONFIG",
+    *SIGNING.values(),
 )
 OURS: Final = (
     "kafka", "valkey", "lock", "ports.json", "ports.json.new", "hash.key", "environment",

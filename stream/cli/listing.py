@@ -14,7 +14,8 @@ import msgspec
 from stream.bus import KafkaReader, LogReader, Record
 from stream.config import load_config
 from stream.events import Command
-from stream.gateway import CommandTable, TableSpec
+from stream.gateway import REFUSALS, CommandTable, TableSpec
+from stream.signing import Trust, trust_of
 
 from .doors import opened, wait_for
 from .options import WORKLOAD, examples, json_option, reaching
@@ -53,13 +54,14 @@ def list_in_force(
     the workers: what a gateway that started now would know.
     """
     config, screen = load_config("", environment), Screen(is_json=is_json)
+    trust = trust_of(config.signing, config.topics.enforcement)
 
     async def show() -> None:
         shown: bytes | None = None
         async with (
             opened(KafkaReader(config.kafka)) as reader,
             contextlib.aclosing(
-                tables(reader, config.topics.enforcement, config.gateway.table)
+                tables(reader, config.topics.enforcement, config.gateway.table, trust)
             ) as found_tables,
         ):
             async for table in found_tables:
@@ -77,14 +79,14 @@ def list_in_force(
 
 
 async def tables(
-    reader: LogReader, topic: str, spec: TableSpec
+    reader: LogReader, topic: str, spec: TableSpec, trust: Trust | None = None
 ) -> AsyncGenerator[CommandTable, None]:
     """Yield the table of all that is in force, whole, and again while time passes.
 
     Errors: BusUnavailable; ConfigError when the topic does not exist.
     """
     bounds = await reader.bounds(topic)
-    table = CommandTable(spec, max(1, len(bounds)))
+    table = CommandTable(spec, max(1, len(bounds)), trust)
     for partition, (start, end) in sorted(bounds.items()):
         for first in range(start, end, READ_OFFSETS):
             last = min(end, first + READ_OFFSETS)
@@ -126,6 +128,9 @@ def in_force(
         "commands": commands,
         "acts": acts,
         "homes": list(table.homes(now_ms)),
+        "refused": {why: table.counts[why] for why in REFUSALS if table.counts[why]},
+        "warned": table.warned,
+        "signed_by": table.signed_by,
     }
 
 
@@ -142,6 +147,8 @@ def show_in_force(screen: Screen, found: dict[str, Any], now_ms: int) -> None:
         "nothing is in force",
     )
     screen.line(_spelled_state(found), "green" if found["state"] == "ready" else "yellow")
+    for text in _spelled_signing(found):
+        screen.line(text, "yellow")
     screen.line()
 
 
@@ -184,3 +191,17 @@ def _spelled_state(found: dict[str, Any]) -> str:
     parts = Counter(each.state for each in found["homes"])
     told = ", ".join(f"{number} {name}" for name, number in sorted(parts.items()))
     return f"{DOUBTS.get(state, state)} ({told} of {count} home partitions)"
+
+
+def _spelled_signing(found: dict[str, Any]) -> list[str]:
+    """Return what is to be said of signatures: nothing where none is missing or wrong."""
+    lines = []
+    for what, verb in (("refused", "were refused"), ("warned", "would be refused by `require`")):
+        told = ", ".join(f"{count} {why}" for why, count in sorted(found[what].items()))
+        if told:
+            lines.append(f"records of the topic that {verb}: {told}")
+    keys = {key: count for key, count in found["signed_by"].items() if key}
+    if keys:
+        told = ", ".join(f"{count} {key}" for key, count in sorted(keys.items()))
+        lines.append(f"held by key: {told}; unsigned: {found['signed_by'].get('', 0)}")
+    return lines

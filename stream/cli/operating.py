@@ -8,7 +8,9 @@ The partition of a record is murmur2 of its workload mod the partitions of the t
 everything: it never changes, whatever happens to the number of home partitions. A key in two
 partitions would be two records after compaction.
 
-Ended acts are left out of what is written, and a record without acts is a tombstone. A lift reaches
+Ended acts are left out of what is written, and a record without acts is a tombstone; signed it is
+written as it is, since a tombstone cannot be signed, and kept until all it ended would have been
+over. With keys nothing unsigned is read either: what is merged is signed. A lift reaches
 back from the append time of its record, so it is not carried into a later record of other acts,
 where it would cancel what came after it; workers have journalled it by then.
 """
@@ -20,12 +22,21 @@ import socket
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from stream.bus import KafkaPublisher, KafkaReader, LogReader, Publisher
+from stream.bus import KafkaPublisher, KafkaReader, LogReader, Publisher, Record
 from stream.clock import Clock
 from stream.config import Config
 from stream.errors import BusUnavailable
-from stream.events import OperatorAct, OperatorRecord, decode_value, encode, operator_key
+from stream.events import (
+    OperatorAct,
+    OperatorRecord,
+    decode_value,
+    encode,
+    operator_key,
+    split_signature,
+)
 from stream.identity import positive_murmur2
+from stream.runtime import NO_KEYS, Keys
+from stream.signing import Trust
 
 from .doors import opened
 
@@ -63,7 +74,7 @@ class _Place(NamedTuple):
     key: bytes
 
 
-async def perform(config: Config, change: Change, clock: Clock) -> Written:
+async def perform(config: Config, change: Change, clock: Clock, keys: Keys = NO_KEYS) -> Written:
     """Make a change and wait for its acknowledgement.
 
     Errors: BusUnavailable; ConfigError when the topic does not exist.
@@ -72,34 +83,53 @@ async def perform(config: Config, change: Change, clock: Clock) -> Written:
         opened(KafkaReader(config.kafka)) as reader,
         opened(KafkaPublisher(config.kafka)) as publisher,
     ):
-        return await write_change(reader, publisher, config.topics.enforcement, change, clock)
+        topic = config.topics.enforcement
+        return await write_change(reader, publisher, topic, change, (clock, keys))
 
 
 async def write_change(
-    reader: LogReader, publisher: Publisher, topic: str, change: Change, clock: Clock
+    reader: LogReader,
+    publisher: Publisher,
+    topic: str,
+    change: Change,
+    how: tuple[Clock, Keys],
 ) -> Written:
     """Merge a change into what is in force and write it. Errors: as `perform`."""
+    clock, keys = how
     bounds = await reader.bounds(topic)
     partition = positive_murmur2(change.workload.encode()) % len(bounds) if change.workload else 0
     place = _Place(topic, partition, operator_key(change.workload))
     start, end = bounds[partition]
-    held = await _last(reader, place, start, end) or ()
+    held = await _last(reader, place, (start, end), keys.trust) or _nothing(change)
     for _ in range(TRIES_MAX):
         now_ms = clock.wall_ms()
-        had_before = any(each.act == change.act and each.until_ms > now_ms for each in held)
+        had_before = any(each.act == change.act and each.until_ms > now_ms for each in held.acts)
         if change.lasts_ms == 0 and not had_before:
-            return Written(merged(held, change, now_ms), -1, -1, had_before)
-        acts = merged(held, change, now_ms)
-        record = OperatorRecord(workload=change.workload, acts=acts)
-        value = encode(record) if acts else None
+            return Written(merged(held.acts, change, now_ms), -1, -1, had_before)
+        record = following(held, change, now_ms)
+        value = encode(record) if record.acts or keys.signer is not None else None
+        if keys.signer is not None and value is not None:
+            value = keys.signer.sign(place.key, value)
         offset = await (await publisher.send(topic, place.key, value, partition))
-        other = await _last(reader, place, end, offset)
+        other = await _last(reader, place, (end, offset), keys.trust)
         if other is None:
-            return Written(acts, partition, offset, had_before)
+            return Written(record.acts, partition, offset, had_before)
         held, end = other, offset + 1
     raise BusUnavailable(
         f"somebody else keeps changing the acts on {change.workload or 'everything'}",
         hint="see `enforcer list`, and try again",
+    )
+
+
+def following(held: OperatorRecord, change: Change, now_ms: int) -> OperatorRecord:
+    """Return the record after a change: later than the one before, kept as long as it matters."""
+    acts = merged(held.acts, change, now_ms)
+    ends = [each.until_ms for each in (*held.acts, *acts)]
+    return OperatorRecord(
+        workload=change.workload,
+        acts=acts,
+        at_ms=max(now_ms, held.at_ms + 1),
+        until_ms=max([held.until_ms, *ends]),
     )
 
 
@@ -132,22 +162,43 @@ def operator_name() -> str:
 
 
 async def _last(
-    reader: LogReader, place: _Place, start: int, end: int
-) -> tuple[OperatorAct, ...] | None:
-    """Return the acts of the last record of a key in [start, end), None where there is none."""
-    found: tuple[OperatorAct, ...] | None = None
+    reader: LogReader, place: _Place, between: tuple[int, int], trust: Trust | None
+) -> OperatorRecord | None:
+    """Return the last record of a key between two offsets, None where there is none.
+
+    With keys it is the last that was signed, wherever it lies, and a tombstone is nothing.
+    """
+    found: OperatorRecord | None = None
+    start, end = between
     for first in range(start, end, READ_OFFSETS):
         last = min(end, first + READ_OFFSETS)
         for record in await reader.read(place.topic, place.partition, first, last):
-            if record.key == place.key:
-                found = _acts(record.value)
+            if record.key != place.key:
+                continue
+            said = _believed(record, trust)
+            if trust is None:
+                found = said or OperatorRecord(workload="", acts=())
+            elif said is not None and (found is None or said.at_ms >= found.at_ms):
+                found = said
     return found
 
 
-def _acts(value: bytes | None) -> tuple[OperatorAct, ...]:
-    """Return the acts of a record; one that cannot be read, which nobody obeys, has none."""
+def _believed(record: Record, trust: Trust | None) -> OperatorRecord | None:
+    """Return what a record says, None where nobody obeys it."""
+    if record.key is None or record.value is None:
+        return None
+    signed = split_signature(record.value)
     try:
-        decoded = decode_value(value) if value is not None else None
+        value = decode_value(signed.payload)
     except (ValueError, RecursionError):
-        return ()
-    return decoded.acts if isinstance(decoded, OperatorRecord) else ()
+        return None
+    if not isinstance(value, OperatorRecord):
+        return None
+    if trust is not None and trust.is_strict:
+        is_good = trust.fault_of(record.key, record.append_ms, signed, value) is None
+        return value if is_good and operator_key(value.workload) == record.key else None
+    return value
+
+
+def _nothing(change: Change) -> OperatorRecord:
+    return OperatorRecord(workload=change.workload, acts=())

@@ -24,9 +24,9 @@ from stream.errors import ConfigError
 from stream.kernel import HashKey, cache_folder
 from stream.metrics import Metrics, MetricsServer
 from stream.policy import Policy, load_policy
-from stream.runtime import SystemClock, Worker
+from stream.runtime import Keys, SystemClock, Worker
 
-from .doors import wait_for, worker_doors
+from .doors import keys_of, wait_for, worker_doors
 from .failure import INTERRUPTED
 from .limits import policy_rows, setting_rows, settings_of
 from .logs import start_logging
@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     policy: Policy
     key: HashKey
     name: str
+    keys: Keys
 
 
 @click.command(
@@ -95,6 +96,7 @@ def run(
         policy_of(config),
         hash_key(environment),
         name or f"{socket.gethostname()}-{os.getpid()}"[:64],
+        keys_of(config, "worker"),
     )
     _show(plan, is_json=is_json)
     compile_kernels(log.info)
@@ -117,6 +119,11 @@ def _show(plan: Plan, *, is_json: bool) -> None:
     """Say every setting and limit, before anything is done with them."""
     settings = settings_of(plan.config)
     of_policy = policy_rows(plan.policy, plan.key, plan.config.worker.slots_max)
+    signer, trust = plan.keys
+    of_policy += [
+        ("signs with key", signer.key_id if signer is not None else ""),
+        ("believes keys", ", ".join(trust.key_ids) if trust is not None else ""),
+    ]
     if is_json:
         shown = {**settings, "policy_in_file": dict(of_policy), "name": plan.name}
         log.info("settings", extra={"settings": shown})
@@ -138,6 +145,7 @@ async def _work(
         (plan.policy, load_policy),
         plan.key,
         (SystemClock(), metrics, plan.name),
+        plan.keys,
     )
     if is_reload:
         worker.reload(plan.policy)

@@ -76,6 +76,14 @@ from .request import (
     Token,
 )
 from .schema import TopicNames, asyncapi, json_schemas
+from .signature import (
+    KEY_ID,
+    Signature,
+    Signed,
+    signed_message,
+    split_signature,
+    with_signature,
+)
 
 __all__ = [
     "ACTIONS",
@@ -83,6 +91,7 @@ __all__ = [
     "COMMANDS_MAX",
     "EFFECTS",
     "FORWARDED",
+    "KEY_ID",
     "KINDS",
     "MSGPACK_FIRST",
     "OPERATION_LENGTH_MAX",
@@ -121,6 +130,8 @@ __all__ = [
     "RejectCode",
     "Request",
     "Seal",
+    "Signature",
+    "Signed",
     "Source",
     "Subject",
     "SubjectKind",
@@ -148,7 +159,10 @@ __all__ = [
     "json_schemas",
     "operator_key",
     "record_hash",
+    "signed_message",
+    "split_signature",
     "subject_key",
     "unwrap",
+    "with_signature",
     "wrap",
 ]

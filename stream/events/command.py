@@ -14,6 +14,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from .signature import Signature
+
 FORMAT: Final = 1
 RECORD_BYTES_MAX: Final = 262_144
 COMMANDS_MAX: Final = 16
@@ -141,6 +143,7 @@ class SubjectRecord(msgspec.Struct, frozen=True, kw_only=True, tag="commands", t
     version: Version
     expires_at_ms: int
     commands: tuple[Command, ...]
+    signature: Signature | msgspec.UnsetType = msgspec.UNSET
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat", tag_field="type"):
@@ -161,6 +164,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat", tag_
     complete: bool
     at_ms: int
     every_ms: int
+    signature: Signature | msgspec.UnsetType = msgspec.UNSET
 
 
 class OperatorAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -174,11 +178,19 @@ class OperatorAct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True, tag="operator", tag_field="type"):
-    """All that operators have in force: on one workload, or (`workload` empty) on everything."""
+    """All that operators have in force: on one workload, or (`workload` empty) on everything.
+
+    `at_ms` orders the records of one key, each later than the one before; `until_ms` is when all
+    acts of this record and of those before it are over: until then it must be kept, even without
+    acts, or an older one could come back.
+    """
 
     format: int = FORMAT
     workload: str
     acts: tuple[OperatorAct, ...]
+    at_ms: int = 0
+    until_ms: int = 0
+    signature: Signature | msgspec.UnsetType = msgspec.UNSET
 
 
 EnforcementValue = SubjectRecord | Heartbeat | OperatorRecord
@@ -235,7 +247,10 @@ def command_id(body: Body, version: Version) -> str:
 
 
 def record_hash(key: bytes, value: bytes) -> int:
-    """Return the 64-bit hash of one enforcement record; heartbeats sum them mod 2^64."""
+    """Return the 64-bit hash of one enforcement record; heartbeats sum them mod 2^64.
+
+    Requires: `value` is the payload: who signed a record, and under which key, is not counted.
+    """
     digest = hashlib.blake2b(digest_size=8)
     digest.update(len(key).to_bytes(4, "little"))
     digest.update(key)

@@ -6,8 +6,8 @@ Light on purpose: no numpy, no Numba, no Redis. A service imports this beside it
 from .asgi import Claims, EnforcementMiddleware, Extract, spiffe_header
 from .client import Gateway, GatewayState
 from .fitting import clip_operation
+from .guard import REFUSALS, Refusal
 from .homes import HomeState
-from .intake import Verify
 from .routes import path_operation, template_of
 from .spec import GatewayMode, GatewaySpec, ReportSpec, TableSpec
 from .table import Applied, CommandTable
@@ -15,6 +15,7 @@ from .verdict import ALLOW, Cause, Decision, Verdict, WouldHave
 
 __all__ = [
     "ALLOW",
+    "REFUSALS",
     "Applied",
     "Cause",
     "Claims",
@@ -27,10 +28,10 @@ __all__ = [
     "GatewaySpec",
     "GatewayState",
     "HomeState",
+    "Refusal",
     "ReportSpec",
     "TableSpec",
     "Verdict",
-    "Verify",
     "WouldHave",
     "clip_operation",
     "path_operation",

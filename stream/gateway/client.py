@@ -19,7 +19,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -27,11 +27,11 @@ from stream.bus import LogReader, Publisher
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
 from stream.events import OPERATION_LENGTH_MAX, Command, OperatorRecord, Request, TokenRef
+from stream.signing import SigningMode, Trust
 
 from .fitting import LABEL_LENGTH_MAX, clip_label, clip_operation, clip_token
 from .follower import Follower
 from .homes import HomeState, StateName
-from .intake import Verify
 from .pauses import Pauses
 from .reporter import Reporter
 from .spec import GatewayMode, GatewaySpec
@@ -41,7 +41,9 @@ from .verdict import ALLOW, Verdict
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     """What `/readyz` says: whether the table is known to be true, and what is missing if not.
 
-    `fault` is the last error of Kafka's, empty while all is well.
+    `fault` is the last error of Kafka's, empty while all is well. `signing` is the mode where keys
+    are configured; `refused` counts records by why they were, `signed_by` those that are held by
+    the id of the key they are signed with, empty for none.
     """
 
     state: StateName
@@ -52,13 +54,17 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     fault: str
     homes: tuple[HomeState, ...]
+    signing: SigningMode | Literal["off"] = "off"
+    refused: dict[str, int] = {}
+    signed_by: dict[str, int] = {}
 
 
 class Gateway:
     """One gateway: `check`, `report`, `state`; an async context, which starts and stops its doors.
 
     The reader and the publisher are the gateway's own: it starts them when Kafka can be reached
-    and stops them at the end. All calls come from the thread of the event loop.
+    and stops them at the end. All calls come from the thread of the event loop. With `trust` it
+    believes only what its keys have signed (`stream.signing.trust_of`).
     """
 
     def __init__(
@@ -67,13 +73,14 @@ class Gateway:
         publisher: Publisher,
         clock: Clock,
         spec: GatewaySpec,
-        verify: Verify | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self._reader = reader
         self._publisher = publisher
         self._wall_ms = clock.wall_ms
         self._spec = spec
-        self._follower = Follower(reader, clock, spec, verify)
+        self._follower = Follower(reader, clock, spec, trust)
+        self._trust = trust
         self._reporter = Reporter(spec.requests, clock, spec.report, spec.io_s)
         self._fault = ""
         self._verdicts: defaultdict[str, int] = defaultdict(int)
@@ -151,6 +158,9 @@ class Gateway:
             waiting=len(self._reporter),
             fault=self._follower.fault or self._fault,
             homes=table.homes(now_ms),
+            signing=_mode_of(self._trust),
+            refused=dict(self._follower.refused),
+            signed_by=table.signed_by,
         )
 
     def tallies(self) -> dict[str, int]:
@@ -159,12 +169,16 @@ class Gateway:
         `check.X`: verdicts by action (`revoke`, `hold`, `throttle`, `stop`, `exempt`, the states of
         a gateway that does not know), and `would_deny`, `would_throttle` of commands in shadow;
         those that have occurred. `log.X`: how the log was read. `records.X`: what became of
-        records, from 0 when the table is read again. `report.X`: what became of events.
+        records, from 0 when the table is read again. `refused.X`: what keys refused, over all
+        tables; `warned.X`: what they would refuse in mode `require`. `report.X`: what became of
+        events.
         """
         sources = {
             "check": {name: count for name, count in self._verdicts.items() if name},
             "log": self._follower.counts,
             "records": self._follower.table.counts,
+            "refused": self._follower.refused,
+            "warned": self._follower.table.warned,
             "report": self._reporter.counts,
         }
         return {
@@ -246,3 +260,9 @@ class Gateway:
             with contextlib.suppress(BusUnavailable, TimeoutError):
                 async with asyncio.timeout(max(1.0, self._spec.close_s)):
                     await stop()
+
+
+def _mode_of(trust: Trust | None) -> SigningMode | Literal["off"]:
+    if trust is None:
+        return "off"
+    return "require" if trust.is_strict else "warn"

@@ -9,15 +9,17 @@ beside the one in use.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from stream.bus import LogReader, Record
+from stream.bus import LogReader, Rarely, Record
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
+from stream.signing import Trust
 
-from .intake import Verify
+from .guard import REFUSALS
 from .pauses import Pauses
 from .spec import GatewaySpec
 from .table import CommandTable
@@ -26,7 +28,11 @@ READ_OFFSETS: Final = 10_000
 """Offsets asked for at once in the initial read, so that it never holds the whole log."""
 
 APPLY_SLICE: Final = 100
+APPLY_SLICE_KEYED: Final = 10
 """Records applied before the loop's other tasks have their turn: about a millisecond."""
+
+REFUSED_EVERY_S: Final = 60.0
+log = logging.getLogger(__name__)
 
 RELOAD_MAX_S: Final = 3_600.0
 
@@ -35,21 +41,24 @@ class Follower:
     """A table and the loop that keeps it true.
 
     `turned` is set whenever the state may have changed; `fault` is Kafka's last error, empty while
-    all is well. `counts`: `loads`, `reloads` (for disagreement), `faults`.
+    all is well. `counts`: `loads`, `reloads` (for disagreement), `faults`. `refused` counts the
+    records that keys refused, by why, over all tables.
     """
 
     def __init__(
-        self, reader: LogReader, clock: Clock, spec: GatewaySpec, verify: Verify | None
+        self, reader: LogReader, clock: Clock, spec: GatewaySpec, trust: Trust | None
     ) -> None:
         self._reader = reader
         self._clock = clock
         self._spec = spec
-        self._verify = verify
+        self._trust = trust
         # Nothing is known of the log yet; what loads replaces this.
-        self.table = CommandTable(spec.table, 1, verify)
+        self.table = CommandTable(spec.table, 1, trust)
         self.turned = asyncio.Event()
         self.fault = ""
         self.counts: Counter[str] = Counter({"loads": 0, "reloads": 0, "faults": 0})
+        self.refused: Counter[str] = Counter()
+        self._rarely = Rarely(log, REFUSED_EVERY_S)
         self._next: dict[int, int] = {}
         self._reload_s = spec.reload_s
         self._doubted_since_s: float | None = None
@@ -94,7 +103,7 @@ class Follower:
         topic = self._spec.enforcement
         async with asyncio.timeout(self._spec.io_s):
             bounds = await self._reader.bounds(topic)
-        table = CommandTable(self._spec.table, max(1, len(bounds)), self._verify)
+        table = CommandTable(self._spec.table, max(1, len(bounds)), self._trust)
         if self.table.is_loading:
             self.table = table
         for partition, (start, end) in sorted(bounds.items()):
@@ -103,7 +112,7 @@ class Follower:
                     records = await self._reader.read(
                         topic, partition, offset, min(end, offset + READ_OFFSETS)
                     )
-                await _apply(table, records)
+                await self._apply(table, records)
         table.finish_loading()
         if table is not self.table:
             table.inherit(self.table)
@@ -122,7 +131,8 @@ class Follower:
                 pauses.reset()
                 self.fault = ""
                 # What comes twice was applied; a tombstone applied again could end a later record.
-                await _apply(self.table, [r for r in records if r.offset >= self._next_of(r)])
+                new = [each for each in records if each.offset >= self._next_of(each)]
+                await self._apply(self.table, new)
                 for record in records:
                     self._next[record.partition] = max(self._next_of(record), record.offset + 1)
                 self.turned.set()
@@ -154,10 +164,18 @@ class Follower:
     def _next_of(self, record: Record) -> int:
         return self._next.get(record.partition, 0)
 
-
-async def _apply(table: CommandTable, records: list[Record]) -> None:
-    """Apply records in order, in slices, so that requests are served between them."""
-    for at in range(0, len(records), APPLY_SLICE):
-        for record in records[at : at + APPLY_SLICE]:
-            table.apply(record)
-        await asyncio.sleep(0)
+    async def _apply(self, table: CommandTable, records: list[Record]) -> None:
+        """Apply records in order, in slices, so that requests are served between them."""
+        length = APPLY_SLICE if self._trust is None else APPLY_SLICE_KEYED
+        for at in range(0, len(records), length):
+            for record in records[at : at + length]:
+                outcome = table.apply(record)
+                if outcome in REFUSALS:
+                    self.refused[outcome] += 1
+                    self._rarely.warning(
+                        "refused a record of %s (%s); so far: %s",
+                        self._spec.enforcement,
+                        outcome,
+                        dict(self.refused),
+                    )
+            await asyncio.sleep(0)

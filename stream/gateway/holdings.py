@@ -1,17 +1,28 @@
 """The records of the log that are in force by their key: later ones replace, tombstones remove.
 
 What is held is bounded in number and in bytes, and accounted for by home partition.
+
+Where keys are configured (`is_keyed`), the order of operators' records is the one they were signed
+in, not that of the log: an old one written again would be the latest there.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
 
 from stream.bus import Record
-from stream.events import OperatorRecord, Subject, SubjectRecord, record_hash
+from stream.events import (
+    TIME_MS_MAX,
+    OperatorRecord,
+    Subject,
+    SubjectRecord,
+    record_hash,
+)
 
 from .homes import Homes
 from .spec import TableSpec
@@ -23,6 +34,7 @@ OPERATOR: Final = "operator"
 NO_HOME: Final = -1
 OPERATORS_MAX: Final = 10_000
 OPERATORS_BYTES_MAX: Final = 64 << 20
+QUEUE_MIN: Final = 1_000
 
 
 class _Pool(msgspec.Struct):
@@ -37,7 +49,8 @@ class _Pool(msgspec.Struct):
 class Holding(msgspec.Struct, frozen=True, gc=False):
     """One record held, where it came from, and its place among the records of its key.
 
-    `home` is NO_HOME for operators' acts, which no home partition publishes.
+    `home` is NO_HOME for operators' acts, which no home partition publishes. `over_ms` is when
+    nothing in it binds any more, `key_id` whose signature it came with (empty: nobody's).
     """
 
     log_partition: int
@@ -49,6 +62,8 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
     home: int
     place: tuple[int, ...]
     subject: Subject
+    over_ms: int
+    key_id: str
 
 
 class Holdings:
@@ -57,13 +72,18 @@ class Holdings:
     `overflowed`: a record that no heartbeat accounts for has found no room.
     """
 
-    def __init__(self, spec: TableSpec, homes: Homes) -> None:
+    def __init__(self, spec: TableSpec, homes: Homes, *, is_keyed: bool = False) -> None:
         self._homes = homes
+        self._is_keyed = is_keyed
         self._held: dict[bytes, Holding] = {}
         # Operators' acts have room of their own: no flood of commands can keep out an exemption.
         self._commands = _Pool(spec.records_max, spec.bytes_max)
         self._operators = _Pool(OPERATORS_MAX, OPERATORS_BYTES_MAX)
         self.overflowed = False
+        # How many records are held by whose signature they came with.
+        self.signed_by: Counter[str] = Counter()
+        # By home partition, with keys only: when what is held will be over, the first first.
+        self._over: dict[int, list[tuple[int, bytes]]] = {}
 
     def __len__(self) -> int:
         """Return the number of records held."""
@@ -78,7 +98,11 @@ class Holdings:
         """Return what is held now; what changes meanwhile is not seen."""
         return iter(list(self._held.values()))
 
-    def hold(self, record: Record, value: SubjectRecord | OperatorRecord) -> Kept:
+    def get(self, key: bytes) -> Holding | None:
+        """Return what is held of a key."""
+        return self._held.get(key)
+
+    def hold(self, record: Record, value: SubjectRecord | OperatorRecord, key_id: str = "") -> Kept:
         """Hold a record, unless a later one of its key is held or there is no room.
 
         Requires: `value` is the sound value of `record`, and `record.key` its key.
@@ -86,13 +110,17 @@ class Holdings:
         assert record.key is not None, "the key was compared"
         assert record.value is not None, "the value was read"
         place = _place(record, value)
+        if self._is_keyed and isinstance(value, OperatorRecord):
+            place = value.at_ms, *place
         held = self._held.get(record.key)
+        new = _holding(record, value, place, key_id)
         if held is not None:
-            if place == held.place and record.value == held.value:
+            if self._is_same(held, new):
+                if key_id != held.key_id:  # After a rotation, only the signature is another.
+                    self._settle(record.key, held, msgspec.structs.replace(held, key_id=key_id))
                 return "unchanged"
-            if _is_later(held, record, place):
+            if self._is_later(held, new):
                 return "older"
-        new = _holding(record, record.key, record.value, value, place)
         if not self._has_room(len(record.key), new, held):
             self._refuse(new)
             return "overflow"
@@ -114,6 +142,44 @@ class Holdings:
             return "older", None
         self._settle(record.key, held, None)
         return "removed", held
+
+    def drop_over(self, home: int, before_ms: int) -> list[Holding]:
+        """Hold nothing more of a home partition that was over before a time; return what it was.
+
+        Cost: O(log held) for each. Requires: keys are configured.
+        """
+        queue = self._over.get(home, [])
+        dropped = []
+        while queue and queue[0][0] < before_ms:
+            over_ms, key = heapq.heappop(queue)
+            held = self._held.get(key)
+            if held is not None and (held.home, held.over_ms) == (home, over_ms):
+                self._settle(key, held, None)
+                dropped.append(held)
+        return dropped
+
+    def _queue(self, key: bytes, new: Holding) -> None:
+        """Note when a record will be over; what was replaced stays in the queue until then."""
+        queue = self._over.setdefault(new.home, [])
+        heapq.heappush(queue, (new.over_ms, key))
+        if len(queue) > QUEUE_MIN + 2 * len(self._held):
+            queue[:] = [
+                (held.over_ms, each) for each, held in self._held.items() if held.home == new.home
+            ]
+            heapq.heapify(queue)
+
+    def _is_same(self, held: Holding, new: Holding) -> bool:
+        """Tell whether a record is the one that is held, written once more."""
+        if self._is_keyed and new.home == NO_HOME:
+            return held.place[0] == new.place[0] and held.value == new.value
+        return held.place == new.place and held.value == new.value
+
+    def _is_later(self, held: Holding, new: Holding) -> bool:
+        """Tell whether what is held comes after a record of the same key."""
+        is_by_log = held.home == NO_HOME and not self._is_keyed
+        if is_by_log and held.log_partition == new.log_partition:
+            return held.offset > new.offset
+        return held.place > new.place
 
     def _has_room(self, key_bytes: int, new: Holding, held: Holding | None) -> bool:
         if new.home == NO_HOME and not new.subject.workload:
@@ -138,6 +204,9 @@ class Holdings:
             pool = self._pool_of(held)
             pool.records -= 1
             pool.bytes -= len(key) + len(held.value)
+            self.signed_by[held.key_id] -= 1
+            if not self.signed_by[held.key_id]:
+                del self.signed_by[held.key_id]
             if held.issuer == "home":
                 self._homes.debit(held.home, held.hash)
         if new is None:
@@ -147,31 +216,36 @@ class Holdings:
         pool = self._pool_of(new)
         pool.records += 1
         pool.bytes += len(key) + len(new.value)
+        self.signed_by[new.key_id] += 1
         if new.issuer == "home":
             self._homes.credit(new.home, new.hash)
+            if self._is_keyed:
+                self._queue(key, new)
 
 
 def _holding(
-    record: Record,
-    key: bytes,
-    data: bytes,
-    value: SubjectRecord | OperatorRecord,
-    place: tuple[int, ...],
+    record: Record, value: SubjectRecord | OperatorRecord, place: tuple[int, ...], key_id: str
 ) -> Holding:
+    assert record.key is not None, "the key was compared"
+    assert record.value is not None, "the value was read"
     if isinstance(value, SubjectRecord):
         issuer, home, subject = value.issuer, value.partition, value.subject
+        over_ms = value.expires_at_ms
     else:
         issuer, home, subject = OPERATOR, NO_HOME, Subject(workload=value.workload)
+        over_ms = max([value.until_ms, *(act.until_ms or TIME_MS_MAX for act in value.acts)])
     return Holding(
         log_partition=record.partition,
         offset=record.offset,
         append_ms=record.append_ms,
-        value=data,
-        hash=record_hash(key, data),
+        value=record.value,
+        hash=record_hash(record.key, record.value),
         issuer=issuer,
         home=home,
         place=place,
         subject=subject,
+        over_ms=over_ms,
+        key_id=key_id,
     )
 
 
@@ -186,10 +260,3 @@ def _place(record: Record, value: SubjectRecord | OperatorRecord) -> tuple[int, 
         version = value.version
         return version.era, value.partition, version.offset, version.ordinal
     return record.append_ms, record.partition, record.offset
-
-
-def _is_later(held: Holding, record: Record, place: tuple[int, ...]) -> bool:
-    """Tell whether what is held comes after a record of the same key."""
-    if held.home == NO_HOME and held.log_partition == record.partition:
-        return held.offset > record.offset
-    return held.place > place

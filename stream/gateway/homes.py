@@ -54,6 +54,8 @@ class Home(msgspec.Struct, gc=False):
     digest: int = 0
     published: int = 0
     version: Version = _ZERO
+    next_offset: int = 0
+    said_ms: int = 0
     partitions: int = 0
     alive_until_ms: int = 0
     proven_until_ms: int = 0
@@ -61,6 +63,19 @@ class Home(msgspec.Struct, gc=False):
     is_proven: bool = False
     matches: bool = False
     overflowed: bool = False
+
+    def is_behind(self, heartbeat: Heartbeat, append_ms: int, missed_max: int) -> bool:
+        """Tell whether a heartbeat says no more than was heard before: where keys are, a replay.
+
+        Proofs rise by version, by offset and, of one owner, by time; any other heartbeat only
+        says that somebody is alive, and for how long. The last proof once more would be compared
+        with what has been published since.
+        """
+        if heartbeat.complete:
+            said = heartbeat.version, heartbeat.next_offset, heartbeat.at_ms
+            return said <= (self.version, self.next_offset, self.said_ms)
+        until_ms = min(heartbeat.at_ms, append_ms) + missed_max * heartbeat.every_ms
+        return until_ms < self.alive_until_ms
 
     def hear(self, heartbeat: Heartbeat, append_ms: int, missed_max: int) -> bool:
         """Compare the account with a heartbeat at its place in the log; return False if too old.
@@ -79,6 +94,8 @@ class Home(msgspec.Struct, gc=False):
         self.alive_until_ms = until_ms
         if heartbeat.complete:
             self.version = heartbeat.version
+            self.next_offset = heartbeat.next_offset
+            self.said_ms = heartbeat.at_ms
             self.published = heartbeat.records
             self.is_proven = True
             self.proven_ms = said_ms
@@ -130,6 +147,20 @@ class Homes:
     def hear(self, heartbeat: Heartbeat, append_ms: int) -> bool:
         """Compare a partition's account with its heartbeat; return False if that is too old."""
         return self._home(heartbeat.partition).hear(heartbeat, append_ms, self._missed_max)
+
+    def is_behind(self, heartbeat: Heartbeat, append_ms: int) -> bool:
+        """Tell whether a partition's heartbeat says no more than was heard of it before."""
+        return self._home(heartbeat.partition).is_behind(heartbeat, append_ms, self._missed_max)
+
+    def accounts_for(self, partition: int, version: Version) -> bool:
+        """Tell whether what is held of a partition is proven to be all up to a version."""
+        home = self._homes.get(partition)
+        return home is not None and home.is_proven and home.matches and version <= home.version
+
+    def disagrees(self, partition: int) -> bool:
+        """Tell whether what is held of a partition is proven not to be what was published."""
+        home = self._home(partition)
+        return home.is_proven and not home.matches
 
     def forget(self, partition: int) -> None:
         """Forget the heartbeats of a partition, but not what is held of it."""

@@ -5,7 +5,6 @@ A fault is data: it has a name, is counted, and the log goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Literal
 
 from stream.bus import Record
@@ -26,9 +25,6 @@ from .bound import is_sound_operator
 from .homes import is_sound_heartbeat
 
 Fault = Literal["malformed", "foreign_format", "misplaced"]
-Verify = Callable[[Record], bool]
-"""Says whether a record's signature holds; a tombstone is asked about like any other record."""
-
 FORMAT_KNOWN: Final = 1
 KEY_BYTES_MAX: Final = 16_384
 
@@ -36,7 +32,7 @@ KEY_BYTES_MAX: Final = 16_384
 def read_value(record: Record, log_partitions: int) -> EnforcementValue | Fault:
     """Return the value of a record that is no tombstone, or why it is not believed.
 
-    Requires: `record.value` is not None.
+    Requires: `record.value` is the payload, without a signature, and not None.
     """
     if record.key is None or record.value is None or len(record.key) > KEY_BYTES_MAX:
         return "malformed"

@@ -24,13 +24,15 @@ class TableSpec(
     `records_max` and `bytes_max` (of the records as they came) bound its memory: about 2 KiB a
     record, so the default is about 400 MB at worst. A heartbeat older than `heartbeats_missed_max`
     of its own intervals proves nothing any more; that age, like a command's expiry, compares the
-    broker's time with this machine's clock, so they must agree.
+    broker's time with this machine's clock, so they must agree. `tombstone_after_ms` is that of the
+    workers (`worker.tombstone_after_ms`), and matters only where keys are configured.
     """
 
     mode: GatewayMode = "last"
     heartbeats_missed_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 5
     records_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 200_000
     bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 40)] = 256 << 20
+    tombstone_after_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 60_000
 
 
 class ReportSpec(

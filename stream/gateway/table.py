@@ -25,18 +25,21 @@ from stream.events import (
     SubjectRecord,
     TokenRef,
     decode_value,
+    split_signature,
 )
+from stream.signing import Trust
 
 from .binding import RANKS, Binding, bindings_of, inherit_buckets
 from .bound import NONE, Acts, Bound, acts_of
+from .guard import REFUSALS, Guard, Refusal
 from .holdings import NO_HOME, Holding, Holdings, Kept
 from .homes import Homes, HomeState, StateName
-from .intake import KEY_BYTES_MAX, Fault, Verify, read_value
+from .intake import KEY_BYTES_MAX, Fault, read_value
 from .judge import judge, judge_one
 from .spec import TableSpec
 from .verdict import ALLOW, STATUS_UNKNOWING, Cause, Verdict
 
-Applied = Kept | Fault | Literal["heartbeat", "unverified"]
+Applied = Kept | Fault | Refusal | Literal["heartbeat"]
 """What became of one record: `applied`, `removed` and `heartbeat` changed something."""
 
 OUTCOMES: Final[tuple[Applied, ...]] = (
@@ -48,8 +51,8 @@ OUTCOMES: Final[tuple[Applied, ...]] = (
     "malformed",
     "foreign_format",
     "misplaced",
-    "unverified",
     "overflow",
+    *REFUSALS,
 )
 RETRY_UNKNOWING_MS: Final = 1_000
 
@@ -58,15 +61,17 @@ class CommandTable:
     """All that is in force, by workload; `check` answers from it, `apply` changes it.
 
     `log_partitions` is the number of partitions of the topic; records of home partition p are
-    believed only in p mod that. `verify` says whether a record's signature holds.
+    believed only in p mod that. `trust` are the keys without whose signature nothing is believed.
     """
 
-    def __init__(self, spec: TableSpec, log_partitions: int, verify: Verify | None = None) -> None:
+    def __init__(self, spec: TableSpec, log_partitions: int, trust: Trust | None = None) -> None:
         self._spec = spec
         self._log_partitions = log_partitions
-        self._verify = verify
         self._homes = Homes(spec.heartbeats_missed_max)
-        self._holdings = Holdings(spec, self._homes)
+        self._holdings = Holdings(spec, self._homes, is_keyed=trust is not None)
+        self._guard: Guard | None = None
+        if trust is not None:
+            self._guard = Guard(trust, self._holdings, self._homes, spec.tombstone_after_ms)
         # A workload bound by one command, the usual case, has that in place of a Bound: the reads
         # of cold memory that this saves are a third of a check.
         self._bound: dict[str, Binding | Bound] = {}
@@ -90,6 +95,16 @@ class CommandTable:
     def bytes_held(self) -> int:
         """Return the sum of the sizes of the keys and values held."""
         return self._holdings.bytes_held
+
+    @property
+    def signed_by(self) -> dict[str, int]:
+        """Return how many records are held by the id of the key they are signed with."""
+        return dict(self._holdings.signed_by)
+
+    @property
+    def warned(self) -> dict[str, int]:
+        """Return how many records a mode `require` would have refused, by why."""
+        return dict(self._guard.warned) if self._guard is not None else {}
 
     @property
     def is_loading(self) -> bool:
@@ -242,26 +257,48 @@ class CommandTable:
     def _apply(self, record: Record) -> Applied:
         if record.key is None or len(record.key) > KEY_BYTES_MAX:
             return "malformed"
-        if self._verify is not None and not self._verify(record):
-            return "unverified"
         if record.value is None:
-            kept, held = self._holdings.remove(record)
-            if held is not None:
-                self._unbind(held)
-            return kept
+            return self._end(record)
+        signed = split_signature(record.value)
+        record = record._replace(value=signed.payload)
         value = read_value(record, self._log_partitions)
-        if isinstance(value, Heartbeat):
-            is_heard = self._homes.hear(value, record.append_ms)
-            self._doubt()
-            return "heartbeat" if is_heard else "older"
         if isinstance(value, str):
             return value
-        kept = self._holdings.hold(record, value)
+        if self._guard is not None:
+            refusal = self._guard.refusal(record, signed, value)
+            if refusal is not None:
+                return refusal
+        if isinstance(value, Heartbeat):
+            return self._hear(value, record.append_ms)
+        kept = self._holdings.hold(record, value, signed.key_id)
         if kept == "applied":
             self._bind(value, record.append_ms)
         elif kept == "overflow":
             self._doubt()
         return kept
+
+    def _end(self, record: Record) -> Applied:
+        """Hold nothing of a tombstone's key any more."""
+        if self._guard is not None:
+            refusal = self._guard.tombstone_refusal(record)
+            if refusal is not None:
+                return refusal
+        kept, held = self._holdings.remove(record)
+        if held is not None:
+            self._unbind(held)
+        return kept
+
+    def _hear(self, heartbeat: Heartbeat, append_ms: int) -> Applied:
+        """Compare what is held with what a home partition's owner says that it published."""
+        is_heard = self._homes.hear(heartbeat, append_ms)
+        if self._guard is not None and is_heard:
+            forgotten = self._guard.forgotten(heartbeat)
+            for held in forgotten:
+                self._unbind(held)
+            if forgotten:
+                self._homes.hear(heartbeat, append_ms)
+        self._doubt()
+        return "heartbeat" if is_heard else "older"
 
     def _bind(self, value: SubjectRecord | OperatorRecord, append_ms: int) -> None:
         """Let checks see a record that is held from now on."""
@@ -272,6 +309,9 @@ class CommandTable:
             bound.put(value.subject, value.issuer, bindings)
             self._put(value.subject.workload, bound)
         else:
+            if self._guard is not None:
+                said_ms = max((act.at_ms for act in value.acts if act.act == "lift"), default=0)
+                append_ms = self._guard.lifts_before_ms(append_ms, said_ms)
             self._set_acts(value.workload, acts_of(value, append_ms))
 
     def _unbind(self, held: Holding) -> None:

@@ -1,6 +1,6 @@
 """The worker: a member of the group that applies events, keeps rows and publishes commands."""
 
-from .doors import Doors, SystemClock
+from .doors import NO_KEYS, Doors, Keys, SystemClock
 from .heard import Heard
 from .operators import Operators
 from .published import Published
@@ -9,8 +9,10 @@ from .takeover import Place, Start, valid_entries, where_to_start
 from .worker import Worker
 
 __all__ = [
+    "NO_KEYS",
     "Doors",
     "Heard",
+    "Keys",
     "Operators",
     "Place",
     "Published",

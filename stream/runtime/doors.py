@@ -6,9 +6,10 @@ import secrets
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from stream.bus import EventSource, LogReader, Publisher, TopicAdmin
+from stream.signing import Signer, Trust
 from stream.store import Store
 
 
@@ -21,6 +22,16 @@ class Doors(NamedTuple):
     admin: Callable[[], TopicAdmin]
     store: Callable[[], Store]
     nonce: Callable[[], str] = partial(secrets.token_hex, 12)
+
+
+class Keys(NamedTuple):
+    """Who signs what a worker publishes, and whom it believes; None where no keys are set."""
+
+    signer: Signer | None = None
+    trust: Trust | None = None
+
+
+NO_KEYS: Final = Keys()
 
 
 class SystemClock:

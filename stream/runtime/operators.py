@@ -2,63 +2,106 @@
 
 Records of issuer `operator` are read from the start of the compacted topic on; what they come to
 for a partition is compared with what is journalled there, and journalled where it differs.
+
+With keys only what an operator's key has signed is believed, in the order of signing, and nothing
+ends before its time: a tombstone says nothing, an older record written again is still older.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
 
-from stream.bus import Record
+from stream.bus import Rarely, Record
 from stream.events import (
     ACTS_MAX,
+    TIME_MS_MAX,
     Conditions,
     Exemption,
     Lift,
     OperatorRecord,
     decode_value,
     operator_key,
+    split_signature,
 )
 from stream.identity import positive_murmur2
+from stream.signing import Trust
 
 log = logging.getLogger(__name__)
 
 LIFT_KEPT_MS: Final = 8 * 86_400_000  # longer than any command lasts
 OPERATORS_MAX: Final = 100_000
+REFUSED_EVERY_S: Final = 60.0
 
 
 class Operators:
-    """The acts in force by workload; the empty workload stands for everything."""
+    """The acts in force by workload; the empty workload stands for everything.
 
-    def __init__(self) -> None:
+    `trust` are the keys without whose signature nothing is believed; `refused` is told why a record
+    was not, or, in mode `warn`, would not be.
+    """
+
+    def __init__(
+        self, trust: Trust | None = None, refused: Callable[[str], None] = lambda why: None
+    ) -> None:
+        self.trust = trust
+        self._refused = refused
+        self._rarely = Rarely(log, REFUSED_EVERY_S)
         self._records: dict[str, tuple[int, OperatorRecord]] = {}  # with the workload's murmur2
 
     def apply(self, record: Record) -> bool:
-        """Take one enforcement record; tell whether it was an operator's."""
+        """Take one enforcement record; tell whether it was an operator's, and changed something.
+
+        Requires: with keys, an event loop that runs.
+        """
         if record.key is None or not record.key.startswith(b'["operator",'):
             return False
         if record.value is None:
-            key = record.key
-            gone = [each for each in self._records if operator_key(each) == key]
-            for workload in gone:
-                del self._records[workload]
-            return bool(gone)
+            return self._end(record)
+        signed = split_signature(record.value)
         try:
-            value = decode_value(record.value)
+            value = decode_value(signed.payload)
         except (ValueError, RecursionError) as error:
             log.warning("an operator record cannot be read: %s", error)
             return False
         if not isinstance(value, OperatorRecord) or operator_key(value.workload) != record.key:
             log.warning("an operator record does not belong under its key")
             return False
+        if self.trust is not None:
+            fault = self.trust.fault_of(record.key, record.append_ms, signed, value)
+            if self._is_refused(fault or self._replay(value)):
+                return False
         if len(self._records) >= OPERATORS_MAX and value.workload not in self._records:
             log.warning("more than %d workloads have operator records", OPERATORS_MAX)
             return False
         self._records[value.workload] = positive_murmur2(value.workload.encode()), value
         return True
+
+    def _end(self, record: Record) -> bool:
+        """Forget the acts under a tombstone's key; with keys only when they are over anyway."""
+        gone = [each for each in self._records if operator_key(each) == record.key]
+        for workload in gone:
+            is_over = record.append_ms >= over_ms(self._records[workload][1])
+            if self.trust is not None and not is_over and self._is_refused("unexplained"):
+                return False
+            del self._records[workload]
+        return bool(gone)
+
+    def _replay(self, value: OperatorRecord) -> str | None:
+        held = self._records.get(value.workload)
+        return "older" if held is not None and value.at_ms < held[1].at_ms else None
+
+    def _is_refused(self, fault: str | None) -> bool:
+        """Count and log a fault; tell whether it means that the record is not taken."""
+        if fault is None:
+            return False
+        assert self.trust is not None, "only keys find faults"
+        self._refused(fault)
+        self._rarely.warning("an operator record is not believed: %s", fault)
+        return self.trust.is_strict
 
     def wanted(
         self, conditions: Conditions, partition: int, partitions: int, wall: tuple[int, int]
@@ -92,6 +135,11 @@ class Operators:
             exemptions=tuple(exemptions[-ACTS_MAX:]),
             lifts=tuple(sorted(lifts, key=lambda each: (each.at_ms, each.workload))[-ACTS_MAX:]),
         )
+
+
+def over_ms(record: OperatorRecord) -> int:
+    """Return when nothing in a record, or in one before it, is in force any more."""
+    return max([record.until_ms, *(act.until_ms or TIME_MS_MAX for act in record.acts)])
 
 
 def _with_lift(lifts: Iterable[Lift], lift: Lift, wall_ms: int) -> list[Lift]:

@@ -2,6 +2,9 @@
 
 Everything is sent in the order it was derived, by one idempotent producer; acknowledgements are
 kept with the partition, because no row may be stored before them (see `saving`).
+
+A signature is put on here, behind everything that decides or counts: bodies, ids, the digest of
+what is published and what is stored are the same with and without keys, and under any key.
 """
 
 from __future__ import annotations
@@ -26,10 +29,12 @@ from stream.events import (
     decode_request,
     encode,
     heartbeat_key,
+    split_signature,
     wrap,
 )
 from stream.identity import canonical_workload, home_partition
 from stream.metrics import Metrics
+from stream.signing import Signer
 from stream.store import NAMES_MAX
 
 from .owned import Owned
@@ -50,11 +55,13 @@ class Outbox:
         topics: TopicsSpec,
         shown: tuple[Clock, Metrics],
         homes: tuple[int, Seal],
+        signer: Signer | None = None,
     ) -> None:
         self._partitions, self._seal = homes
         self._publisher = publisher
         self._topics = topics
         self._clock, self._metrics = shown
+        self._signer = signer
 
     async def publish(self, result: StepResult, owners: Mapping[int, Owned]) -> None:
         """Send the records of a step. Mutates: the owners' published, names, outputs, version."""
@@ -67,8 +74,8 @@ class Outbox:
             self._metrics.count_finding(finding.rule)
         for each in result.outgoing:
             owned = owners[each.partition]
-            sent = await self._to_enforcement(owned, each.key, each.value)
             owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
+            sent = await self._to_enforcement(owned, each.key, each.value)
             owned.version = max(owned.version, each.command.version)
             self._watch(owned, each.key, self._timed(sent, each.command.caused_at_ms))
             body = each.command.body
@@ -112,6 +119,7 @@ class Outbox:
         for key in owned.published.expired(self._clock.wall_ms() - after_ms):
             await self.erase(owned, key)
             owned.published.remove(key)
+            owned.signatures.pop(key, None)
             owned.gone.append(key)
 
     async def erase(self, owned: Owned, key: bytes) -> None:
@@ -123,8 +131,8 @@ class Outbox:
         self, owned: Owned, record: tuple[bytes, bytes], expires_at_ms: int, row: int
     ) -> None:
         """Publish a record of what is in force anew. Mutates: owned."""
-        sent = await self._to_enforcement(owned, *record)
         owned.published.put(*record, expires_at_ms, row)
+        sent = await self._to_enforcement(owned, *record)
         self._watch(owned, record[0], _awaited(sent))
 
     def _watch(self, owned: Owned, key: bytes, sent: Coroutine[Any, Any, int]) -> None:
@@ -155,6 +163,10 @@ class Outbox:
     async def _to_enforcement(
         self, owned: Owned, key: bytes, value: bytes | None
     ) -> Awaitable[int]:
+        if self._signer is not None and value is not None:
+            value = self._signer.sign(key, value)
+            if key in owned.published:
+                owned.signatures[key] = split_signature(value).signature
         partition = owned.partition % self._topics.enforcement_partitions
         return await self._publisher.send(self._topics.enforcement, key, value, partition)
 

@@ -33,6 +33,7 @@ class Owned:
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
     wrote under our keys, by offset and hash (see `repair`).
+    `signatures` are those of the records sent, where keys are set.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
 
@@ -61,6 +62,7 @@ class Owned:
     forget: list[int] = field(default_factory=list)
     sent: dict[bytes, asyncio.Task[int]] = field(default_factory=dict)
     foreign: dict[bytes, tuple[int, int | None]] = field(default_factory=dict)
+    signatures: dict[bytes, bytes] = field(default_factory=dict)
     is_read_back: bool = False
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 

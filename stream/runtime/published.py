@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from stream.bus import Record
-from stream.events import SubjectRecord, decode_value, record_hash, subject_key
+from stream.events import SubjectRecord, decode_value, record_hash, split_signature, subject_key
 
 RECORDS_MAX: Final = 1_000_000
 _MASK: Final = (1 << 64) - 1
@@ -42,7 +42,8 @@ def note_records(found: dict[bytes, bytes], records: Iterable[Record], partition
             found.pop(record.key, None)
             continue
         try:
-            value = decode_value(record.value)
+            payload = split_signature(record.value).payload
+            value = decode_value(payload)
             is_ours = (
                 isinstance(value, SubjectRecord)
                 and value.partition == partition
@@ -51,7 +52,7 @@ def note_records(found: dict[bytes, bytes], records: Iterable[Record], partition
         except (ValueError, RecursionError):
             continue
         if is_ours and isinstance(value, SubjectRecord):
-            entry = Entry(record_hash(record.key, record.value), value.expires_at_ms, 0)
+            entry = Entry(record_hash(record.key, payload), value.expires_at_ms, 0)
             found[record.key] = _encode(entry)
 
 
@@ -74,6 +75,9 @@ class Published:
     def digest(self) -> str:
         """Return the sum of the records' hashes mod 2^64, in hex."""
         return f"{self._digest:016x}"
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._entries
 
     def hash_of(self, key: bytes) -> int | None:
         """Return the hash of the record under a key, None where nothing is published there."""

@@ -18,9 +18,10 @@ from stream.bus import LogReader, Record
 from stream.enforcement import record_of, restore_held
 from stream.engine import State
 from stream.errors import RowCorrupt
-from stream.events import encode, record_hash
+from stream.events import decode_value, encode, record_hash, split_signature
 from stream.identity import home_partition
 from stream.profiles import tail_of
+from stream.signing import Trust
 from stream.store import Store
 
 from .outbox import Outbox
@@ -37,7 +38,15 @@ _keys = msgspec.json.Decoder(list[str])
 class Repairs:
     """Watches the enforcement topic for the partitions of a session."""
 
-    def __init__(self, state: State, store: Store, outbox: Outbox, partitions: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        store: Store,
+        outbox: Outbox,
+        partitions: int,
+        trust: Trust | None = None,
+    ) -> None:
+        self._trust = trust
         self._state = state
         self._store = store
         self._outbox = outbox
@@ -55,12 +64,29 @@ class Repairs:
         mine = owned.get(home)
         if mine is None or record.partition != home % self._partitions:
             return
-        found = record_hash(key, record.value) if record.value is not None else None
+        found = self._hash_of(mine, key, record)
         if found == mine.published.hash_of(key):
             mine.foreign.pop(key, None)
         elif len(mine.foreign) < FOREIGN_MAX or key in mine.foreign:
             mine.foreign[key] = record.offset, found
         mine.passed(record.offset)
+
+    def _hash_of(self, owned: Owned, key: bytes, record: Record) -> int | None:
+        """Return the hash of a record as gateways count it, None where they count none.
+
+        With keys, one that is not exactly what we sent must bear a signature that holds.
+        """
+        if record.value is None:
+            return None
+        signed = split_signature(record.value)
+        if self._trust is not None and owned.signatures.get(key) != signed.signature:
+            try:
+                value = decode_value(signed.payload)
+            except (ValueError, RecursionError):
+                return None
+            if self._trust.fault_of(key, record.append_ms, signed, value) is not None:
+                return None
+        return record_hash(key, signed.payload)
 
     async def read_back(self, owned: Owned, reader: LogReader, topic: str) -> None:
         """Compare all that the topic holds of a partition with what is published, once.

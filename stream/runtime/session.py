@@ -27,6 +27,7 @@ from stream.events import (
 )
 from stream.metrics import Metrics
 from stream.profiles import Arrival, Batch, Decoder
+from stream.signing import Signer
 from stream.store import BUCKETS, Store
 
 from .loading import load_rows
@@ -55,22 +56,27 @@ class Session:
         state: tuple[State, Decoder, Operators],
         policies: Policies,
         shown: tuple[Clock, Metrics, str],
-        nonce: Callable[[], str],
+        own: tuple[Callable[[], str], Signer | None],
     ) -> None:
         self.spec, self.topics = specs
         self.source, self.publisher, self.reader, self.store = doors
         self.state, self.decoder, self.operators = state
         self.policies = policies
         self.clock, self.metrics, self.name = shown
-        self.nonce = nonce
+        self.nonce, signer = own
         self.outbox = Outbox(
             self.publisher,
             self.topics,
             (self.clock, self.metrics),
             (self.state.partitions, self.state.key.seal),
+            signer,
         )
         self.repairs = Repairs(
-            self.state, self.store, self.outbox, self.topics.enforcement_partitions
+            self.state,
+            self.store,
+            self.outbox,
+            self.topics.enforcement_partitions,
+            self.operators.trust,
         )
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}

@@ -21,7 +21,7 @@ from stream.policy import Policy
 from stream.profiles import Decoder
 from stream.store import StoreFacts
 
-from .doors import Doors
+from .doors import NO_KEYS, Doors, Keys
 from .operators import Operators
 from .policies import Policies
 from .session import Session
@@ -36,7 +36,8 @@ STALL_S = 10.0
 class Worker:
     """Runs sessions; one per process.
 
-    `load` compiles a policy from its text, for policies that the journal names.
+    `load` compiles a policy from its text, for policies that the journal names. `keys` sign what it
+    publishes, and say which operators it believes.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Worker:
         policy: tuple[Policy, Callable[[str, str], Policy]],
         key: HashKey,
         shown: tuple[Clock, Metrics, str],
+        keys: Keys = NO_KEYS,
     ) -> None:
+        self._keys = keys
         self.spec, self.topics = specs
         self._doors = doors
         self._policies = Policies(*policy)
@@ -133,7 +136,7 @@ class Worker:
             await opened(reader)
             partitions = states[0].partitions
             state = State(self._key, self.spec.slots_max, partitions)
-            operators = Operators()
+            operators = Operators(self._keys.trust, self._metrics.count_refused)
             starts = await _read_operators(reader, self.topics.enforcement, operators)
             source = self._doors.source()
             session = Session(
@@ -142,7 +145,7 @@ class Worker:
                 (state, Decoder(self._key, partitions), operators),
                 self._policies,
                 (self._clock, self._metrics, self._name),
-                self._doors.nonce,
+                (self._doors.nonce, self._keys.signer),
             )
             session.topic_id = states[0].id
             session.turned_at_s = self._clock.monotonic_s()

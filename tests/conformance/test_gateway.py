@@ -1,6 +1,7 @@
 """One suite over every way a table comes to be: at once, in pieces, through a gateway on a log."""
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -9,8 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.bus import MemoryLog, MemoryPublisher, MemoryReader, MemoryTopics, Record, TopicSpec
-from stream.events import Command, Rate, Subject, TokenRef, Version
+from stream.events import (
+    Command,
+    OperatorRecord,
+    Rate,
+    Subject,
+    TokenRef,
+    Version,
+    encode,
+    operator_key,
+)
 from stream.gateway import CommandTable, Gateway, GatewaySpec, TableSpec, Verdict
+from stream.signing import Trust
 from tests.buses import WallClock, until
 from tests.models.gateway import TableModel
 from tests.models.owner import (
@@ -25,6 +36,7 @@ from tests.models.owner import (
     operator_record,
     subject_record,
 )
+from tests.signed import ALGORITHMS, signed, trust
 
 PARTITIONS = 2  # of the topic; three home partitions share them
 HOMES = 3
@@ -119,20 +131,20 @@ def answers_of(ask: Ask, state: Callable[[int], str], table: CommandTable) -> An
     return verdicts, [state(now_ms) for now_ms in TIMES_MS], in_force
 
 
-def table_of(records: Sequence[Record]) -> CommandTable:
-    table = CommandTable(SPEC, PARTITIONS)
+def table_of(records: Sequence[Record], believed: Trust | None = None) -> CommandTable:
+    table = CommandTable(SPEC, PARTITIONS, believed)
     for record in records:
         table.apply(record)
     table.finish_loading()
     return table
 
 
-def by_table(records: Sequence[Record]) -> Answers:
-    table = table_of(records)
+def by_table(records: Sequence[Record], believed: Trust | None = None) -> Answers:
+    table = table_of(records, believed)
     return answers_of(table.check, table.state, table)
 
 
-def by_gateway(log: Sequence[Step], split: int) -> Answers:
+def by_gateway(log: Sequence[Step], split: int, believed: Trust | None = None) -> Answers:
     """Publish `split` steps before a gateway opens, the others while it follows."""
 
     async def live() -> Answers:
@@ -150,7 +162,7 @@ def by_gateway(log: Sequence[Step], split: int) -> Answers:
         append(log[:split])
         spec = msgspec.convert({"kind": "gateway"}, GatewaySpec)
         doors = MemoryReader(memory), MemoryPublisher(memory)
-        async with Gateway(*doors, clock, spec) as gateway:
+        async with Gateway(*doors, clock, spec, believed) as gateway:
             await until(lambda: gateway.state().state != "loading")
             append(log[split:])
             await until(lambda: sum(applied(gateway).values()) == len(log))
@@ -200,6 +212,64 @@ def test_every_way_equals_the_model(way: str, log: list[Step], split: int) -> No
         assert verdict.decision == decision, question
         assert verdict.command in among, question
         assert {each.command for each in verdict.shadow} == shadow, question
+
+
+def honest_log(seed: int) -> list[Step]:
+    """What three owners and an operator say while time passes: nothing is older than before."""
+    chance = random.Random(seed)
+    owners = [Owner(home, HOMES) for home in range(HOMES)]
+    log: list[Step] = []
+    for number in range(1, 40):
+        now_ms = NOW_MS - 4_000 + number * 100
+        home = chance.randrange(2)
+        subject = chance.choice([each for each in SUBJECTS if (each.workload == OTHER) == home])
+        action = chance.choice(["throttle", "hold", "revoke", "release"])
+        one = command(
+            subject,
+            action,
+            rate=Rate(0, 1_000) if action == "throttle" else None,
+            offset=number,
+            caused_at_ms=now_ms,
+            expires_at_ms=NOW_MS + chance.choice([1_000, 10_000, 300_000]),
+        )
+        log.append((home % PARTITIONS, owners[home].put(subject, one), now_ms))
+        if number % 7 == 0:
+            acts = [act(chance.choice(["lift", "exempt"]), NOW_MS + 1_500)]
+            record = OperatorRecord(
+                workload=AGENT, acts=tuple(acts), at_ms=now_ms, until_ms=NOW_MS + 1_500
+            )
+            log.append((0, (operator_key(AGENT), encode(record)), now_ms))
+        log += [(each.partition % PARTITIONS, each.heartbeat(now_ms), now_ms) for each in owners]
+    return log
+
+
+def role_of(pair: Pair) -> str:
+    return "operator" if (pair[0] or b"").startswith(b'["operator"') else "worker"
+
+
+KEYED_WAYS: dict[str, Callable[[Sequence[Step], Trust], Answers]] = {
+    "applied at once": lambda log, believed: by_table(records_of(log), believed),
+    "applied by partition": lambda log, believed: by_table(
+        sorted(records_of(log), key=lambda record: record.partition), believed
+    ),
+    "loaded by a gateway": lambda log, believed: by_gateway(log, len(log), believed),
+    "followed by a gateway": lambda log, believed: by_gateway(log, len(log) // 3, believed),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("way", KEYED_WAYS)
+def test_keys_change_nothing_that_is_signed(way: str, algorithm: str) -> None:
+    """However a signed log reaches a table with keys, it answers as one that needs none."""
+    for seed in range(3):
+        log = honest_log(seed)
+        written = [
+            (partition, signed(pair, role_of(pair), algorithm), append_ms)
+            for partition, pair, append_ms in log
+        ]
+        answers = KEYED_WAYS[way](written, trust(algorithm))
+        assert answers == by_table(records_of(log))
+        assert answers[1][0] == "ready"
 
 
 @settings(max_examples=60)

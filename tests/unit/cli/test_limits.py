@@ -10,8 +10,10 @@ import pytest
 from stream.cli.limits import policy_rows, setting_rows, settings_of
 from stream.cli.logs import JsonLines, TextLines
 from stream.config import Config, load_config
+from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import default_policy
+from stream.signing import SigningSpec
 
 
 def record(message: str, **more: object) -> logging.LogRecord:
@@ -24,13 +26,35 @@ def record(message: str, **more: object) -> logging.LogRecord:
 def test_every_setting_is_shown() -> None:
     """Each field of each Spec has a row."""
     shown = dict(setting_rows(settings_of(Config())))
-    for room in ("kafka", "redis", "topics", "worker", "metrics"):
+    for room in ("kafka", "redis", "topics", "worker", "metrics", "signing"):
         for field in msgspec.structs.fields(type(getattr(Config(), room))):
             assert f"{room}.{field.name}" in shown
     assert shown["worker.slots_max"] == "200,000"
     rows = dict(policy_rows(default_policy(), HashKey(bytes(16)), 1_000))
     row_bytes = default_policy().layout.dtype.itemsize
     assert rows["rows in memory, bytes at most"] == f"{row_bytes * 1_000:,}"
+
+
+def test_keys_are_named_by_the_environment() -> None:
+    """Files of keys, the mode and the installation; a mode that is none is refused."""
+    files = {
+        "ENFORCER_TRUST_FILE": "t.jwks",
+        "ENFORCER_WORKER_KEY_FILE": "w.jwk",
+        "ENFORCER_OPERATOR_KEY_FILE": "o.jwk",
+        "ENFORCER_INSTALLATION": "blue",
+    }
+    config = load_config("", {**files, "ENFORCER_SIGNING": "warn"})
+    assert config.signing == SigningSpec(
+        mode="warn",
+        installation="blue",
+        trust_file="t.jwks",
+        worker_key_file="w.jwk",
+        operator_key_file="o.jwk",
+    )
+    assert dict(setting_rows(settings_of(config)))["signing.worker_key_file"] == "w.jwk"
+    assert load_config("", files).signing.mode == "require"
+    with pytest.raises(ConfigError, match="maybe"):
+        load_config("", {"ENFORCER_SIGNING": "maybe"})
 
 
 def test_no_secret_is_shown() -> None:

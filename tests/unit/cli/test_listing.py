@@ -13,7 +13,17 @@ from stream.cli.screen import Screen
 from stream.events import Subject, TokenRef
 from stream.gateway import CommandTable, TableSpec
 from tests.buses import WallClock
-from tests.models.owner import AGENT, NOW_MS, OTHER, Owner, act, command, operator_record
+from tests.models.owner import (
+    AGENT,
+    NOW_MS,
+    OTHER,
+    Owner,
+    Topic,
+    act,
+    command,
+    operator_record,
+)
+from tests.signed import signed, trust
 
 TASK = Subject(workload=AGENT, task="t-1")
 TOKEN = Subject(workload=OTHER, token=TokenRef("issuer", "t\x1b[2J"))
@@ -75,6 +85,22 @@ def test_doubt_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     old = in_force(read(), NOW_MS + 60_000, None, is_shadow=True)
     show_in_force(Screen(is_json=False), old, NOW_MS)
     assert "no recent heartbeat" in capsys.readouterr().out
+
+
+def test_refusals_and_keys_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many records keys refuse or would refuse, and by which keys what is held is signed."""
+    for is_strict, said in ((True, "that were refused"), (False, "would be refused by `require`")):
+        table = CommandTable(TableSpec(), 1, trust(is_strict=is_strict))
+        topic, owner = Topic(), Owner()
+        for pair in (owner.put(TASK, command(TASK)), signed(owner.put(TOKEN, command(TOKEN)))):
+            table.apply(topic.record(pair))
+        table.finish_loading()
+        found = in_force(table, NOW_MS, None, is_shadow=True)
+        show_in_force(Screen(is_json=False), found, NOW_MS)
+        shown = capsys.readouterr().out
+        assert f"records of the topic {said}: 1 unsigned" in shown.replace("that would", "would")
+        assert f"held by key: 1 worker-ed25519; unsigned: {0 if is_strict else 1}" in shown
+        assert found["refused" if is_strict else "warned"] == {"unsigned": 1}
 
 
 def test_hostile_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,12 @@ from stream.errors import BusUnavailable
 from stream.events import OperatorRecord, decode_value, encode, operator_key
 from stream.gateway import CommandTable, TableSpec
 from stream.identity import positive_murmur2
+from stream.runtime import NO_KEYS, Keys
+from stream.signing import Trust, public_part, write_trusted
 from tests.buses import WallClock
 from tests.models.owner import AGENT, NOW_MS, OTHER, act
+from tests.signed import key, signer, trust
+from tests.unit.cli.conftest import Call
 
 PARTITIONS = 3
 EXEMPT = Change(AGENT, "exempt", 60_000, "an agreement")
@@ -30,15 +35,17 @@ class Desk:
     async def make(self) -> None:
         await MemoryTopics(self.log).ensure([TopicSpec(name="acts", partitions=PARTITIONS)])
 
-    async def do(self, change: Change, publisher: MemoryPublisher | None = None) -> Written:
+    async def do(
+        self, change: Change, publisher: MemoryPublisher | None = None, keys: Keys = NO_KEYS
+    ) -> Written:
         reader = MemoryReader(self.log)
         return await write_change(
-            reader, publisher or MemoryPublisher(self.log), "acts", change, self.clock
+            reader, publisher or MemoryPublisher(self.log), "acts", change, (self.clock, keys)
         )
 
-    def table(self) -> CommandTable:
+    def table(self, believed: Trust | None = None) -> CommandTable:
         """What a gateway knows that reads the topic."""
-        table = CommandTable(TableSpec(), PARTITIONS)
+        table = CommandTable(TableSpec(), PARTITIONS, believed)
         for partition in range(PARTITIONS):
             for record in self.log.partitions("acts")[partition].records:
                 table.apply(record)
@@ -148,6 +155,60 @@ def test_what_is_not_ours_is_not_carried_along() -> None:
         assert [each.act for each in (await desk.do(STOP)).acts] == ["stop"]
 
     at_desk(scene)
+
+
+KEYS = Keys(signer("operator"), trust())
+
+
+def test_signed_acts_are_what_a_gateway_with_keys_obeys() -> None:
+    """Begun, carried along and ended: each record is signed, and later than the one before."""
+
+    async def scene(desk: Desk) -> None:
+        await desk.do(EXEMPT, keys=KEYS)
+        await desk.do(LIFT, keys=KEYS)
+        table = desk.table(trust())
+        assert table.check(NOW_MS, AGENT, "x").action == "exempt"
+        assert sum(table.counts.values()) == table.counts["applied"] == 2
+        ended = await desk.do(EXEMPT._replace(lasts_ms=0), keys=KEYS)
+        assert (ended.had_before, ended.acts) == (True, ())
+        table = desk.table(trust())
+        assert table.counts["applied"] == 3
+        assert table.check(NOW_MS, AGENT, "x").action != "exempt"
+        records = desk.log.partitions("acts")[ended.partition].records
+        values = [decode_value(each.value or b"") for each in records]
+        assert [each.at_ms for each in values] == [NOW_MS, NOW_MS + 1, NOW_MS + 2]
+        # It is kept for as long as what it ended would have lasted.
+        assert values[-1].until_ms == NOW_MS + LIFT.lasts_ms
+        assert desk.table().check(NOW_MS, AGENT, "x").action != "exempt"
+
+    at_desk(scene)
+
+
+def test_nothing_unsigned_is_signed() -> None:
+    """What an attacker wrote is not carried along under the operator's key, nor believed gone."""
+
+    async def scene(desk: Desk) -> None:
+        written = await desk.do(LIFT, keys=KEYS)
+        forged = OperatorRecord(workload=AGENT, acts=(act("exempt"),), at_ms=NOW_MS + 9_000)
+        desk.log.append("acts", written.partition, operator_key(AGENT), encode(forged))
+        desk.log.append("acts", written.partition, operator_key(AGENT), None)
+        assert [each.act for each in (await desk.do(LIFT, keys=KEYS)).acts] == ["lift"]
+        await desk.do(EXEMPT, keys=KEYS)
+        desk.log.append("acts", written.partition, operator_key(AGENT), None)
+        ended = await desk.do(EXEMPT._replace(lasts_ms=0), keys=KEYS)
+        assert ended.had_before
+        # A rival without a key is no rival.
+        assert (await desk.do(LIFT, Rival(desk.log, 100), KEYS)).acts[0].act == "lift"
+
+    at_desk(scene)
+
+
+def test_an_installation_with_keys_needs_one_to_act(call: Call, tmp_path: Path) -> None:
+    """What nobody would believe is not written: exit code 78, with what to do."""
+    write_trusted(str(tmp_path / "t.jwks"), [public_part(key("operator"))])
+    shown = call("stop", "--reason", "x", ENFORCER_TRUST_FILE=str(tmp_path / "t.jwks"))
+    assert shown.exit_code == 78
+    assert "ENFORCER_OPERATOR_KEY_FILE" in shown.stderr
 
 
 def test_merging_is_a_function_of_its_arguments() -> None:

@@ -188,21 +188,6 @@ def test_records_off_their_place_are_refused() -> None:
     assert table.apply(topic.record(pair, 1)) == "applied"
 
 
-def test_verify_has_the_first_word() -> None:
-    """What a configured check of signatures refuses is counted and not even decoded."""
-    asked: list[Record] = []
-
-    def verify(record: Record) -> bool:
-        asked.append(record)
-        return record.value is not None and b"burst" in record.value
-
-    table, topic = CommandTable(TableSpec(), 1, verify), Topic()
-    assert table.apply(topic.record(revoked(rule="other"))) == "unverified"
-    assert table.apply(topic.record(revoked())) == "applied"
-    assert table.apply(topic.record((revoked()[0], None))) == "unverified"
-    assert len(asked) == 3
-
-
 def test_too_many_commands_in_one_record_cost_no_time(shelf: Shelf) -> None:
     """The strongest of a record's commands apply, and no more than a check can look at."""
     subject = Subject(workload=AGENT)

@@ -1,11 +1,15 @@
 """What operators say becomes conditions of the partition it concerns, each thing once."""
 
+import asyncio
+from collections import Counter
+
 import msgspec
 
 from stream.bus import Record
 from stream.events import Conditions, OperatorAct, OperatorRecord, encode, operator_key
 from stream.identity import home_partition
 from stream.runtime import Operators
+from tests.signed import signed, trust
 
 WORKLOAD = "spiffe://test.example/agents/a"
 PARTITIONS = 6
@@ -61,6 +65,76 @@ def test_a_lift_happens_once() -> None:
     operators.apply(said(WORKLOAD, act("lift", at_ms=NOW_MS + 5)))
     later = operators.wanted(first, HOME, PARTITIONS, (NOW_MS, 900))
     assert [each.offset for each in later.lifts] == [900]
+
+
+def signed_acts(
+    workload: str, *acts: OperatorAct, at_ms: int = NOW_MS, until_ms: int = 0
+) -> Record:
+    """The record of some acts as the operator's key signs it."""
+    record = OperatorRecord(workload=workload, acts=acts, at_ms=at_ms, until_ms=until_ms)
+    pair = signed((operator_key(workload), encode(record)), "operator")
+    return Record(0, 0, NOW_MS, *pair)
+
+
+def keyed(*, is_strict: bool = True) -> tuple[Operators, Counter[str]]:
+    """Operators that believe keys, and what they refuse."""
+    refused: Counter[str] = Counter()
+    return Operators(trust(is_strict=is_strict), lambda why: refused.update([why])), refused
+
+
+def test_with_keys_only_operators_are_believed() -> None:
+    """Who can write to the topic, and a worker's own key, stop nothing and exempt nobody."""
+
+    async def scene() -> None:
+        operators, refused = keyed()
+        stop = act("stop")
+        unsigned = said("", stop)
+        payload = encode(OperatorRecord(workload="", acts=(stop,)))
+        workers = unsigned._replace(value=signed((operator_key(""), payload))[1])
+        genuine = signed_acts("", stop)
+        altered = genuine._replace(value=(genuine.value or b"").replace(b'"acts":[', b'"acts": ['))
+        for record in (unsigned, workers, altered):
+            assert not operators.apply(record)
+        assert wanted(operators) == BASE
+        assert operators.apply(genuine)
+        assert wanted(operators).stopped_until_ms == NOW_MS + 1_000
+        assert refused == {"unsigned": 1, "wrong_role": 1, "forged": 1}
+
+    asyncio.run(scene())
+
+
+def test_with_keys_nothing_that_ended_comes_back() -> None:
+    """An older record written again, and a tombstone before its time, change nothing."""
+
+    async def scene() -> None:
+        operators, refused = keyed()
+        exempt = signed_acts(WORKLOAD, act("exempt"))
+        ended = signed_acts(WORKLOAD, at_ms=NOW_MS + 5, until_ms=NOW_MS + 1_000)
+        tombstone = said(WORKLOAD)
+        assert operators.apply(exempt)
+        assert not operators.apply(tombstone)
+        assert [each.workload for each in wanted(operators).exemptions] == [WORKLOAD]
+        assert operators.apply(ended)
+        assert not operators.apply(exempt)
+        assert not operators.apply(tombstone)
+        assert not operators.apply(exempt)
+        assert wanted(operators) == BASE
+        assert operators.apply(tombstone._replace(append_ms=NOW_MS + 1_000))
+        assert refused == {"unexplained": 2, "older": 2}
+
+    asyncio.run(scene())
+
+
+def test_a_mode_that_warns_obeys_and_counts() -> None:
+    """On the way to keys an unsigned stop still stops."""
+
+    async def scene() -> None:
+        operators, refused = keyed(is_strict=False)
+        assert operators.apply(said("", act("stop")))
+        assert operators.apply(said(""))
+        assert refused == {"unsigned": 1, "unexplained": 1}
+
+    asyncio.run(scene())
 
 
 def test_what_is_no_operator_record_changes_nothing() -> None:

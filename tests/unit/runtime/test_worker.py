@@ -11,7 +11,7 @@ from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
 from stream.replay import Replay
-from stream.runtime import Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
+from stream.runtime import NO_KEYS, Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
 from stream.store import BUCKETS, MemoryServer, MemoryStore, Save
 from tests.live import POLICY, differences, events_in, fixed_part, key_of, other_rows, wait_until
 
@@ -28,6 +28,7 @@ class Estate:
         self.server = MemoryServer()
         self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
         self.policy = load_policy(POLICY, "test")
+        self.keys = NO_KEYS
 
     @contextlib.asynccontextmanager
     async def worker(self, **settings: int) -> AsyncIterator[Worker]:
@@ -41,7 +42,8 @@ class Estate:
         )
         spec = WorkerSpec(slots_max=64, save_every_ms=20, heartbeat_ms=20, **settings)
         shown = (SystemClock(), Metrics(), "test")
-        worker = Worker((spec, TOPICS), doors, (self.policy, load_policy), KEY, shown)
+        policy = self.policy, load_policy
+        worker = Worker((spec, TOPICS), doors, policy, KEY, shown, self.keys)
         task = asyncio.create_task(worker.run())
         try:
             yield worker

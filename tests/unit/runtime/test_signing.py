@@ -1,0 +1,126 @@
+"""A worker with a key publishes what it would publish without, and the signature beside it."""
+
+import asyncio
+
+import pytest
+
+from stream.bus import MemoryReader, Record
+from stream.events import Request, SubjectRecord, decode_value, encode_request, split_signature
+from stream.gateway import CommandTable, TableSpec
+from stream.replay import Replay
+from stream.runtime import Keys, SystemClock
+from tests.live import differences, fixed_part, other_rows, wait_until
+from tests.signed import ALGORITHMS, signer, trust
+from tests.unit.runtime.test_worker import KEY, START_MS, TOPICS, Estate, encode, stored
+
+
+def payloads() -> list[bytes]:
+    """Events of forty agents, some of which fail, send and flood."""
+    return [
+        encode_request(
+            Request(
+                at_ms=START_MS + each * 40,
+                workload=f"spiffe://test.example/agents/a{each * each % 41}",
+                operation=f"tool:{('get', 'send', 'delete')[each % 3]}_{each % 5}",
+                outcome=("served", "failed", "denied")[each % 7 % 3],
+                task=f"t{each % 4}",
+            )
+        )
+        for each in range(900)
+    ]
+
+
+async def records_of(estate: Estate) -> list[Record]:
+    """All records of the enforcement topic, in the order of each partition."""
+    reader, found = MemoryReader(estate.log), []
+    await reader.start()
+    for partition, bounds in (await reader.bounds(TOPICS.enforcement)).items():
+        found += await reader.read(TOPICS.enforcement, partition, 0, bounds.end)
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_signing_changes_no_body_row_or_digest(algorithm: str) -> None:
+    """Bodies and rows equal an undisturbed replay's; a gateway with the keys finds no fault.
+
+    Half way the worker is stopped, and goes on with the same key.
+    """
+    estate, sent = Estate(), payloads()
+    estate.keys = Keys(signer("worker", algorithm), trust(algorithm))
+
+    async def story() -> tuple[list[bytes], dict[int, bytes], list[Record]]:
+        await estate.topics()
+        for first, last in ((0, 500), (500, len(sent))):
+            async with estate.worker(batch_events_max=90) as worker:
+                await estate.feed(sent[first:last])
+                await stored(worker, last)
+                await wait_until(lambda: is_ready(estate, algorithm), bool)
+        return await estate.bodies(), await estate.rows(), await records_of(estate)
+
+    bodies, rows, records = asyncio.run(story())
+    replay = Replay(estate.policy, KEY, TOPICS.partitions, 1_000)
+    expected = [
+        encode(each.command.body) for result, _ in replay.run(sent) for each in result.outgoing
+    ]
+    table = replay.state.table
+    slots = table.used_slots().tolist()
+    ids = table.sections.head["workload"][slots].tolist()
+    images = map(fixed_part, replay.state.stored(slots))
+    assert len(expected) > 20
+    assert differences(bodies, expected) == ""
+    assert other_rows(rows, dict(zip(ids, images, strict=True))) == []
+    values = [each for each in records if each.value is not None]
+    assert sum(isinstance(decode_value(each.value or b""), SubjectRecord) for each in values) > 20
+    believed = trust(algorithm)
+    for each in values:
+        one = split_signature(each.value or b"")
+        assert encode(decode_value(one.payload)) == one.payload
+        value = decode_value(one.payload)
+        assert believed.fault_of(each.key or b"", each.append_ms, one, value) is None
+
+
+async def is_ready(estate: Estate, algorithm: str) -> bool:
+    """Whether a gateway with the keys that reads the topic now knows what is in force."""
+    table = CommandTable(TableSpec(), TOPICS.enforcement_partitions, trust(algorithm))
+    for record in await records_of(estate):
+        table.apply(record)
+    table.finish_loading()
+    return table.state(SystemClock().wall_ms()) == "ready"
+
+
+def test_a_worker_obeys_signed_operators_only() -> None:
+    """An unsigned stop reaches no journal and is counted; workers go on as they were."""
+    from stream.events import OperatorAct, OperatorRecord, operator_key
+
+    estate = Estate()
+    estate.keys = Keys(signer(), trust())
+
+    def stop(now_ms: int) -> tuple[bytes, bytes]:
+        act = OperatorAct(act="stop", reason="x", by="x", at_ms=now_ms, until_ms=now_ms + 3_600_000)
+        record = OperatorRecord(workload="", acts=(act,), at_ms=now_ms, until_ms=act.until_ms)
+        return operator_key(""), encode(record)
+
+    async def story() -> None:
+        await estate.topics()
+        async with estate.worker() as worker:
+
+            async def journalled() -> set[int]:
+                session = worker._session
+                owned = session.owned.values() if session else ()
+                return {each.conditions.stopped_until_ms for each in owned}
+
+            await wait_until(journalled, lambda found: found == {0})
+            name, payload = stop(SystemClock().wall_ms())
+            estate.log.append(TOPICS.enforcement, 0, name, payload)
+
+            async def refused() -> bytes:
+                return worker._metrics.text()
+
+            counted = b'enforcer_operator_records_refused_total{why="unsigned"} 1.0'
+            await wait_until(refused, lambda text: counted in text)
+            assert await journalled() == {0}
+            value = signer("operator").sign(name, payload)
+            estate.log.append(TOPICS.enforcement, 0, name, value)
+            await wait_until(journalled, lambda found: found and 0 not in found)
+
+    asyncio.run(story())
