@@ -25,6 +25,7 @@ from .kafka_source import KafkaSource
 from .kafka_topics import KafkaTopics
 from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTopics
 from .memory_source import MemorySource
+from .rarely import Rarely
 
 __all__ = [
     "Bounds",
@@ -43,6 +44,7 @@ __all__ = [
     "MemorySource",
     "MemoryTopics",
     "Publisher",
+    "Rarely",
     "Record",
     "TopicAdmin",
     "TopicSpec",

@@ -21,6 +21,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from stream.errors import BusUnavailable, ConfigError, EnforcerError
 
+from .kafka_quiet import quieten
+
 log = logging.getLogger(__name__)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
@@ -45,6 +47,8 @@ MISFITS: Final = (
     vendor.InconsistentGroupProtocolError,
     vendor.InvalidGroupIdError,
 )
+# Within it a client flushes and disconnects; with the broker away nothing that waits longer helps:
+# what was not acknowledged is derived and sent again from the checkpoint.
 STOP_GRACE_S: Final = 5.0
 
 
@@ -91,7 +95,8 @@ class KafkaSpec(
 
 
 def client_options(spec: KafkaSpec) -> dict[str, Any]:
-    """Return what each of aiokafka's clients is made with."""
+    """Return what each of aiokafka's clients is made with, and quieten what it will log."""
+    quieten()
     return {
         "bootstrap_servers": spec.bootstrap,
         "client_id": spec.client_id,
