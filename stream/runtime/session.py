@@ -30,6 +30,7 @@ from stream.metrics import Metrics
 from stream.profiles import Arrival, Batch, Decoder
 from stream.store import BUCKETS, Store
 
+from .looking import Looking
 from .operators import Operators
 from .outbox import Outbox
 from .owned import Owned, cut
@@ -298,9 +299,12 @@ class Session:
             await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
             self.metrics.rows.set(len(self.state.table))
             self.metrics.owned.set(len(self.owned))
-            if self.owned:
-                bounds = await self.source.bounds(list(self.owned))
-                self.ends = {partition: each.end for partition, each in bounds.items()}
+
+    async def keep_looking(self, looking: Looking) -> None:
+        """Ask Kafka and Redis whether they are there, and see how far behind we are."""
+        while not self.stopping.is_set():
+            self.ends |= await looking.look(dict(self.owned))
+            await self._pause(self.spec.look_every_ms)
 
     async def keep_beating(self) -> None:
         """Tombstone what has expired and tell gateways how far each partition is."""

@@ -22,6 +22,8 @@ from stream.profiles import Decoder
 from stream.store import StoreFacts
 
 from .doors import Doors
+from .looking import Looking
+from .modes import BROKER_DOWN, STORE_DOWN, Modes
 from .operators import Operators
 from .policies import Policies
 from .session import Session
@@ -55,17 +57,21 @@ class Worker:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._has_begun = False
         self.facts: StoreFacts | None = None
+        self._modes = Modes(self._clock, self._metrics)
         self._metrics.rows_max.set(self.spec.slots_max)
 
     def ready(self) -> list[str]:
-        """Return what is missing, nothing when events are being applied."""
-        if self._session is None:
-            return ["no session: Kafka or Redis is not reachable"]
-        if not self._session.owned:
-            return ["no partitions yet"]
-        waiting = [each for each in self._session.owned.values() if not each.is_settled]
-        return [f"partition {each.partition} is replaying" for each in waiting]
+        """Return what is missing, nothing when events are being applied and no mode holds."""
+        modes = self._modes.texts()
+        session = self._session
+        if session is None:
+            return [*modes, "no session: Kafka or Redis is not reachable"]
+        if not session.owned:
+            return [*modes, "no partitions yet"]
+        waiting = [each for each in list(session.owned.values()) if not each.is_settled]
+        return [*modes, *(f"partition {each.partition} is replaying" for each in waiting)]
 
     def progress(self) -> dict[int, tuple[int, int]]:
         """Return, for each owned partition, the next offset to apply and the next to store from."""
@@ -112,12 +118,19 @@ class Worker:
 
     async def _pause(self, error: BaseException) -> None:
         cause = type(error).__name__
+        if not self._has_begun:
+            # Nobody looks yet. What ends a session that had begun may be something else.
+            if isinstance(error, BusUnavailable):
+                self._modes.begin(BROKER_DOWN, str(error))
+            elif isinstance(error, StoreUnavailable):
+                self._modes.begin(STORE_DOWN, str(error))
         self._metrics.count_restart(cause)
         log.warning("the session ended, a new one begins: %s: %s", cause, error)
         await asyncio.sleep(self.spec.restart_wait_ms / 1_000)
 
     async def _one_session(self) -> None:
         """Open all doors, work, and close them whatever happens."""
+        self._has_begun = False
         async with contextlib.AsyncExitStack() as stack:
 
             async def opened(door: Any) -> Any:
@@ -128,7 +141,9 @@ class Worker:
             publisher, reader = self._doors.publisher(), self._doors.reader()
             await opened(admin)
             states = await admin.ensure(self.topics.specs())
+            self._modes.end(BROKER_DOWN)
             self.facts = await opened(store)
+            self._modes.end(STORE_DOWN)
             await opened(publisher)
             await opened(reader)
             partitions = states[0].partitions
@@ -143,14 +158,18 @@ class Worker:
                 self._policies,
                 (self._clock, self._metrics, self._name),
             )
+            looking = Looking(
+                source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
+            )
             session.topic_id = states[0].id
             session.turned_at_s = self._clock.monotonic_s()
             stack.push_async_callback(self._leave, source)
             await source.start(session)
-            self._session = session
+            self._session, self._has_begun = session, True
             async with asyncio.TaskGroup() as group:
                 group.create_task(session.consume())
                 group.create_task(session.keep_saving())
+                group.create_task(session.keep_looking(looking))
                 group.create_task(session.keep_beating())
                 group.create_task(session.keep_conditions())
                 group.create_task(session.keep_sweeping())

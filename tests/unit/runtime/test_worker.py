@@ -5,14 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from stream.bus import MemoryLog, MemoryPublisher, MemoryReader, MemorySource, MemoryTopics
-from stream.errors import StoreUnavailable
+from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Request, SubjectRecord, decode_value, encode, encode_request
 from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
 from stream.replay import Replay
 from stream.runtime import Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
-from stream.store import BUCKETS, MemoryServer, MemoryStore, Save
+from stream.store import BUCKETS, MemoryServer, MemoryStore, Save, StoreFacts
 from tests.live import POLICY, differences, events_in, fixed_part, key_of, other_rows, wait_until
 
 KEY = HashKey(b"a test key, 16 b")
@@ -27,6 +27,8 @@ class Estate:
         self.log = MemoryLog(SystemClock())
         self.server = MemoryServer()
         self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
+        self.admin: Callable[[MemoryLog], MemoryTopics] = MemoryTopics
+        self.metrics = Metrics()
         self.policy = load_policy(POLICY, "test")
 
     @contextlib.asynccontextmanager
@@ -36,11 +38,11 @@ class Estate:
             source=lambda: MemorySource(self.log, TOPICS.requests),
             publisher=lambda: MemoryPublisher(self.log),
             reader=lambda: MemoryReader(self.log),
-            admin=lambda: MemoryTopics(self.log),
+            admin=lambda: self.admin(self.log),
             store=lambda: self.store(self.server),
         )
         spec = WorkerSpec(slots_max=64, save_every_ms=20, heartbeat_ms=20, **settings)
-        shown = (SystemClock(), Metrics(), "test")
+        shown = (SystemClock(), self.metrics, "test")
         worker = Worker((spec, TOPICS), doors, (self.policy, load_policy), KEY, shown)
         task = asyncio.create_task(worker.run())
         try:
@@ -180,6 +182,62 @@ def test_nothing_is_saved_after_a_save_that_failed() -> None:
 
     assert list(map(events_in, asyncio.run(story()).values())) == [40]
     assert Unreachable.failures == 1
+
+
+class Away(MemoryTopics):
+    """A broker that is away for the first sessions that are tried."""
+
+    tries_left = 2
+
+    async def start(self) -> None:
+        """Fail twice."""
+        if Away.tries_left:
+            Away.tries_left -= 1
+            raise BusUnavailable("connect: nobody answers")
+        await super().start()
+
+
+class AwayStore(MemoryStore):
+    """A store that is away for the first sessions that are tried."""
+
+    tries_left = 2
+
+    async def start(self) -> StoreFacts:
+        """Fail twice."""
+        if AwayStore.tries_left:
+            AwayStore.tries_left -= 1
+            raise StoreUnavailable("nobody answers")
+        return await super().start()
+
+
+def test_worker_that_cannot_begin_names_its_mode() -> None:
+    """Who is away shows in /readyz and in the gauge before any session, and not any more after."""
+    estate = Estate()
+    estate.admin, estate.store = Away, AwayStore
+
+    async def story() -> list[list[str]]:
+        seen = []
+        await estate.topics()
+        async with estate.worker(restart_wait_ms=400) as worker:
+
+            async def ask() -> list[str]:
+                missing = worker.ready()
+                if missing[:1] and missing[0].split()[0] not in [each[0] for each in seen]:
+                    shown = estate.metrics.text().decode()
+                    seen.append([missing[0].split()[0], shown])
+                return missing
+
+            await wait_until(ask, lambda missing: missing == [])
+        return seen
+
+    seen = asyncio.run(story())
+    names = [name for name, _ in seen]
+    assert [each for each in names if each.endswith("_down")] == ["broker_down", "store_down"]
+    for name, shown in seen:
+        if name.endswith("_down"):
+            assert f'enforcer_mode{{mode="{name}"}} 1.0' in shown
+    assert 'enforcer_mode{mode="broker_down"} 0.0' in estate.metrics.text().decode()
+    assert 'enforcer_mode{mode="store_down"} 0.0' in estate.metrics.text().decode()
 
 
 def event(number: int, operation: str) -> bytes:
