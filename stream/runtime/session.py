@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -88,8 +88,25 @@ class Session:
     async def _pause(self, span_ms: int) -> bool:
         """Wait, but not beyond the end of the session; tell whether to go on."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), span_ms / 1_000)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with its own end,
+            # as all do at once in a process that was stopped and goes on. The session then ends
+            # never: its group waits for a task that was not told.
+            async with asyncio.timeout(span_ms / 1_000):
+                await self.stopping.wait()
         return not self.stopping.is_set()
+
+    async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work until it ends or fails; then the whole session stops.
+
+        A cancellation alone does not end a task reliably: before Python 3.12 `asyncio.wait_for`,
+        which redis-py writes with, loses one that comes as its own work is done. All work here is
+        loops that look at `stopping`, so what was not cancelled ends by itself, and the next
+        session can begin.
+        """
+        try:
+            await work
+        finally:
+            self.stopping.set()
 
     # Partitions come and go.
 

@@ -166,14 +166,20 @@ class Worker:
             stack.push_async_callback(self._leave, source)
             await source.start(session)
             self._session, self._has_begun = session, True
+            if self._is_stopping:
+                # The cancellation that was to end the opening of the doors was lost in one of them.
+                session.stopping.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(session.consume())
-                group.create_task(session.keep_saving())
-                group.create_task(session.keep_looking(looking))
-                group.create_task(session.keep_beating())
-                group.create_task(session.keep_conditions())
-                group.create_task(session.keep_sweeping())
-                group.create_task(session.keep_following(starts))
+                for work in (
+                    session.consume(),
+                    session.keep_saving(),
+                    session.keep_looking(looking),
+                    session.keep_beating(),
+                    session.keep_conditions(),
+                    session.keep_sweeping(),
+                    session.keep_following(starts),
+                ):
+                    group.create_task(session.guarded(work))
 
     async def _leave(self, source: Any) -> None:
         """Leave the group: partitions are saved on the way out, unless a door is broken."""
