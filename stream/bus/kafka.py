@@ -47,6 +47,8 @@ MISFITS: Final = (
     vendor.InconsistentGroupProtocolError,
     vendor.InvalidGroupIdError,
 )
+# So soon a client learns of a topic that was made anew, or has more partitions, without an error.
+METADATA_AGE_MS: Final = 5_000
 # Within it a client flushes and disconnects; with the broker away nothing that waits longer helps:
 # what was not acknowledged is derived and sent again from the checkpoint.
 STOP_GRACE_S: Final = 5.0
@@ -102,6 +104,7 @@ def client_options(spec: KafkaSpec) -> dict[str, Any]:
         "client_id": spec.client_id,
         "request_timeout_ms": spec.request_ms,
         "retry_backoff_ms": 100,
+        "metadata_max_age_ms": METADATA_AGE_MS,
         "security_protocol": spec.security.upper(),
     }
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Final, TypeVar
 
 from stream.bus import Bounds, EventSource
-from stream.errors import BusUnavailable, StoreUnavailable
+from stream.errors import BusUnavailable, ConfigError, StoreUnavailable
 from stream.store import Store
 
 from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
@@ -23,6 +23,10 @@ from .takeover import LOG_CHANGED, LOG_CUT, STORE_FORGOT
 Answer = TypeVar("Answer")
 # Until a partition is settled, what its beginning was named for still shows.
 BEGINNINGS: Final = (STORE_FORGOT, LOG_CHANGED, LOG_CUT)
+
+
+class TopicGone(BusUnavailable):
+    """The topic was deleted under a session."""
 
 
 class Looking:
@@ -54,10 +58,16 @@ class Looking:
         return ends
 
     async def _ask_broker(self, partitions: list[int]) -> dict[int, Bounds]:
-        """Ask the leaders of what is owned; any broker while nothing is."""
+        """Ask the leaders of what is owned; any broker while nothing is.
+
+        Errors: BusUnavailable; TopicGone, which ends the session: the next one makes the topic.
+        """
         if partitions:
             return await self._source.bounds(partitions)
-        await self._source.partition_count()
+        try:
+            await self._source.partition_count()
+        except ConfigError as error:
+            raise TopicGone(error.message, hint=error.hint) from error
         return {}
 
     async def _answered(self, mode: str, question: Awaitable[Answer]) -> Answer | None:
@@ -68,6 +78,8 @@ class Looking:
         except TimeoutError:
             self._modes.begin(mode, f"no answer for {self._within_s:g} s")
             return None
+        except TopicGone:
+            raise
         except (BusUnavailable, StoreUnavailable) as error:
             self._modes.begin(mode, error.message)
             return None

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -46,7 +46,9 @@ _json = msgspec.json.Encoder()
 
 
 class Session:
-    """A member of the group with everything it owns."""
+    """A member of the group with everything it owns; `identify` tells the id of `requests`."""
+
+    identify: Callable[[], Awaitable[str]]
 
     def __init__(
         self,
@@ -64,7 +66,6 @@ class Session:
         self.outbox = Outbox(self.publisher, self.topics, self.clock, self.metrics)
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
-        self.topic_id = ""
         self.ends: dict[int, int] = {}
         self.turned_at_s = 0.0
         self.is_broken = False
@@ -112,18 +113,11 @@ class Session:
 
     async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Take partitions; return where each begins."""
+        # Asked each time: the topic may have been made anew since the session began.
+        topic_id = await self.identify()
         bounds = await self.source.bounds(partitions)
-        places = [
-            Place(
-                each,
-                bounds[each],
-                self.topic_id,
-                self.topics.requests,
-                self.topics.journal,
-                self.name,
-            )
-            for each in partitions
-        ]
+        around = topic_id, self.topics.requests, self.topics.journal, self.name
+        places = [Place(each, bounds[each], *around) for each in partitions]
         first = self.policies.first
         taken = await asyncio.gather(
             *(

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from stream.bus import TopicAdmin
 from stream.clock import Clock
 from stream.engine import State
 from stream.errors import BusUnavailable, OwnershipLost, StoreUnavailable
@@ -161,7 +163,7 @@ class Worker:
             looking = Looking(
                 source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
             )
-            session.topic_id = states[0].id
+            session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()
             stack.push_async_callback(self._leave, source)
             await source.start(session)
@@ -189,6 +191,17 @@ class Worker:
                 await source.stop()
         except (*UNREACHABLE, TimeoutError) as error:
             log.warning("left without saving: %s %s", type(error).__name__, error)
+
+
+async def _topic_id(admin: TopicAdmin, topic: str) -> str:
+    """Return the broker's id of a topic as it is now.
+
+    Errors: BusUnavailable while it does not exist; the next session makes it.
+    """
+    states = await admin.describe([topic])
+    if not states:
+        raise BusUnavailable(f"topic {topic} is gone")
+    return states[0].id
 
 
 async def _read_operators(reader: Any, topic: str, operators: Operators) -> dict[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from stream.bus import Bounds, MemoryLog, MemorySource
-from stream.errors import BusUnavailable, StoreUnavailable
+from stream.errors import BusUnavailable, ConfigError, StoreUnavailable
 from stream.events import Conditions, Version
 from stream.metrics import MODES, Metrics
 from stream.runtime import SystemClock
@@ -99,6 +99,19 @@ def test_broker_that_does_not_answer_is_named(has_partitions: bool) -> None:
             assert scene.held() == []
 
     asyncio.run(story())
+
+
+def test_topic_that_is_gone_ends_the_session() -> None:
+    """A member whose topic was deleted has nothing to wait for: the next session makes it."""
+    scene = Scene()
+    scene.source.fault = ConfigError("topic requests does not exist")
+
+    async def story() -> None:
+        with pytest.raises(BusUnavailable, match="does not exist"):
+            await scene.looking.look({})
+
+    asyncio.run(story())
+    assert scene.held() == []
 
 
 def test_store_that_does_not_answer_is_named() -> None:

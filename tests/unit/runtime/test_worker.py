@@ -163,6 +163,31 @@ def test_another_log_under_the_same_name_is_noticed() -> None:
     assert list(map(events_in, asyncio.run(story()).values())) == [100]
 
 
+def test_log_made_anew_under_a_worker_begins_one_era() -> None:
+    """The session that meets the new log stores its id, so the next counts nothing again."""
+    estate = Estate()
+
+    async def story() -> tuple[list[int], list[int]]:
+        await estate.topics()
+        async with estate.worker() as worker:
+            await estate.feed([event(each, "first") for each in range(60)])
+            await stored(worker, 60)
+            estate.log.remake(TOPICS.requests)
+            await estate.feed([event(each, "second") for each in range(40)])
+
+            async def moved() -> int:
+                return sum(position for position, _ in worker.progress().values())
+
+            await wait_until(moved, lambda position: position == 40)
+            await stored(worker, 40)
+        once = list(map(events_in, (await estate.rows()).values()))
+        async with estate.worker() as worker:
+            await stored(worker, 40)
+        return once, list(map(events_in, (await estate.rows()).values()))
+
+    assert asyncio.run(story()) == ([100], [100])
+
+
 class Unreachable(MemoryStore):
     """A store that cannot be reached for the first write of rows it is given, ever."""
 
