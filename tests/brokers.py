@@ -99,6 +99,8 @@ class Broker:
             f"FAULTY://{HOST}:{self.proxy.port}",
             "controller.quorum.voters": voters,
             "replica.lag.time.max.ms": "3000",
+            # A story reads at its end every command that it ever caused: none is compacted away.
+            "log.cleaner.min.compaction.lag.ms": str(24 * 3_600_000),
             "controlled.shutdown.retry.backoff.ms": "200",
             "log.dirs": "data",
         }  # fmt: skip

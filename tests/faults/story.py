@@ -38,6 +38,10 @@ PORT = re.compile(r"metrics at port (\d+)")
 AT_ONCE = 40
 
 
+class Unseen(Exception):
+    """Something that a story waits for did not come in time."""
+
+
 class Result(NamedTuple):
     """What a scenario came to; `recovery_s` by fault, `notes` whatever else was measured."""
 
@@ -307,8 +311,9 @@ def oracle(
 
 
 async def waited(is_so: Callable[[], Any], what: str) -> None:
-    """Wait until something is so; fail, and say what, when it takes too long."""
+    """Wait until something is so; raise Unseen, and say what, when it takes too long."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not await is_so():
-        assert time.monotonic() < deadline_s, f"not after {PATIENCE_S:.0f} s: {what}"
+        if time.monotonic() >= deadline_s:
+            raise Unseen(f"not after {PATIENCE_S:.0f} s: {what}")
         await asyncio.sleep(0.05)
