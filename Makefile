@@ -85,6 +85,14 @@ bench: $(STAMP) ## measure throughput beside its floor, in one run
 bench-short: $(STAMP) ## the same for a minute: shows that it runs, proves no figure
 	$(BIN)/python -m benchmarks.throughput --short $(ARGS)
 
+.PHONY: faults
+faults: $(STAMP) ## kill, stop, cut and fill servers and workers for some 40 minutes; count what is lost
+	$(BIN)/python -m benchmarks.faults $(ARGS)
+
+.PHONY: faults-short
+faults-short: $(STAMP) ## the same in some minutes
+	$(BIN)/python -m benchmarks.faults --short $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

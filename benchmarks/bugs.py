@@ -18,6 +18,7 @@ import stream.runtime.repair
 import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
+import stream.runtime.tenure
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -27,7 +28,8 @@ from stream.runtime.repair import Repairs
 from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
 
-saving, takeover, session = stream.runtime.saving, stream.runtime.takeover, stream.runtime.session
+saving, takeover = stream.runtime.saving, stream.runtime.takeover
+session, tenure = stream.runtime.session, stream.runtime.tenure
 Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
 
 
@@ -70,7 +72,7 @@ def _save_before_publish() -> Iterator[tuple[Any, str, Any]]:
     async def save(state: Any, store: Any, snapshot: Any) -> None:
         await original(state, store, snapshot._replace(outputs=[]))
 
-    yield session, "save", save
+    yield tenure, "save", save
 
 
 def _commit_before_save() -> Iterator[tuple[Any, str, Any]]:

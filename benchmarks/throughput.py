@@ -64,6 +64,7 @@ async def fill(config: Config, count: int, workloads: int) -> None:
     await publisher.start()
     for key, payload in small_events(count, workloads):
         await publisher.send(config.topics.requests, key, payload)
+    await publisher.flush()
     await publisher.stop()
 
 

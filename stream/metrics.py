@@ -1,7 +1,7 @@
 """Every metric by name, and the small HTTP server that shows them beside /healthz and /readyz.
 
-Labels are bounded: reject codes, stages and actions are closed lists; rules come from the policy
-and are cut at RULES_MAX, what is beyond counts as `other`.
+Labels are bounded: reject codes, stages, modes and actions are closed lists; rules come from the
+policy and are cut at RULES_MAX, what is beyond counts as `other`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ DELAY_BUCKETS: Final = (
     30.0,
 )
 BATCH_BUCKETS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+MODES: Final = (
+    "store_down",
+    "broker_down",
+    "behind",
+    "store_forgot",
+    "log_changed",
+    "log_cut",
+)
 STAGES: Final = ("fetch", "decode", "load", "step", "publish", "save")
 
 
@@ -57,6 +65,7 @@ class Metrics:
         self._refused = counter(
             "operator_records_refused", "operators' records that keys do not bear out", ("why",)
         )
+        self._mode = gauge("mode", "1 while a worker is in a degraded mode", ("mode",))
         self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
         self._saved = counter("rows_saved", "rows written to the store")
         self._loaded = counter("rows_loaded", "rows read back from the store")
@@ -80,6 +89,8 @@ class Metrics:
         self._rules: set[str] = set()
         for stage in STAGES:
             self._stages.labels(stage)
+        for mode in MODES:
+            self._mode.labels(mode).set(0)
 
     def _rule(self, rule: str) -> str:
         if rule not in self._rules:
@@ -113,6 +124,10 @@ class Metrics:
     def count_mode(self, mode: str) -> None:
         """Add a partition that began in a named mode."""
         self._modes.labels(mode).inc()
+
+    def set_mode(self, mode: str, *, holds: bool) -> None:
+        """Show whether one of MODES holds."""
+        self._mode.labels(mode).set(int(holds))
 
     def count_restart(self, cause: str) -> None:
         """Add a session that ended and is begun anew; `cause` is the class of the error."""

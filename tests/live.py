@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
 from stream.cli.doors import keys_of
-from stream.config import Config, with_prefix
+from stream.config import Config, MetricsSpec, with_prefix
 from stream.events import SubjectRecord, decode_request, decode_value, encode
 from stream.identity import canonical_workload
 from stream.kernel import HashKey
@@ -100,11 +101,19 @@ class Installation:
         """A worker as `enforcer run` makes it."""
         return worker_of(self.config, policy or self.policy, name)
 
-    def process(self, folder: Path, member: str = "", **kafka: Any) -> subprocess.Popen[bytes]:
-        """A worker in a process of its own; its log goes to a file in the folder."""
+    def process(
+        self, folder: Path, member: str = "", redis: str = "", **kafka: Any
+    ) -> subprocess.Popen[bytes]:
+        """A worker in a process of its own; its log goes to a file in the folder.
+
+        `redis` is another way to the same server, as `bootstrap` may be to the same Kafka.
+        """
         kafka = {"member_id": member} | kafka
         config = msgspec.structs.replace(
-            self.config, kafka=msgspec.structs.replace(self.config.kafka, **kafka)
+            self.config,
+            kafka=msgspec.structs.replace(self.config.kafka, **kafka),
+            redis=msgspec.structs.replace(self.config.redis, url=redis or self.config.redis.url),
+            metrics=MetricsSpec(port=0),
         )
         settings = {"config": msgspec.to_builtins(config), "policy": self.policy_text}
         file = folder / f"worker-{member or 'any'}.json"
@@ -125,6 +134,25 @@ class Installation:
             for each in workers:
                 each.stop()
             await asyncio.gather(*tasks)
+
+    def replicate(self, copies: int) -> None:
+        """Let the topics have so many copies, from their creation on."""
+        topics = msgspec.structs.replace(self.config.topics, replicas=copies)
+        self.config = msgspec.structs.replace(self.config, topics=topics)
+
+    async def in_sync(self, copies: int) -> None:
+        """Wait until every partition of every topic has so many copies in sync."""
+        names = [each.name for each in self.config.topics.specs()]
+
+        async def ask() -> int:
+            async with opened(KafkaTopics(self.config.kafka)) as admin:
+                try:
+                    topics = await admin._ask(names)
+                except KafkaError:
+                    return 0
+            return min(len(part["isr"]) for each in topics for part in each["partitions"])
+
+        await wait_until(ask, lambda least: least >= copies)
 
     async def topics(self) -> None:
         """Create the topics."""
@@ -156,9 +184,13 @@ class Installation:
 
     async def applied(self) -> int:
         """How many events the checkpoints say need no replay."""
+        return sum((await self.positions()).values())
+
+    async def positions(self) -> dict[int, int]:
+        """From where each partition would be replayed, by its checkpoint."""
         async with opened(RedisStore(self.config.redis)) as store:
             found = [await store.checkpoint(each) for each in range(self.config.topics.partitions)]
-        return sum(each.next_offset for each in found if each)
+        return {number: each.next_offset if each else 0 for number, each in enumerate(found)}
 
     async def wait_applied(self, count: int) -> None:
         """Wait until everything sent is applied and stored."""
@@ -198,7 +230,7 @@ class Installation:
         return bodies, dict(zip(ids, rows, strict=True))
 
 
-def worker_of(config: Config, policy: Policy, name: str) -> Worker:
+def worker_of(config: Config, policy: Policy, name: str, metrics: Metrics | None = None) -> Worker:
     """A worker on real servers."""
     doors = Doors(
         source=lambda: KafkaSource(config.kafka, config.topics.requests),
@@ -207,7 +239,8 @@ def worker_of(config: Config, policy: Policy, name: str) -> Worker:
         admin=lambda: KafkaTopics(config.kafka),
         store=lambda: RedisStore(config.redis),
     )
-    specs, shown = (config.worker, config.topics), (SystemClock(), Metrics(), name)
+    specs = config.worker, config.topics
+    shown = SystemClock(), metrics or Metrics(), name
     return Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
 
 

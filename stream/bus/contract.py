@@ -173,7 +173,7 @@ class Publisher(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Flush and disconnect."""
+        """Flush for some seconds at most, and disconnect; `flush` first if all must arrive."""
         ...
 
 

@@ -21,6 +21,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from stream.errors import BusUnavailable, ConfigError, EnforcerError
 
+from .kafka_quiet import quieten
+
 log = logging.getLogger(__name__)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
@@ -45,6 +47,10 @@ MISFITS: Final = (
     vendor.InconsistentGroupProtocolError,
     vendor.InvalidGroupIdError,
 )
+# So soon a client learns of a topic that was made anew, or has more partitions, without an error.
+METADATA_AGE_MS: Final = 5_000
+# Within it a client flushes and disconnects; with the broker away nothing that waits longer helps:
+# what was not acknowledged is derived and sent again from the checkpoint.
 STOP_GRACE_S: Final = 5.0
 
 
@@ -91,12 +97,14 @@ class KafkaSpec(
 
 
 def client_options(spec: KafkaSpec) -> dict[str, Any]:
-    """Return what each of aiokafka's clients is made with."""
+    """Return what each of aiokafka's clients is made with, and quieten what it will log."""
+    quieten()
     return {
         "bootstrap_servers": spec.bootstrap,
         "client_id": spec.client_id,
         "request_timeout_ms": spec.request_ms,
         "retry_backoff_ms": 100,
+        "metadata_max_age_ms": METADATA_AGE_MS,
         "security_protocol": spec.security.upper(),
     }
 

@@ -120,10 +120,10 @@ class KafkaPublisher:
             await self._producer.flush()
 
     async def stop(self) -> None:
-        """Flush and disconnect; what cannot be delivered in time is given up."""
+        """Flush and disconnect; what cannot be delivered in STOP_GRACE_S is given up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _close(producer, self._delivery_s)
+            await _close(producer, min(self._delivery_s, STOP_GRACE_S))
 
 
 class _Acknowledgement:

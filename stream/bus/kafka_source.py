@@ -33,6 +33,7 @@ from .kafka import (
 )
 from .kafka_fetch import Columns, Drain, open_drain
 from .kafka_rescue import Unreadable, rescue
+from .kafka_static import StaticName
 from .membership import Membership
 from .rarely import Rarely
 
@@ -57,6 +58,7 @@ class KafkaSource:
         self._consumer: AIOKafkaConsumer | None = None
         self._members: Membership | None = None
         self._drain: Drain | None = None
+        self._static: StaticName | None = None
 
     async def start(self, listener: Listener) -> None:
         """Connect and begin to join the group; the listener hears of partitions from here on.
@@ -80,6 +82,8 @@ class KafkaSource:
             await count_partitions(consumer._client, self._topic, self._request_s)
             undo.pop_all()
         self._consumer = consumer
+        if spec.member_id:
+            self._static = StaticName(consumer, spec.member_id, spec.group)
         self._members = Membership(listener, self._place)
         self._drain = open_drain(consumer, with_keys=False)
         consumer.subscribe([self._topic], listener=_Turns(consumer, self._members))
@@ -99,6 +103,8 @@ class KafkaSource:
         await asyncio.sleep(0)
         while True:
             members.check()
+            if self._static is not None:
+                self._static.check()
             was_open, changed = members.is_open, members.changed
             try:
                 # What the client cannot get over by itself in joining the group, it says here.

@@ -1,8 +1,7 @@
-"""One session of a worker: partitions come and go, events are applied, what follows is carried out.
+"""One session of a worker: events are applied, what follows is carried out, until a door breaks.
 
-The session owns the process's state. Everything that touches it holds `turn`, one at a time:
-a batch, a partition coming or going, a heartbeat, a change of conditions. Any lost door or lost
-fence ends the session; the worker then begins a new one from the checkpoints.
+Any lost door or lost fence ends the session; the worker then begins a new one from the
+checkpoints. What the session owns, and how it comes and goes, is `tenure`'s.
 """
 
 from __future__ import annotations
@@ -10,154 +9,55 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from stream.bus import Chunk, EventSource, LogReader, Publisher
-from stream.clock import Clock
+from stream.bus import Chunk
 from stream.enforcement import TALLIES
-from stream.engine import State, make_room, missing, step
-from stream.events import (
-    Conditions,
-    Reject,
-    RejectCode,
-    Source,
-)
-from stream.metrics import Metrics
-from stream.profiles import Arrival, Batch, Decoder
-from stream.signing import Signer
-from stream.store import BUCKETS, Store
+from stream.engine import make_room, missing, step
+from stream.events import Conditions, Reject, RejectCode, Source
+from stream.profiles import Arrival, Batch
+from stream.store import BUCKETS
 
 from .loading import load_rows
-from .operators import Operators
-from .outbox import Outbox
+from .looking import Looking
 from .owned import Owned, cut, record_check
-from .policies import Policies
-from .repair import Repairs
-from .saving import Snapshot, has_news, save, settle, snapshots
-from .spec import TopicsSpec, WorkerSpec
+from .saving import settle
 from .sweep import forgettable_before_ms, idle_rows, still_idle
-from .takeover import Place, journal, take
+from .takeover import journal
+from .tenure import Tenure
 
 log = logging.getLogger(__name__)
 CONDITIONS_EVERY_MS: Final = 100
-_json = msgspec.json.Encoder()
 
 
-class Session:
-    """A member of the group with everything it owns."""
-
-    def __init__(
-        self,
-        specs: tuple[WorkerSpec, TopicsSpec],
-        doors: tuple[EventSource, Publisher, LogReader, Store],
-        state: tuple[State, Decoder, Operators],
-        policies: Policies,
-        shown: tuple[Clock, Metrics, str],
-        own: tuple[Callable[[], str], Signer | None],
-    ) -> None:
-        self.spec, self.topics = specs
-        self.source, self.publisher, self.reader, self.store = doors
-        self.state, self.decoder, self.operators = state
-        self.policies = policies
-        self.clock, self.metrics, self.name = shown
-        self.nonce, signer = own
-        self.outbox = Outbox(
-            self.publisher,
-            self.topics,
-            (self.clock, self.metrics),
-            (self.state.partitions, self.state.key.seal),
-            signer,
-        )
-        self.repairs = Repairs(
-            self.state,
-            self.store,
-            self.outbox,
-            self.topics.enforcement_partitions,
-            self.operators.trust,
-        )
-        self.turn = asyncio.Lock()
-        self.owned: dict[int, Owned] = {}
-        self.topic_id = ""
-        self.ends: dict[int, int] = {}
-        self.turned_at_s = 0.0
-        self.is_broken = False
-        self.stopping = asyncio.Event()
-        self._round = asyncio.Lock()
-
-    @contextlib.contextmanager
-    def _careful(self) -> Iterator[None]:
-        """Remember that something was cut short: nothing may be saved after that.
-
-        Rows may then be ahead of what was published, or of what was stored; the checkpoint is not.
-        """
-        is_whole = False
-        try:
-            yield
-            is_whole = True
-        finally:
-            if not is_whole:
-                self.is_broken = True
+class Session(Tenure):
+    """A member of the group at work."""
 
     async def _pause(self, span_ms: int) -> bool:
         """Wait, but not beyond the end of the session; tell whether to go on."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), span_ms / 1_000)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with its own end,
+            # as all do at once in a process that was stopped and goes on. The session then ends
+            # never: its group waits for a task that was not told.
+            async with asyncio.timeout(span_ms / 1_000):
+                await self.stopping.wait()
         return not self.stopping.is_set()
 
-    # Partitions come and go.
+    async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work until it ends or fails; then the whole session stops.
 
-    async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Take partitions; return where each begins."""
-        bounds = await self.source.bounds(partitions)
-        places = [
-            Place(
-                each,
-                bounds[each],
-                self.topic_id,
-                self.topics.requests,
-                self.topics.journal,
-                (self.topics.enforcement, each % self.topics.enforcement_partitions),
-                self.name,
-                self.nonce(),
-            )
-            for each in partitions
-        ]
-        first = self.policies.first
-        taken = await asyncio.gather(
-            *(
-                take(each, self.store, self.reader, self.publisher, (first.hash, first.text))
-                for each in places
-            )
-        )
-        async with self.turn:
-            for owned in taken:
-                self._adopt(owned, owned.conditions)
-                for mode in owned.began_in:
-                    self.metrics.count_mode(mode)
-                self.owned[owned.partition] = owned
-                self.ends[owned.partition] = owned.replay_until
-        log.info("took partitions %s", sorted(partitions))
-        return {each.partition: each.position for each in taken}
-
-    async def revoked(self, partitions: Sequence[int]) -> None:
-        """Save what can be saved of partitions, and let them go."""
-        async with self.turn:
-            mine = [self.owned[each] for each in partitions if each in self.owned]
-            try:
-                await self.save_round(mine, rows_max=self.spec.slots_max)
-            finally:
-                for owned in mine:
-                    del self.owned[owned.partition]
-                    self.metrics.forget_partition(owned.partition)
-                self.state.drop(partitions)
-        log.info("let partitions %s go", sorted(partitions))
-
-    def _adopt(self, owned: Owned, conditions: Conditions) -> None:
-        policy = self.policies.compiled(conditions)
-        self.state.adopt(owned.partition, conditions, policy)
+        A cancellation alone does not end a task reliably: before Python 3.12 `asyncio.wait_for`,
+        which redis-py writes with, loses one that comes as its own work is done. All work here is
+        loops that look at `stopping`, so what was not cancelled ends by itself, and the next
+        session can begin.
+        """
+        try:
+            await work
+        finally:
+            self.stopping.set()
 
     # Events.
 
@@ -281,41 +181,18 @@ class Session:
 
     # Regular work.
 
-    async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
-        """Save what is unsaved of partitions, once; the order is `saving`'s."""
-        began_s = self.clock.monotonic_s()
-        async with self._round:
-            # Asked only now: the round before this one may just have failed, and its rows look
-            # as though they were stored.
-            if self.is_broken:
-                return
-            with self._careful():
-                news = await self._save_all(owned, rows_max)
-        if news:
-            await self.source.commit({each.owned.partition: each.position for each in news})
-        self.metrics.count_rows(saved=sum(len(each.rows) for each in news))
-        self.metrics.spend("save", self.clock.monotonic_s() - began_s)
-
-    async def _save_all(self, owned: Sequence[Owned], rows_max: int) -> list[Snapshot]:
-        """Save the unsaved of partitions side by side; return what was saved."""
-        taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
-        news = [each for each in taken if has_news(each)]
-        await asyncio.gather(*(save(self.state, self.store, each) for each in news))
-        for each in taken:
-            lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
-            age = each.position - each.checkpoint.next_offset
-            self.metrics.set_partition(each.owned.partition, lag, age)
-        return news
-
     async def keep_saving(self) -> None:
         """Save at the declared pace."""
         while await self._pause(self.spec.save_every_ms):
             await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
             self.metrics.rows.set(len(self.state.table))
             self.metrics.owned.set(len(self.owned))
-            if self.owned:
-                bounds = await self.source.bounds(list(self.owned))
-                self.ends = {partition: each.end for partition, each in bounds.items()}
+
+    async def keep_looking(self, looking: Looking) -> None:
+        """Ask Kafka and Redis whether they are there, and see how far behind we are."""
+        while not self.stopping.is_set():
+            self.ends |= await looking.look(dict(self.owned))
+            await self._pause(self.spec.look_every_ms)
 
     async def keep_beating(self) -> None:
         """Tombstone what has expired and tell gateways how far each partition is."""

@@ -64,7 +64,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `slots_max` rows in memory; `batch_events_max` events a step; rows are written at most every
     `save_every_ms`, at most `save_rows_max` at a time, the longest unsaved first. Tombstones wait
-    `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off.
+    `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
+    are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
+    `store_down`. More than `behind_events` waiting events of a partition are `behind`.
     """
 
     slots_max: Annotated[int, msgspec.Meta(ge=64, le=16_000_000)] = 200_000
@@ -78,3 +80,6 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     outputs_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     restart_wait_ms: Millis = 500
     stop_wait_ms: Millis = 10_000
+    look_every_ms: Millis = 1_000
+    answer_ms: Millis = 2_000
+    behind_events: Annotated[int, msgspec.Meta(ge=2, le=1_000_000_000)] = 100_000

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from stream.bus import TopicAdmin
 from stream.clock import Clock
 from stream.engine import State
 from stream.errors import BusUnavailable, OwnershipLost, StoreUnavailable
@@ -22,6 +24,8 @@ from stream.profiles import Decoder
 from stream.store import StoreFacts
 
 from .doors import NO_KEYS, Doors, Keys
+from .looking import Looking
+from .modes import BROKER_DOWN, STORE_DOWN, Modes
 from .operators import Operators
 from .policies import Policies
 from .session import Session
@@ -58,17 +62,21 @@ class Worker:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._has_begun = False
         self.facts: StoreFacts | None = None
+        self._modes = Modes(self._clock, self._metrics)
         self._metrics.rows_max.set(self.spec.slots_max)
 
     def ready(self) -> list[str]:
-        """Return what is missing, nothing when events are being applied."""
-        if self._session is None:
-            return ["no session: Kafka or Redis is not reachable"]
-        if not self._session.owned:
-            return ["no partitions yet"]
-        waiting = [each for each in self._session.owned.values() if not each.is_settled]
-        return [f"partition {each.partition} is replaying" for each in waiting]
+        """Return what is missing, nothing when events are being applied and no mode holds."""
+        modes = self._modes.texts()
+        session = self._session
+        if session is None:
+            return [*modes, "no session: Kafka or Redis is not reachable"]
+        if not session.owned:
+            return [*modes, "no partitions yet"]
+        waiting = [each for each in list(session.owned.values()) if not each.is_settled]
+        return [*modes, *(f"partition {each.partition} is replaying" for each in waiting)]
 
     def progress(self) -> dict[int, tuple[int, int]]:
         """Return, for each owned partition, the next offset to apply and the next to store from."""
@@ -115,12 +123,19 @@ class Worker:
 
     async def _pause(self, error: BaseException) -> None:
         cause = type(error).__name__
+        if not self._has_begun:
+            # Nobody looks yet. What ends a session that had begun may be something else.
+            if isinstance(error, BusUnavailable):
+                self._modes.begin(BROKER_DOWN, str(error))
+            elif isinstance(error, StoreUnavailable):
+                self._modes.begin(STORE_DOWN, str(error))
         self._metrics.count_restart(cause)
         log.warning("the session ended, a new one begins: %s: %s", cause, error)
         await asyncio.sleep(self.spec.restart_wait_ms / 1_000)
 
     async def _one_session(self) -> None:
         """Open all doors, work, and close them whatever happens."""
+        self._has_begun = False
         async with contextlib.AsyncExitStack() as stack:
 
             async def opened(door: Any) -> Any:
@@ -131,7 +146,9 @@ class Worker:
             publisher, reader = self._doors.publisher(), self._doors.reader()
             await opened(admin)
             states = await admin.ensure(self.topics.specs())
+            self._modes.end(BROKER_DOWN)
             self.facts = await opened(store)
+            self._modes.end(STORE_DOWN)
             await opened(publisher)
             await opened(reader)
             partitions = states[0].partitions
@@ -147,19 +164,29 @@ class Worker:
                 (self._clock, self._metrics, self._name),
                 (self._doors.nonce, self._keys.signer),
             )
-            session.topic_id = states[0].id
+            looking = Looking(
+                source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
+            )
+            session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()
             stack.push_async_callback(self._leave, source)
             await source.start(session)
-            self._session = session
+            self._session, self._has_begun = session, True
+            if self._is_stopping:
+                # The cancellation that was to end the opening of the doors was lost in one of them.
+                session.stopping.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(session.consume())
-                group.create_task(session.keep_saving())
-                group.create_task(session.keep_beating())
-                group.create_task(session.keep_reading_back())
-                group.create_task(session.keep_conditions())
-                group.create_task(session.keep_sweeping())
-                group.create_task(session.keep_following(starts))
+                for work in (
+                    session.consume(),
+                    session.keep_saving(),
+                    session.keep_looking(looking),
+                    session.keep_beating(),
+                    session.keep_reading_back(),
+                    session.keep_conditions(),
+                    session.keep_sweeping(),
+                    session.keep_following(starts),
+                ):
+                    group.create_task(session.guarded(work))
 
     async def _leave(self, source: Any) -> None:
         """Leave the group: partitions are saved on the way out, unless a door is broken."""
@@ -169,6 +196,17 @@ class Worker:
                 await source.stop()
         except (*UNREACHABLE, TimeoutError) as error:
             log.warning("left without saving: %s %s", type(error).__name__, error)
+
+
+async def _topic_id(admin: TopicAdmin, topic: str) -> str:
+    """Return the broker's id of a topic as it is now.
+
+    Errors: BusUnavailable while it does not exist; the next session makes it.
+    """
+    states = await admin.describe([topic])
+    if not states:
+        raise BusUnavailable(f"topic {topic} is gone")
+    return states[0].id
 
 
 async def _read_operators(reader: Any, topic: str, operators: Operators) -> dict[int, int]:

@@ -1,131 +1,80 @@
-"""Workers die and zombies walk, on real servers: nothing is lost, nothing is counted twice."""
+"""Workers die, sleep and are cut off, on real servers: nothing is lost, nothing counted twice."""
 
-import asyncio
-import contextlib
-import os
 import random
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stream.events import Request, encode, encode_request
 from stream.local import Addresses
-from tests.live import Installation, differences, other_rows, wait_until
+from tests.brokers import Cluster, running_cluster
+from tests.faults import changed, kafka, network
+from tests.faults.kafka import Scene
 
-KILLS = 20
-
-
-def traffic(seed: int, count: int) -> list[bytes]:
-    """Events of 150 workloads that trip every rule of the live policy, over ten minutes."""
-    choose = random.Random(seed)
-    payloads = []
-    at_ms = 1_790_000_000_000
-    for number in range(count):
-        at_ms += choose.randrange(0, 2 * 600_000 // count)
-        agent = min(choose.randrange(150), choose.randrange(150))
-        workload = f"spiffe://test.example/agents/a{agent}"
-        verb = choose.choice(("get", "read", "send", "list", "delete"))
-        request = Request(
-            at_ms=at_ms - choose.choice((0, 0, 0, 700, 40_000)),
-            workload=workload,
-            operation=f"tool:{verb}_{choose.randrange(6)}",
-            outcome=choose.choice(("served", "served", "served", "failed", "denied")),
-            bytes=choose.randrange(60_000),
-            task=choose.choice(("", f"task-{choose.randrange(12)}")),
-            id=str(number),
-        )
-        payloads.append(encode_request(request))
-    return payloads
+SESSION_MS = 2_000
 
 
-@contextlib.contextmanager
-def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """End the processes, whatever happens."""
-    try:
-        yield
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
+@pytest.fixture
+def scene(servers: Addresses, fresh_name: str, tmp_path: Path) -> Scene:
+    """A scenario on the session's servers, which nothing may happen to."""
+    return Scene(servers, fresh_name, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A broker of this module's own, with a proxy before its second door."""
+    with running_cluster(tmp_path_factory.mktemp("broker")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own(servers: Addresses, cluster: Cluster, fresh_name: str, tmp_path: Path) -> Scene:
+    """A scenario on that broker."""
+    return Scene(Addresses(kafka=cluster.plain, redis=servers.redis), fresh_name, tmp_path)
+
+
+def check(result: kafka.Result) -> None:
+    """Everything is as one replay of the log has it."""
+    assert result.is_right, result
 
 
 @pytest.mark.timeout(400)
-def test_killed_at_random_moments(servers: Addresses, fresh_name: str, tmp_path: Path) -> None:
-    """After 20 SIGKILLs under load rows equal the replay's, no command is missing, none wrong."""
-    seed = random.SystemRandom().randrange(10**6)
-    choose = random.Random(seed)  # pytest shows the seed among the locals of a failure
-    payloads = traffic(seed, 24_000)
-    # Few slots, so that rows are evicted and read back all the time as well.
-    installation = Installation(
-        servers, fresh_name, slots_max=64, save_every_ms=50, batch_events_max=500
-    )
-    processes: list[subprocess.Popen[bytes]] = []
-
-    async def feed_slowly(parts: int) -> None:
-        size = -(-len(payloads) // parts)
-        for start in range(0, len(payloads), size):
-            await installation.feed(payloads[start : start + size])
-            await asyncio.sleep(0.2)
-
-    async def story() -> None:
-        await installation.topics()
-        feeding = asyncio.create_task(feed_slowly(120))
-        kills = 0
-        while kills < KILLS:
-            processes.append(installation.process(tmp_path, "only"))
-            before = await installation.applied()
-            # Most die while they work, some while they are still taking their partitions.
-            if choose.random() < 0.7 and not feeding.done():
-                await wait_until(installation.applied, lambda now, before=before: now > before)
-            await asyncio.sleep(choose.random() * 1.5)
-            processes[-1].kill()
-            processes[-1].wait()
-            kills += 1
-        await feeding
-        processes.append(installation.process(tmp_path, "only"))
-        await installation.wait_applied(len(payloads))
-
-    with ended(processes):
-        asyncio.run(story())
-    commands = asyncio.run(installation.commands())
-    bodies, rows = installation.replayed(payloads)
-    assert len(bodies) > 100
-    assert differences([encode(each.body) for each in commands], bodies) == ""
-    assert other_rows(asyncio.run(installation.rows()), rows) == []
+def test_killed_at_random_moments(scene: Scene) -> None:
+    """After SIGKILLs under load rows equal the replay's, no command is missing, none wrong."""
+    check(kafka.kills(scene, 8, random.SystemRandom().randrange(10**6)))
 
 
 @pytest.mark.timeout(300)
-def test_zombie(servers: Addresses, fresh_name: str, tmp_path: Path) -> None:
+def test_zombie(scene: Scene) -> None:
     """A worker that sleeps through its session and goes on can write nothing that is wrong."""
-    payloads = traffic(7, 6_000)
-    installation = Installation(servers, fresh_name, save_every_ms=100)
-    timing = {"session_ms": 2_000, "heartbeat_ms": 300}
-    processes: list[subprocess.Popen[bytes]] = []
+    check(kafka.zombie(scene, SESSION_MS, times=1))
 
-    async def story() -> None:
-        await installation.topics()
-        zombie = installation.process(tmp_path, "zombie", **timing)
-        processes.append(zombie)
-        await installation.feed(payloads[:2_000])
-        await wait_until(installation.applied, lambda now: now > 0)
-        os.kill(zombie.pid, signal.SIGSTOP)
-        await installation.feed(payloads[2_000:4_000])
-        processes.append(installation.process(tmp_path, "heir", **timing))
-        await installation.wait_applied(4_000)
-        os.kill(zombie.pid, signal.SIGCONT)
-        await installation.feed(payloads[4_000:])
-        await installation.wait_applied(len(payloads))
 
-    with ended(processes):
-        asyncio.run(story())
-    commands = asyncio.run(installation.commands())
-    bodies, rows = installation.replayed(payloads)
-    assert differences([encode(each.body) for each in commands], bodies) == ""
-    assert other_rows(asyncio.run(installation.rows()), rows) == []
-    log = (tmp_path / "worker-zombie.log").read_text()
-    assert "OwnershipLost" in log or "let partitions" in log
+@pytest.mark.timeout(300)
+def test_broker_restarted_and_killed(own: Scene, cluster: Cluster) -> None:
+    """A broker that is away shows in gauge and /readyz; when it is back all goes on."""
+    check(kafka.broker(own, cluster, ("stop", "kill")))
+
+
+@pytest.mark.timeout(300)
+def test_disk_of_the_broker_is_full(own: Scene, cluster: Cluster) -> None:
+    """A broker that cannot write halts; with room again it has all that it acknowledged."""
+    check(kafka.disk_full(own, cluster))
+
+
+@pytest.mark.timeout(300)
+def test_links_are_cut(own: Scene, cluster: Cluster) -> None:
+    """Links to Kafka and Redis are cut for shorter and longer than a session, and heal."""
+    check(network.cuts(own, cluster, network.FEW))
+
+
+@pytest.mark.timeout(300)
+def test_topic_made_anew(own: Scene) -> None:
+    """A deleted and recreated topic begins one new era, named, journalled and counted."""
+    check(changed.recreated(own))
+
+
+@pytest.mark.timeout(300)
+def test_topic_cut_at_its_beginning(own: Scene) -> None:
+    """Records deleted before they were applied are a named loss; the rest counts once."""
+    check(changed.truncated(own))

@@ -4,15 +4,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from stream.bus import MemoryLog, MemoryPublisher, MemoryReader, MemorySource, MemoryTopics
-from stream.errors import StoreUnavailable
+from stream.bus import (
+    Chunk,
+    MemoryLog,
+    MemoryPublisher,
+    MemoryReader,
+    MemorySource,
+    MemoryTopics,
+)
+from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Request, SubjectRecord, decode_value, encode, encode_request
 from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
 from stream.replay import Replay
 from stream.runtime import NO_KEYS, Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
-from stream.store import BUCKETS, MemoryServer, MemoryStore, Save
+from stream.store import BUCKETS, MemoryServer, MemoryStore, Save, StoreFacts
 from tests.live import POLICY, differences, events_in, fixed_part, key_of, other_rows, wait_until
 
 KEY = HashKey(b"a test key, 16 b")
@@ -27,6 +34,9 @@ class Estate:
         self.log = MemoryLog(SystemClock())
         self.server = MemoryServer()
         self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
+        self.admin: Callable[[MemoryLog], MemoryTopics] = MemoryTopics
+        self.source: Callable[[MemoryLog, str], MemorySource] = MemorySource
+        self.metrics = Metrics()
         self.policy = load_policy(POLICY, "test")
         self.keys = NO_KEYS
 
@@ -34,14 +44,14 @@ class Estate:
     async def worker(self, **settings: int) -> AsyncIterator[Worker]:
         """A worker, stopped at the end."""
         doors = Doors(
-            source=lambda: MemorySource(self.log, TOPICS.requests),
+            source=lambda: self.source(self.log, TOPICS.requests),
             publisher=lambda: MemoryPublisher(self.log),
             reader=lambda: MemoryReader(self.log),
-            admin=lambda: MemoryTopics(self.log),
+            admin=lambda: self.admin(self.log),
             store=lambda: self.store(self.server),
         )
         spec = WorkerSpec(slots_max=64, save_every_ms=20, heartbeat_ms=20, **settings)
-        shown = (SystemClock(), Metrics(), "test")
+        shown = (SystemClock(), self.metrics, "test")
         policy = self.policy, load_policy
         worker = Worker((spec, TOPICS), doors, policy, KEY, shown, self.keys)
         task = asyncio.create_task(worker.run())
@@ -158,6 +168,31 @@ def test_another_log_under_the_same_name_is_noticed() -> None:
     assert list(map(events_in, asyncio.run(story()).values())) == [60]
 
 
+def test_log_made_anew_under_a_worker_begins_one_era() -> None:
+    """The session that meets the new log stores its id, so the next counts nothing again."""
+    estate = Estate()
+
+    async def story() -> tuple[list[int], list[int]]:
+        await estate.topics()
+        async with estate.worker() as worker:
+            await estate.feed([event(each, "first") for each in range(60)])
+            await stored(worker, 60)
+            estate.log.remake(TOPICS.requests)
+            await estate.feed([event(each, "second") for each in range(40)])
+
+            async def moved() -> int:
+                return sum(position for position, _ in worker.progress().values())
+
+            await wait_until(moved, lambda position: position == 40)
+            await stored(worker, 40)
+        once = list(map(events_in, (await estate.rows()).values()))
+        async with estate.worker() as worker:
+            await stored(worker, 40)
+        return once, list(map(events_in, (await estate.rows()).values()))
+
+    assert asyncio.run(story()) == ([100], [100])
+
+
 class Unreachable(MemoryStore):
     """A store that cannot be reached for the first write of rows it is given, ever."""
 
@@ -185,6 +220,95 @@ def test_nothing_is_saved_after_a_save_that_failed() -> None:
 
     assert list(map(events_in, asyncio.run(story()).values())) == [40]
     assert Unreachable.failures == 1
+
+
+class Deaf(MemorySource):
+    """A source that loses a cancellation, as what waits by asyncio.wait_for of Python 3.11 may."""
+
+    cancellations_lost = 0
+
+    async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
+        """Fetch, and answer once where it is cancelled."""
+        try:
+            return await super().fetch(records_max, wait_s)
+        except asyncio.CancelledError:
+            Deaf.cancellations_lost += 1
+            if Deaf.cancellations_lost == 1:
+                return []
+            raise
+
+
+def test_session_ends_though_a_cancellation_was_lost() -> None:
+    """One task that was not told does not keep the next session from beginning."""
+    estate = Estate()
+    estate.store, estate.source = Unreachable, Deaf
+    Unreachable.failures = 0
+
+    async def story() -> dict[int, bytes]:
+        await estate.topics()
+        await estate.feed([event(each, "x") for each in range(40)])
+        async with estate.worker() as worker:
+            await stored(worker, 40)
+            return await estate.rows()
+
+    assert list(map(events_in, asyncio.run(story()).values())) == [40]
+    assert Deaf.cancellations_lost > 0
+
+
+class Away(MemoryTopics):
+    """A broker that is away for the first sessions that are tried."""
+
+    tries_left = 2
+
+    async def start(self) -> None:
+        """Fail twice."""
+        if Away.tries_left:
+            Away.tries_left -= 1
+            raise BusUnavailable("connect: nobody answers")
+        await super().start()
+
+
+class AwayStore(MemoryStore):
+    """A store that is away for the first sessions that are tried."""
+
+    tries_left = 2
+
+    async def start(self) -> StoreFacts:
+        """Fail twice."""
+        if AwayStore.tries_left:
+            AwayStore.tries_left -= 1
+            raise StoreUnavailable("nobody answers")
+        return await super().start()
+
+
+def test_worker_that_cannot_begin_names_its_mode() -> None:
+    """Who is away shows in /readyz and in the gauge before any session, and not any more after."""
+    estate = Estate()
+    estate.admin, estate.store = Away, AwayStore
+
+    async def story() -> list[list[str]]:
+        seen = []
+        await estate.topics()
+        async with estate.worker(restart_wait_ms=400) as worker:
+
+            async def ask() -> list[str]:
+                missing = worker.ready()
+                if missing[:1] and missing[0].split()[0] not in [each[0] for each in seen]:
+                    shown = estate.metrics.text().decode()
+                    seen.append([missing[0].split()[0], shown])
+                return missing
+
+            await wait_until(ask, lambda missing: missing == [])
+        return seen
+
+    seen = asyncio.run(story())
+    names = [name for name, _ in seen]
+    assert [each for each in names if each.endswith("_down")] == ["broker_down", "store_down"]
+    for name, shown in seen:
+        if name.endswith("_down"):
+            assert f'enforcer_mode{{mode="{name}"}} 1.0' in shown
+    assert 'enforcer_mode{mode="broker_down"} 0.0' in estate.metrics.text().decode()
+    assert 'enforcer_mode{mode="store_down"} 0.0' in estate.metrics.text().decode()
 
 
 def event(number: int, operation: str) -> bytes:

@@ -1,0 +1,95 @@
+"""Looking whether Kafka and Redis answer, and how far behind we are, once in a while.
+
+A consumer whose broker is dead returns nothing, as one whose topic is quiet does; a store that is
+away shows only when something must be written. So both are asked a small question all the time,
+each under a deadline of its own. An answer that stays out begins a mode and ends no session: the
+doors reconnect by themselves, and the ordered save decides when to give up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Final, TypeVar
+
+from stream.bus import Bounds, EventSource
+from stream.errors import BusUnavailable, ConfigError, StoreUnavailable
+from stream.store import Store
+
+from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
+from .owned import Owned
+from .takeover import LOG_CHANGED, LOG_CUT, STORE_FORGOT
+
+Answer = TypeVar("Answer")
+# Until a partition is settled, what its beginning was named for still shows.
+BEGINNINGS: Final = (STORE_FORGOT, LOG_CHANGED, LOG_CUT)
+
+
+class TopicGone(BusUnavailable):
+    """The topic was deleted under a session."""
+
+
+class Looking:
+    """Asks for one session; `within_ms` bounds an answer, `behind_events` is the declared lag."""
+
+    def __init__(
+        self, source: EventSource, store: Store, modes: Modes, within_ms: int, behind_events: int
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._modes = modes
+        self._within_s = within_ms / 1_000
+        self._behind_events = behind_events
+
+    async def look(self, owned: Mapping[int, Owned]) -> dict[int, int]:
+        """Ask both, side by side; return the ends of the owned partitions that are known."""
+        partitions = list(owned)
+        asked, _ = await asyncio.gather(
+            self._answered(BROKER_DOWN, self._ask_broker(partitions)),
+            self._answered(STORE_DOWN, self._store.checkpoint(min(partitions, default=0))),
+        )
+        ends = {partition: bounds.end for partition, bounds in (asked or {}).items()}
+        if asked is not None:
+            self._judge_lag(owned, ends)
+        beginnings = {
+            mode for each in owned.values() if not each.is_settled for mode in each.conditions.modes
+        }
+        self._modes.only(beginnings, BEGINNINGS, "a partition is being rebuilt, see the log")
+        return ends
+
+    async def _ask_broker(self, partitions: list[int]) -> dict[int, Bounds]:
+        """Ask the leaders of what is owned; any broker while nothing is.
+
+        Errors: BusUnavailable; TopicGone, which ends the session: the next one makes the topic.
+        """
+        if partitions:
+            return await self._source.bounds(partitions)
+        try:
+            await self._source.partition_count()
+        except ConfigError as error:
+            raise TopicGone(error.message, hint=error.hint) from error
+        return {}
+
+    async def _answered(self, mode: str, question: Awaitable[Answer]) -> Answer | None:
+        """Return the answer, or nothing, having said which of the two it was."""
+        try:
+            async with asyncio.timeout(self._within_s):
+                answer = await question
+        except TimeoutError:
+            self._modes.begin(mode, f"no answer for {self._within_s:g} s")
+            return None
+        except TopicGone:
+            raise
+        except (BusUnavailable, StoreUnavailable) as error:
+            self._modes.begin(mode, error.message)
+            return None
+        self._modes.end(mode)
+        return answer
+
+    def _judge_lag(self, owned: Mapping[int, Owned], ends: Mapping[int, int]) -> None:
+        """Begin `behind` above the bound, end it under half of it, so that it does not flicker."""
+        lag = max((ends.get(p, 0) - each.position for p, each in owned.items()), default=0)
+        if lag > self._behind_events:
+            self._modes.begin(BEHIND, f"{lag:,} events of a partition wait")
+        elif lag <= self._behind_events // 2:
+            self._modes.end(BEHIND)

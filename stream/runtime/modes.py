@@ -1,0 +1,77 @@
+"""What is degraded in a worker now, by name: told in one place, seen in three.
+
+A mode that holds is 1 in the gauge `enforcer_mode`, a line in /readyz, and a line in the log when
+it begins and when it ends. `store_down` and `broker_down` outlast a session, so they live here and
+not in one. Whoever finds out that something does not answer, or does again, says so; nothing is
+decided by a mode, it only names what is so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from stream.bus import Rarely
+from stream.clock import Clock
+from stream.metrics import MODES, Metrics
+
+STORE_DOWN: Final = "store_down"
+BROKER_DOWN: Final = "broker_down"
+BEHIND: Final = "behind"
+
+log = logging.getLogger(__name__)
+# A link that comes and goes each second must not fill the log: what is left out is counted.
+SAID_EVERY_S: Final = 5.0
+
+
+class Mode(NamedTuple):
+    """A mode that holds: why, and since when."""
+
+    why: str
+    since_s: float
+
+
+class Modes:
+    """The modes that hold, each begun and ended once however often it is said.
+
+    `texts` may be called from another thread.
+    """
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._holding: dict[str, Mode] = {}
+        self._rarely = Rarely(log, SAID_EVERY_S)
+
+    def begin(self, mode: str, why: str) -> None:
+        """Say that a mode holds; the first reason stays. Mutates: self."""
+        assert mode in MODES, mode
+        if mode not in self._holding:
+            self._holding[mode] = Mode(why, self._clock.monotonic_s())
+            self._metrics.set_mode(mode, holds=True)
+            self._rarely.warning("mode " + mode + " begins: %s", why)
+
+    def end(self, mode: str) -> None:
+        """Say that a mode does not hold, or not any more. Mutates: self."""
+        held = self._holding.pop(mode, None)
+        if held is not None:
+            self._metrics.set_mode(mode, holds=False)
+            after_s = self._clock.monotonic_s() - held.since_s
+            self._rarely.warning("mode " + mode + " ends after %.1f s", after_s)
+
+    def only(self, modes: Collection[str], among: Collection[str], why: str) -> None:
+        """Say which of some modes hold, and that the others of them do not. Mutates: self."""
+        for mode in among:
+            if mode in modes:
+                self.begin(mode, why)
+            else:
+                self.end(mode)
+
+    def texts(self) -> list[str]:
+        """Return a line for each mode that holds."""
+        now_s = self._clock.monotonic_s()
+        return [
+            f"{mode} for {now_s - held.since_s:.0f} s: {held.why}"
+            for mode, held in sorted(self._holding.copy().items())
+        ]

@@ -1,0 +1,172 @@
+"""The partitions of a session: taken, saved, let go, under one lock and one lasting doubt.
+
+Everything that touches the process's state holds `turn`, one at a time. Whatever was cut short may
+have left rows ahead of what was published or stored, so nothing is saved after it: the session
+ends, and the next one begins at the checkpoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+from stream.bus import EventSource, LogReader, Publisher
+from stream.clock import Clock
+from stream.engine import State
+from stream.events import Conditions
+from stream.metrics import Metrics
+from stream.profiles import Decoder
+from stream.signing import Signer
+from stream.store import Store
+
+from .operators import Operators
+from .outbox import Outbox
+from .owned import Owned
+from .policies import Policies
+from .repair import Repairs
+from .saving import Snapshot, has_news, save, snapshots
+from .spec import TopicsSpec, WorkerSpec
+from .takeover import Place, take
+
+log = logging.getLogger(__name__)
+
+
+class Tenure:
+    """What a session owns, and how it comes and goes; `identify` tells the id of `requests`."""
+
+    identify: Callable[[], Awaitable[str]]
+
+    def __init__(
+        self,
+        specs: tuple[WorkerSpec, TopicsSpec],
+        doors: tuple[EventSource, Publisher, LogReader, Store],
+        state: tuple[State, Decoder, Operators],
+        policies: Policies,
+        shown: tuple[Clock, Metrics, str],
+        own: tuple[Callable[[], str], Signer | None],
+    ) -> None:
+        self.spec, self.topics = specs
+        self.source, self.publisher, self.reader, self.store = doors
+        self.state, self.decoder, self.operators = state
+        self.policies = policies
+        self.clock, self.metrics, self.name = shown
+        self.nonce, signer = own
+        self.outbox = Outbox(
+            self.publisher,
+            self.topics,
+            (self.clock, self.metrics),
+            (self.state.partitions, self.state.key.seal),
+            signer,
+        )
+        self.repairs = Repairs(
+            self.state,
+            self.store,
+            self.outbox,
+            self.topics.enforcement_partitions,
+            self.operators.trust,
+        )
+        self.turn = asyncio.Lock()
+        self.owned: dict[int, Owned] = {}
+        self.ends: dict[int, int] = {}
+        self.turned_at_s = 0.0
+        self.is_broken = False
+        self.stopping = asyncio.Event()
+        self._round = asyncio.Lock()
+
+    @contextlib.contextmanager
+    def _careful(self) -> Iterator[None]:
+        """Remember that something was cut short: nothing may be saved after that.
+
+        Rows may then be ahead of what was published, or of what was stored; the checkpoint is not.
+        """
+        is_whole = False
+        try:
+            yield
+            is_whole = True
+        finally:
+            if not is_whole:
+                self.is_broken = True
+
+    # Partitions come and go.
+
+    async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Take partitions; return where each begins."""
+        # Asked each time: the topic may have been made anew since the session began.
+        topic_id = await self.identify()
+        bounds = await self.source.bounds(partitions)
+        places = [
+            Place(
+                each,
+                bounds[each],
+                topic_id,
+                self.topics.requests,
+                self.topics.journal,
+                (self.topics.enforcement, each % self.topics.enforcement_partitions),
+                self.name,
+                self.nonce(),
+            )
+            for each in partitions
+        ]
+        first = self.policies.first
+        taken = await asyncio.gather(
+            *(
+                take(each, self.store, self.reader, self.publisher, (first.hash, first.text))
+                for each in places
+            )
+        )
+        async with self.turn:
+            for owned in taken:
+                self._adopt(owned, owned.conditions)
+                for mode in owned.began_in:
+                    self.metrics.count_mode(mode)
+                self.owned[owned.partition] = owned
+                self.ends[owned.partition] = owned.replay_until
+        log.info("took partitions %s", sorted(partitions))
+        return {each.partition: each.position for each in taken}
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Save what can be saved of partitions, and let them go."""
+        async with self.turn:
+            mine = [self.owned[each] for each in partitions if each in self.owned]
+            try:
+                await self.save_round(mine, rows_max=self.spec.slots_max)
+            finally:
+                for owned in mine:
+                    del self.owned[owned.partition]
+                    self.metrics.forget_partition(owned.partition)
+                self.state.drop(partitions)
+        log.info("let partitions %s go", sorted(partitions))
+
+    def _adopt(self, owned: Owned, conditions: Conditions) -> None:
+        policy = self.policies.compiled(conditions)
+        self.state.adopt(owned.partition, conditions, policy)
+
+    # Saving.
+
+    async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
+        """Save what is unsaved of partitions, once; the order is `saving`'s."""
+        began_s = self.clock.monotonic_s()
+        async with self._round:
+            # Asked only now: the round before this one may just have failed, and its rows look
+            # as though they were stored.
+            if self.is_broken:
+                return
+            with self._careful():
+                news = await self._save_all(owned, rows_max)
+        if news:
+            await self.source.commit({each.owned.partition: each.position for each in news})
+        self.metrics.count_rows(saved=sum(len(each.rows) for each in news))
+        self.metrics.spend("save", self.clock.monotonic_s() - began_s)
+
+    async def _save_all(self, owned: Sequence[Owned], rows_max: int) -> list[Snapshot]:
+        """Save the unsaved of partitions side by side; return what was saved."""
+        taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
+        news = [each for each in taken if has_news(each)]
+        await asyncio.gather(*(save(self.state, self.store, each) for each in news))
+        for each in taken:
+            lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
+            age = each.position - each.checkpoint.next_offset
+            self.metrics.set_partition(each.owned.partition, lag, age)
+        return news

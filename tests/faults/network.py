@@ -1,0 +1,103 @@
+"""Scenarios of links: between a worker and the broker, between a worker and Redis.
+
+The worker `cut` stands behind proxies, `other` and the feed do not. A cut that is longer than the
+session makes `cut` a zombie by network: `other` takes its partitions, and when the link is back
+what it had under way arrives late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from tests.brokers import Cluster
+from tests.proxy import Proxy, between
+
+from .kafka import Scene, told
+from .story import Result, Story
+
+SESSION_S = 2.0
+
+
+class Cut(NamedTuple):
+    """A fault of a link: which (`kafka`, `redis`), how, and for how long.
+
+    `how` is `both`, `up` or `down` (nothing passes in these directions, nothing is lost), `refused`
+    (all connections end, none is accepted), `reset` (all connections end, once), `slow` (200 ms in
+    each direction) or `narrow` (60 kB a second).
+    """
+
+    link: str
+    how: str
+    span_s: float
+
+    @property
+    def name(self) -> str:
+        """What it is called among the recoveries."""
+        return f"{self.link} {self.how} {self.span_s:g} s"
+
+
+SHORT_S, LONG_S = SESSION_S / 2, SESSION_S * 2
+FEW = (
+    Cut("kafka", "both", LONG_S),
+    Cut("kafka", "down", SHORT_S),
+    Cut("redis", "both", LONG_S),
+    Cut("redis", "refused", SHORT_S),
+)
+SLOW = (Cut("kafka", "slow", 3.0), Cut("redis", "slow", 3.0))
+ALL = tuple(
+    Cut(link, how, span_s)
+    for link in ("kafka", "redis")
+    for how in ("both", "up", "down", "refused", "reset")
+    for span_s in (SHORT_S, LONG_S, 12.0)
+) + tuple(Cut(link, how, 6.0) for link in ("kafka", "redis") for how in ("slow", "narrow"))
+
+
+def spoil(proxy: Proxy, how: str) -> None:
+    """Make a link bad."""
+    if how in ("both", "up", "down"):
+        proxy.hold(up=how != "down", down=how != "up")
+    elif how == "refused":
+        proxy.refuse()
+    elif how == "reset":
+        proxy.reset()
+    elif how == "slow":
+        proxy.slow(delay_s=0.2)
+    else:
+        assert how == "narrow", how
+        proxy.slow(bytes_per_s=60_000)
+
+
+def cuts(scene: Scene, cluster: Cluster, faults: tuple[Cut, ...]) -> Result:
+    """Spoil links one after another under load; all must be as it was after each."""
+    story = Story(*scene)
+    redis = urlsplit(scene.servers.redis)
+    assert redis.port is not None
+
+    async def playing(to_redis: Proxy) -> Result:
+        await story.installation.topics()
+        behind = f"redis://127.0.0.1:{to_redis.port}{redis.path}"
+        links = {"kafka": cluster.brokers[0].proxy, "redis": to_redis}
+        story.start("cut", behind, bootstrap=cluster.faulty)
+        story.start("other")
+        recovery_s, notes = {}, {}
+        async with story.feeding(19):
+            await story.wait_ready("cut", "other")
+            assert all(each.connections for each in links.values()), "nobody is behind the proxies"
+            for fault in faults:
+                await story.more(200)
+                await asyncio.to_thread(spoil, links[fault.link], fault.how)
+                over_at_s = time.monotonic() + fault.span_s
+                if fault.how in ("both", "up", "down", "refused") and fault.span_s > SHORT_S:
+                    mode = "broker_down" if fault.link == "kafka" else "store_down"
+                    notes[f"{fault.name} noticed"] = await story.wait_mode("cut", mode)
+                await asyncio.sleep(max(0.0, over_at_s - time.monotonic()))
+                await asyncio.to_thread(links[fault.link].heal)
+                recovery_s[fault.name] = await story.recovery()
+                await story.wait_ready("cut", "other")
+        return await story.verdict("network", recovery_s, notes)
+
+    with between(redis.port) as to_redis:
+        return told(story, playing(to_redis))

@@ -1,0 +1,76 @@
+"""What a group does with two processes under one static name."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from stream.bus import KafkaSource, KafkaSpec, KafkaTopics, TopicSpec
+from stream.errors import ConfigError
+from tests.buses import Member, kafka_spec, run, until
+from tests.live import opened
+
+
+@contextlib.asynccontextmanager
+async def member_of(spec: KafkaSpec) -> AsyncIterator[Member]:
+    """A member of a group that reads a topic of the same name."""
+    source = KafkaSource(spec, spec.group)
+    member = Member(source, {})
+    await source.start(member)
+    try:
+        yield member
+    finally:
+        await source.stop()
+
+
+def test_two_processes_with_one_name(servers: Any, fresh_name: str) -> None:
+    """The one that was there first is told who took its place, and does not take it back."""
+    spec = kafka_spec(servers.kafka, fresh_name, member_id="same")
+
+    async def scene() -> None:
+        async with opened(KafkaTopics(spec)) as topics:
+            await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
+        async with member_of(spec) as first:
+            await until(lambda: len(first.held) == 2)
+            async with member_of(spec) as second:
+                await until(lambda: len(second.held) == 2)
+                with pytest.raises(ConfigError, match=r"another process joined .* as same"):
+                    await first.read(lambda: False)
+                calls = list(second.calls)
+                # Many heartbeats long, nothing moves; a name that is taken back moves at the next.
+                for _ in range(20):
+                    await second.step(wait_s=spec.heartbeat_ms / 1_000)
+                assert second.calls == calls == [("assigned", [0, 1])]
+
+    run(scene())
+
+
+def test_name_that_nobody_took_is_ours_again(servers: Any, fresh_name: str) -> None:
+    """A static member that the group forgot (its session was over) joins again as itself."""
+    spec = kafka_spec(servers.kafka, fresh_name, member_id="same", session_ms=1_000)
+
+    async def scene() -> None:
+        async with opened(KafkaTopics(spec)) as topics:
+            await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
+        async with member_of(spec) as member:
+            await until(lambda: len(member.held) == 2)
+            coordinator = member.source._consumer._coordinator
+            beat = coordinator._do_heartbeat
+            silence = asyncio.Event()
+
+            async def silent() -> bool:
+                await silence.wait()
+                return await beat()
+
+            coordinator._do_heartbeat = silent
+            before = coordinator.member_id
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), 2.0)
+            silence.set()
+            async with asyncio.timeout(30):
+                while coordinator.member_id in (before, "") or len(member.held) < 2:
+                    await member.step()
+
+    run(scene())
