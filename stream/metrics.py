@@ -54,6 +54,9 @@ class Metrics:
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
         self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
         self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
+        self._store_retries = counter(
+            "store_retries", "attempts at Redis that failed and were repeated", ("cause",)
+        )
         self._saved = counter("rows_saved", "rows written to the store")
         self._loaded = counter("rows_loaded", "rows read back from the store")
         self._corrupt = counter("rows_corrupt", "stored rows that were discarded")
@@ -109,6 +112,10 @@ class Metrics:
     def count_restart(self, cause: str) -> None:
         """Add a session that ended and is begun anew; `cause` is the class of the error."""
         self._restarts.labels(cause).inc()
+
+    def count_store_retry(self, cause: str) -> None:
+        """Add an attempt at the store that failed; `cause` is of the store's closed list."""
+        self._store_retries.labels(cause).inc()
 
     def count_rows(
         self, *, saved: int = 0, loaded: int = 0, corrupt: int = 0, evicted: int = 0
