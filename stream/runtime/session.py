@@ -34,13 +34,14 @@ from .outbox import Outbox
 from .owned import Owned, cut, record_check
 from .policies import Policies
 from .repair import Repairs
-from .saving import Snapshot, has_news, save, settle, snapshots
+from .saving import Snapshot, has_news, save, settle, snapshots, verify
 from .spec import TopicsSpec, WorkerSpec
 from .sweep import forgettable_before_ms, idle_rows, still_idle
 from .takeover import Place, journal, take
 
 log = logging.getLogger(__name__)
 CONDITIONS_EVERY_MS: Final = 100
+VERIFY_EVERY_S: Final = 5.0
 _json = msgspec.json.Encoder()
 
 
@@ -303,9 +304,15 @@ class Session:
         return news
 
     async def keep_saving(self) -> None:
-        """Save at the declared pace."""
+        """Save at the declared pace, and see that the store keeps what was saved."""
+        verified_s = self.clock.monotonic_s()
         while await self._pause(self.spec.save_every_ms):
             await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
+            if self.clock.monotonic_s() - verified_s >= VERIFY_EVERY_S:
+                # Inside a round, so that no partition is let go while it is asked about.
+                async with self._round:
+                    await verify(self.store, list(self.owned.values()))
+                verified_s = self.clock.monotonic_s()
             self.metrics.rows.set(len(self.state.table))
             self.metrics.owned.set(len(self.owned))
             if self.owned:
