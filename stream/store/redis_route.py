@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -25,6 +26,8 @@ LAST_S: Final = 0.25
 # How old what Sentinels said may be while all goes well. A primary that was cut off from its
 # Sentinels but not from us answers happily, and all that it is told will be lost.
 TRUSTED_S: Final = 1.0
+# How many servers that were left may still have calls of ours under way.
+LEFT_MAX: Final = 8
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Servers:
     def __init__(self, opened: Callable[[Node], Any]) -> None:
         self._opened = opened
         self._clients: dict[Node, Any] = {}
+        self._left: deque[Any] = deque()
 
     def client(self, node: Node) -> Any:
         """Return the client of a server, made at its first use; it connects when it sends."""
@@ -77,15 +81,20 @@ class Servers:
         return self._clients[node]
 
     async def keep(self, nodes: Iterable[Node]) -> None:
-        """Close the idle connections to all other servers; calls under way end by themselves."""
+        """Leave all other servers; calls that are under way there end by themselves."""
         kept = set(nodes)
         for node in [each for each in self._clients if each not in kept]:
-            await self._clients.pop(node).connection_pool.disconnect(inuse_connections=False)
+            self._left.append(self._clients.pop(node))
+            await self._left[-1].connection_pool.disconnect(inuse_connections=False)
+        while len(self._left) > LEFT_MAX:
+            await self._left.popleft().aclose()
 
     async def stop(self) -> None:
         """Close everything."""
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
+        for each in (*self._clients.values(), *self._left):
+            await each.aclose()
+        self._clients.clear()
+        self._left.clear()
 
 
 class Route(Protocol):
@@ -236,11 +245,16 @@ class BySentinels:
                 hint="the url is redis+sentinel://host:26379,host:26379/NAME, "
                 "NAME as in `sentinel monitor NAME ...`",
             )
-        known = [each for each in errors if isinstance(each, vendor.RedisError | OSError)]
         place = ", ".join(map(str, self._sentinels))
-        cause = known[0] if known else "none answered in time"
-        if known and isinstance(known[0], vendor.AuthenticationError | vendor.NoPermissionError):
-            raise known[0]
+        refused = (vendor.AuthenticationError, vendor.NoPermissionError)
+        for error in errors:
+            if isinstance(error, refused):
+                raise ConfigError(
+                    f"Sentinels at {place}: {error}",
+                    hint="sentinel_user and sentinel_password_file say who we are to Sentinels; "
+                    "the user needs SENTINEL MASTER and SENTINEL GET-MASTER-ADDR-BY-NAME",
+                ) from error
+        cause = errors[0] if errors else "none answered in time"
         raise vendor.ConnectionError(f"Sentinels at {place}: {cause}")
 
     async def _ask(self, sentinel: Node) -> tuple[int, Node]:
