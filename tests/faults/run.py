@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
     store no longer had after the fault; `late_write`: what became of a write that a hung server
     did when it woke. `causes`: why calls to Redis were
     repeated; `restarts`: why sessions ended; `modes`: in which named modes partitions began, as
-    the journal says.
+    the journal says, and `counted` as the metrics do.
     """
 
     promotion_s: float
@@ -54,6 +54,7 @@ class Outcome(NamedTuple):
     causes: Counter[str]
     restarts: Counter[str]
     modes: Counter[str]
+    counted: Counter[str]
 
     def __str__(self) -> str:
         names = (("causes", self.causes), ("restarts", self.restarts), ("modes", self.modes))
@@ -203,6 +204,7 @@ async def found(load: Load, promotion_s: float, recovery_s: float) -> Outcome:
         causes=load.causes,
         restarts=_counted(load.metrics, "enforcer_restarts_total", "cause"),
         modes=await journalled_modes(installation),
+        counted=_counted(load.metrics, "enforcer_modes_total", "mode"),
     )
 
 
