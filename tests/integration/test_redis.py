@@ -267,7 +267,8 @@ def test_key_of_a_wrong_type_stops_a_save_before_it_writes(valkey: Valkey, part:
 
 
 @pytest.mark.parametrize(
-    ("name", "stored"), [("epoch", "x"), ("epoch", "1e3"), ("number", "-1"), ("number", "1e3"), ("number", "9" * 40)]
+    ("name", "stored"),
+    [("epoch", "x"), ("epoch", "1e3"), ("number", "-1"), ("number", "1e3"), ("number", "9" * 40)],
 )
 def test_state_that_is_no_number_is_named(valkey: Valkey, name: str, stored: str) -> None:
     """A state that we cannot have written is RowCorrupt for whoever claims or loads by it."""
