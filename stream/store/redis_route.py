@@ -174,16 +174,17 @@ class BySentinels:
 
     async def hop(self, key: bytes) -> Hop:
         """Return the primary, as the Sentinels named it a moment ago."""
-        if self._node is None:
-            await self._find()
+        # Others may change what is known at each await; what this call was told is its own.
+        node = self._node
+        if node is None:
+            node = await self._find()
         elif _now_s() - self._told_s > TRUSTED_S and not self._asking.locked():
             try:
-                await self._find()
+                node = await self._find()
             except (vendor.RedisError, OSError) as error:
                 self._told_s = _now_s()
                 log.warning("no Sentinel of %s answers, going on: %s", self._service, error)
-        assert self._node is not None
-        return Hop(self._node, self._servers.client(self._node))
+        return Hop(node, self._servers.client(node))
 
     async def after(self, hop: Hop | None, key: bytes, error: Exception) -> Hop | None:
         """Ask the Sentinels again before the next attempt."""
@@ -195,10 +196,9 @@ class BySentinels:
     async def has_left(self, hop: Hop, key: bytes) -> bool:
         """Tell whether the Sentinels name another server by now."""
         try:
-            await self._find()
+            return await self._find() != hop.node
         except (vendor.RedisError, OSError):
             return False
-        return self._node != hop.node
 
     async def primaries(self) -> list[Hop]:
         """Return the primary."""
@@ -209,17 +209,18 @@ class BySentinels:
         await self._asked.stop()
         await self._servers.stop()
 
-    async def _find(self) -> None:
+    async def _find(self) -> Node:
         """Ask the Sentinels, once for everybody who wants to know at this moment."""
         wanted_s = _now_s()
         async with self._asking:
             if self._node is not None and self._told_s > wanted_s:
-                return
+                return self._node
             node = await self._named()
             if self._node != node:
                 log.info("the primary of %s is %s", self._service, node)
             self._node, self._told_s = node, _now_s()
             await self._servers.keep([node])
+            return node
 
     async def _named(self) -> Node:
         """Return the primary by the newest answer of most Sentinels."""

@@ -14,6 +14,7 @@ from stream.local import Addresses
 from stream.store import RedisSpec, RedisStore
 from tests.faults import redis as scenarios
 from tests.faults.run import assert_nothing_lost
+from tests.integration.test_redis_access import COMMANDS as RIGHTS
 from tests.stores import save
 from tests.valkey import running_valkey
 from tests.valkeys import ClusterOfSix, raw, running
@@ -126,6 +127,27 @@ def test_every_primary_is_vetted(two: ClusterOfSix) -> None:
         play(two.url, scene)
     finally:
         last.client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_the_rights_a_user_needs(two: ClusterOfSix) -> None:
+    """Beside what one server needs a user needs CLUSTER SLOTS, and is told so without it."""
+    for each in two.primaries:
+        each.client.acl_setuser("least", enabled=True, passwords=["+least"], keys=["t:*"])
+        each.client.acl_setuser("least", enabled=True, commands=[f"+{each}" for each in RIGHTS])
+
+    async def works(store: RedisStore) -> None:
+        await store.start()
+        await asyncio.gather(*(store.claim(each, "least") for each in range(6)))
+
+    async def does_not(store: RedisStore) -> None:
+        with pytest.raises(ConfigError, match=r"'cluster\|slots'.*ACL"):
+            await store.start()
+
+    url = two.url.replace("://", "://least:least@")
+    play(url, does_not)
+    for each in two.primaries:
+        each.client.acl_setuser("least", enabled=True, commands=["+cluster|slots"])
+    play(url, works)
 
 
 def test_seeds_that_are_gone_are_passed_over(two: ClusterOfSix) -> None:

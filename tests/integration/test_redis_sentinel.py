@@ -12,8 +12,10 @@ import pytest
 from stream.errors import ConfigError, StoreUnavailable
 from stream.local import Addresses
 from stream.store import RedisSpec, RedisStore
+from stream.store.redis_route import Hop
 from tests.faults import redis as scenarios
 from tests.faults.run import assert_nothing_lost
+from tests.integration.test_redis_access import COMMANDS as RIGHTS
 from tests.stores import save
 from tests.valkey import free_port
 from tests.valkeys import SERVICE, Member, raw
@@ -92,7 +94,7 @@ def play(
     """Run a scene with a store that asks these Sentinels."""
     places = ",".join(f"127.0.0.1:{each.port}" for each in sentinels)
     url = f"redis+sentinel://{places}/{options.pop('service', SERVICE)}"
-    settings = {"kind": "redis", "url": url, "prefix": "t", **options}
+    settings = {"kind": "redis", "url": url, "prefix": "t"} | options
 
     async def whole() -> None:
         store = RedisStore(msgspec.convert(settings, RedisSpec))
@@ -160,6 +162,48 @@ def test_a_promoted_server_that_may_evict_is_refused(pair) -> None:
         assert two.client.dbsize() == 0
 
     play([sentinel], scene)
+
+
+def test_a_name_that_is_doubted_while_it_is_learned(pair) -> None:
+    """A call that fails while another one learns the name takes nothing away from it."""
+    one, _, sentinel_of = pair
+    sentinel = sentinel_of(one)
+
+    async def scene(store: RedisStore) -> None:
+        route = store._link._route
+        keep = route._servers.keep
+
+        async def doubt(nodes: list[Any]) -> None:
+            await keep(nodes)
+            await route.after(Hop(nodes[0], route._servers.client(nodes[0])), b"", OSError())
+
+        route._servers.keep = doubt
+        assert (await store.claim(0, "a")).epoch == 1
+        assert not await route.has_left(await route.hop(b""), b"")
+
+    play([sentinel], scene)
+
+
+def test_the_rights_a_user_needs(pair) -> None:
+    """Beside what one server needs a user needs ROLE, and is told so without it."""
+    one, _, sentinel_of = pair
+    sentinel = sentinel_of(one)
+    one.client.acl_setuser("least", enabled=True, passwords=["+least"], keys=["t:*"])
+    one.client.acl_setuser("least", enabled=True, commands=[f"+{each}" for each in RIGHTS])
+
+    async def works(store: RedisStore) -> None:
+        await store.start()
+        claim = await store.claim(0, "a")
+        await store.save(0, save(claim.number, "a", rows=[(1, b"1")], names={1: "n"}))
+
+    async def does_not(store: RedisStore) -> None:
+        with pytest.raises(ConfigError, match=r"'role'.*ACL"):
+            await store.start()
+
+    url = f"redis+sentinel://least:least@127.0.0.1:{sentinel.port}/{SERVICE}"
+    play([], does_not, url=url)
+    one.client.acl_setuser("least", enabled=True, commands=["+role"])
+    play([], works, url=url)
 
 
 def test_a_replica_that_is_named_is_not_believed(pair) -> None:
