@@ -153,6 +153,10 @@ class Sentinels:
             and int(found["num-slaves"]) == len(self.servers) - 1
         )
 
+    def named_by(self, sentinel: Member) -> int:
+        """The port of the primary that a Sentinel names."""
+        return int(raw(sentinel, "SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+
     def primary(self, *, but: Member | None = None) -> Member | None:
         """The server that says it is the primary."""
         for each in self.servers:
