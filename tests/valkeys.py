@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,15 @@ class Member:
     def await_up(self) -> None:
         """Wait until it answers."""
         until(self.client.ping, f"{self.port} answers")
+
+    def await_listening(self) -> None:
+        """Wait until it accepts connections, whatever it then says to strangers."""
+
+        def listens() -> bool:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+
+        until(listens, f"{self.port} listens")
 
     def kill(self) -> None:
         """End it as a crash would."""

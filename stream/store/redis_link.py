@@ -42,10 +42,22 @@ _PASSING: Final = (
 # (min-replicas-to-write), perhaps because the others went on without it. MISCONF: its disk is
 # full, or for other reasons does not take its snapshot or log.
 _PASSING_CODES: Final = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "NOREPLICAS ", "MISCONF ")
-# What `cause_of` tells apart; the labels of a metric, so a closed list.
-_CODES: Final = (
-    *("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "BUSY"),
-    *("NOREPLICAS", "MISCONF", "OOM", "NOAUTH", "WRONGPASS", "NOPERM"),
+# What `cause_of` tells apart; the labels of a metric, so a closed list. The first that fits counts.
+_CAUSES: Final = (
+    (vendor.MovedError, "moved"),
+    (vendor.AskError, "ask"),
+    (vendor.TryAgainError, "tryagain"),
+    (vendor.MasterDownError, "masterdown"),
+    (vendor.ClusterDownError, "clusterdown"),
+    (vendor.ReadOnlyError, "readonly"),
+    (vendor.BusyLoadingError, "loading"),
+    (vendor.OutOfMemoryError, "oom"),
+    (_REFUSED, "refused"),
+    (vendor.NoPermissionError, "refused"),
+    (vendor.TimeoutError, "timeout"),
+    (TimeoutError, "timeout"),
+    (vendor.ConnectionError, "connection"),
+    (OSError, "connection"),
 )
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0.01, le=600)]
@@ -191,13 +203,11 @@ def _place(url: str) -> str:
 
 
 def cause_of(error: Exception) -> str:
-    """Return the name of a passing failure, of a closed list, fit for a metric's label."""
-    if isinstance(error, vendor.TimeoutError | TimeoutError):
-        return "timeout"
-    code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
-    if code in _CODES:
-        return str(code).lower()
-    return "connection" if isinstance(error, vendor.ConnectionError | OSError) else "other"
+    """Return the name of a failure, of a closed list, fit for a metric's label."""
+    for code in _PASSING_CODES:
+        if str(error).startswith(code):
+            return code.strip().lower()
+    return next((name for kind, name in _CAUSES if isinstance(error, kind)), "other")
 
 
 def translate(error: vendor.RedisError | OSError, place: str) -> tuple[EnforcerError, bool]:

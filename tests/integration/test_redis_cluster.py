@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis import exceptions as vendor
 
 from stream.errors import ConfigError
 from stream.local import Addresses
@@ -17,7 +18,7 @@ from tests.faults.run import assert_nothing_lost
 from tests.integration.test_redis_access import COMMANDS as RIGHTS
 from tests.stores import save
 from tests.valkey import running_valkey
-from tests.valkeys import ClusterOfSix, raw, running
+from tests.valkeys import ClusterOfSix, Member, raw, running, until
 
 
 @pytest.mark.timeout(180)
@@ -127,6 +128,38 @@ def test_every_primary_is_vetted(two: ClusterOfSix) -> None:
         play(two.url, scene)
     finally:
         last.client.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize(("kind", "host"), [("hostname", "localhost"), ("unknown-endpoint", "")])
+def test_endpoints_are_taken_as_the_cluster_tells_them(
+    two: ClusterOfSix, kind: str, host: str
+) -> None:
+    """Host names where certificates need them; where no host is told, it is that of the teller."""
+
+    async def scene(store: RedisStore) -> None:
+        await store.start()
+        await asyncio.gather(*(store.claim(each, kind) for each in range(6)))
+        found = [each.node for each in await store._link._route.primaries()]
+        assert {each.host for each in found} == {host or "127.0.0.1"}
+        moved = vendor.MovedError(f"{scenarios.SLOT_OF_1} {host}:{found[0].port}")
+        hop = await store._link._route.hop(b"{1}")
+        assert (await store._link._route.after(hop, b"{1}", moved)).node == found[0]
+
+    try:
+        for each in two.primaries:
+            each.client.config_set("cluster-announce-hostname", host)
+            each.client.config_set("cluster-preferred-endpoint-type", kind)
+        for each in two.primaries:
+            until(lambda each=each: hosts_of(each) == {host.encode() or None}, "all know the hosts")
+        play(two.url, scene)
+    finally:
+        for each in two.primaries:
+            each.client.config_set("cluster-preferred-endpoint-type", "ip")
+
+
+def hosts_of(member: Member) -> set[bytes | None]:
+    """The hosts of primaries as a member tells them."""
+    return {primary[0] for _, _, primary, *_ in raw(member, "CLUSTER", "SLOTS")}
 
 
 def test_the_rights_a_user_needs(two: ClusterOfSix) -> None:

@@ -70,6 +70,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Member, Member, Callable[..., Member]
         (member.folder / "conf").write_text("\n".join([watch, *lines, ""]))
         members.append(member)
         member.launch()
+        member.await_listening()
         return member
 
     try:
