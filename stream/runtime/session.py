@@ -20,11 +20,7 @@ from stream.clock import Clock
 from stream.enforcement import TALLIES
 from stream.engine import State, make_room, missing, step
 from stream.errors import RowCorrupt
-from stream.events import (
-    Conditions,
-    Reject,
-    RejectCode,
-)
+from stream.events import Conditions, Reject, RejectCode
 from stream.metrics import Metrics
 from stream.profiles import Arrival, Batch, Decoder
 from stream.store import BUCKETS, Store
