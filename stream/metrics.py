@@ -67,6 +67,9 @@ class Metrics:
         )
         self._mode = gauge("mode", "1 while a worker is in a degraded mode", ("mode",))
         self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
+        self._store_retries = counter(
+            "store_retries", "attempts at Redis that failed and were repeated", ("cause",)
+        )
         self._saved = counter("rows_saved", "rows written to the store")
         self._loaded = counter("rows_loaded", "rows read back from the store")
         self._corrupt = counter("rows_corrupt", "stored rows that were discarded")
@@ -136,6 +139,10 @@ class Metrics:
     def count_refused(self, why: str) -> None:
         """Add an operators' record that was not believed; `why` is one of a closed list."""
         self._refused.labels(why).inc()
+
+    def count_store_retry(self, cause: str) -> None:
+        """Add an attempt at the store that failed; `cause` is of the store's closed list."""
+        self._store_retries.labels(cause).inc()
 
     def count_rows(
         self, *, saved: int = 0, loaded: int = 0, corrupt: int = 0, evicted: int = 0

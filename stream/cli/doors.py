@@ -13,6 +13,7 @@ import uvloop
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
 from stream.config import Config
+from stream.metrics import Metrics
 from stream.runtime import Doors, Keys
 from stream.signing import Role, signer_of, trust_of
 from stream.store import RedisStore
@@ -45,14 +46,14 @@ async def opened(door: AnyDoor) -> AsyncIterator[AnyDoor]:
         await door.stop()
 
 
-def worker_doors(config: Config) -> Doors:
+def worker_doors(config: Config, metrics: Metrics) -> Doors:
     """Return the makers of a worker's doors."""
     return Doors(
         source=lambda: KafkaSource(config.kafka, config.topics.requests),
         publisher=lambda: KafkaPublisher(config.kafka),
         reader=lambda: KafkaReader(config.kafka),
         admin=lambda: KafkaTopics(config.kafka),
-        store=lambda: RedisStore(config.redis),
+        store=lambda: RedisStore(config.redis, metrics.count_store_retry),
     )
 
 

@@ -141,7 +141,7 @@ async def _work(
     metrics = Metrics()
     worker = Worker(
         (plan.config.worker, plan.config.topics),
-        worker_doors(plan.config),
+        worker_doors(plan.config, metrics),
         (plan.policy, load_policy),
         plan.key,
         (SystemClock(), metrics, plan.name),

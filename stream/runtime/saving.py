@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -202,6 +202,17 @@ def batched(items: Iterable[Item]) -> list[list[Item]]:
         everything[start : start + ITEMS_PER_SAVE]
         for start in range(0, len(everything), ITEMS_PER_SAVE)
     ]
+
+
+async def verify(store: Store, owned: Sequence[Owned]) -> None:
+    """Return once the store has said of each partition that it knows our last write.
+
+    For owners that have nothing to write: a failover may have lost what they wrote.
+    Errors: StoreUnavailable, OwnershipLost, StoreForgot.
+    """
+    for each in owned:
+        async with each.saving:
+            await store.load(each.partition, [], each.fence)
 
 
 async def settle(owned: Owned) -> None:

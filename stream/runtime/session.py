@@ -24,13 +24,14 @@ from stream.store import BUCKETS
 from .loading import load_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
-from .saving import settle
+from .saving import settle, verify
 from .sweep import forgettable_before_ms, idle_rows, still_idle
 from .takeover import journal
 from .tenure import Tenure
 
 log = logging.getLogger(__name__)
 CONDITIONS_EVERY_MS: Final = 100
+VERIFY_EVERY_S: Final = 5.0
 
 
 class Session(Tenure):
@@ -182,9 +183,15 @@ class Session(Tenure):
     # Regular work.
 
     async def keep_saving(self) -> None:
-        """Save at the declared pace."""
+        """Save at the declared pace, and see that the store keeps what was saved."""
+        verified_s = self.clock.monotonic_s()
         while await self._pause(self.spec.save_every_ms):
             await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
+            if self.clock.monotonic_s() - verified_s >= VERIFY_EVERY_S:
+                # Inside a round, so that no partition is let go while it is asked about.
+                async with self._round:
+                    await verify(self.store, list(self.owned.values()))
+                verified_s = self.clock.monotonic_s()
             self.metrics.rows.set(len(self.state.table))
             self.metrics.owned.set(len(self.owned))
 

@@ -34,7 +34,9 @@ from .spec import TopicsSpec, WorkerSpec
 log = logging.getLogger(__name__)
 
 UNREACHABLE = (BusUnavailable, StoreUnavailable, OwnershipLost)
-STALL_S = 10.0
+# A turn may wait for Redis three times (room is made, that is saved, rows are loaded), each time
+# for as long as a call may take: whoever ends a worker for that makes a failover worse.
+STALL_S = 60.0
 
 
 class Worker:

@@ -136,6 +136,7 @@ class Store(Protocol):
 
         An owner gives its fence: after a failover that lost writes, a row read back would be one
         that has already counted more, and would decide before the next save can notice.
+        Without ids it only asks whether the fence still holds.
         Errors: with a fence also OwnershipLost and StoreForgot.
         """
         ...

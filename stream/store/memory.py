@@ -96,7 +96,7 @@ class MemoryStore:
         """Return the stored rows, None where there is none."""
         held = self._server.partition(partition)
         state = Held(held.nonce, held.epoch, held.number)
-        if fence is not None and ids and not is_ours(state, fence):
+        if fence is not None and not is_ours(state, fence):
             raise refusal(partition, state, fence)
         return [held.rows.get(row_id) for row_id in ids]
 

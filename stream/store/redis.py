@@ -19,7 +19,7 @@ instant, and a cluster runs it as it is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -35,9 +35,14 @@ from .agreed import (
     write_id,
 )
 from .contract import BUCKETS, NAMES_MAX, Checkpoint, Claim, Fence, Save, StoreFacts
-from .redis_link import Link, RedisSpec, read_script
+from .redis_link import RedisSpec, read_script
+from .redis_patience import Link
 
 VERSION_MIN: Final = 7
+MODE_HINT: Final = (
+    "redis://host is a single server, redis+sentinel://host,host/name asks Sentinels, "
+    "redis+cluster://host,host is a cluster"
+)
 ID_BYTES: Final = 8
 BUCKET_SHIFT: Final = 56
 
@@ -49,30 +54,47 @@ _SHRINK: Final = read_script("save", "allow-oom")
 
 
 class RedisStore:
-    """A `Store` in one Redis or Valkey server."""
+    """A `Store` in Redis or Valkey: one server, behind Sentinels, or a cluster.
 
-    def __init__(self, spec: RedisSpec) -> None:
-        self._link = Link(spec)
+    `count` is told the cause of each attempt that failed and may succeed later.
+    """
+
+    def __init__(self, spec: RedisSpec, count: Callable[[str], None] = lambda _: None) -> None:
+        self._link = Link(spec, self._vet, count)
         self._prefix = spec.prefix.encode()
         self._ids_per_load = spec.ids_per_load
         self.names_refused = 0
 
     async def start(self) -> StoreFacts:
         """Connect and check."""
-        facts = _facts(await self._link.ask("INFO"))
-        place = f"{facts.server} at {self._link.place}"
-        if facts.server == "redis" and int(facts.version.partition(".")[0] or 0) < VERSION_MIN:
+        found = [_facts(each) for each in await self._link.survey()]
+        return StoreFacts(
+            server=found[0].server,
+            version=min((each.version for each in found), key=_comparable),
+            maxmemory_policy=found[0].maxmemory_policy,
+            # No limit on one server is no limit on all of them together.
+            maxmemory_bytes=sum(each.maxmemory_bytes for each in found)
+            if all(each.maxmemory_bytes for each in found)
+            else 0,
+            mode=self._link.mode,
+        )
+
+    def _vet(self, info: Mapping[str, Any], place: str) -> None:
+        """Refuse a server that is too old, may evict, or is of another kind than the url says."""
+        facts = _facts(info)
+        place = f"{facts.server} at {place}"
+        if facts.server == "redis" and _comparable(facts.version)[:1] < [VERSION_MIN]:
             raise ConfigError(
                 f"{place} is version {facts.version}", hint="use Redis 7 or newer, or Valkey"
             )
-        if facts.mode != "standalone":
-            raise ConfigError(f"{place} runs in mode {facts.mode}", hint="name a single server")
+        wanted = "cluster" if self._link.mode == "cluster" else "standalone"
+        if facts.mode != wanted:
+            raise ConfigError(f"{place} runs in mode {facts.mode}", hint=MODE_HINT)
         if facts.maxmemory_policy != "noeviction":
             raise ConfigError(
                 f"{place} may drop profiles: maxmemory-policy is {facts.maxmemory_policy}",
                 hint="redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
             )
-        return facts
 
     async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed."""
@@ -91,7 +113,7 @@ class RedisStore:
     ) -> list[bytes | None]:
         """Return the stored rows, None where there is none."""
         rows: list[bytes | None] = []
-        for start in range(0, len(ids), self._ids_per_load):
+        for start in range(0, len(ids) or (fence is not None), self._ids_per_load):
             rows += await self._load(partition, ids[start : start + self._ids_per_load], fence)
         return rows
 
@@ -211,7 +233,12 @@ def _held(partition: int, nonce: bytes | None, epoch: bytes | None, number: byte
     )
 
 
-def _facts(info: dict[str, Any]) -> StoreFacts:
+def _comparable(version: str) -> list[int]:
+    """Return a version as numbers; what is none counts as 0."""
+    return [int(each) if each.isdigit() else 0 for each in version.split(".")]
+
+
+def _facts(info: Mapping[str, Any]) -> StoreFacts:
     """Return what INFO says; a fork of neither name is judged as the Redis it says it is.
 
     INFO and not CONFIG GET: it says the same, and needs no right to read the configuration,

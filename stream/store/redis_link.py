@@ -1,36 +1,27 @@
-"""One Redis or Valkey server, asked patiently: where it is, who we are, what its errors mean.
-
-Everything sent through a `Link` may be sent twice: reads, claims (a nonce claims once) and saves
-(their write id is recognised). So a call that fails for a passing reason (connection cut, server
-loading, read-only or failing over) is repeated here until the deadline; only then is it
-`StoreUnavailable`. The client's own retries are off: two loops would multiply.
-
-A script is one EVALSHA on the keys of one hash slot, and EVAL where the server does not know it.
-Nothing else is asked of a server, so a Link to a cluster or through Sentinel fits here.
-"""
+"""What connects us to Redis or Valkey: where it is, who we are, what its errors mean to us."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-import redis.asyncio as client
 from redis import exceptions as vendor
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreUnavailable
 
-RETRY_FIRST_S: Final = 0.02
-RETRY_MAX_S: Final = 0.5
+from .redis_route import Node
+
+PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 
 # What passes by itself. Refusals of our user come as ConnectionErrors too, so they go first.
 _REFUSED: Final = (
@@ -45,9 +36,29 @@ _PASSING: Final = (
     vendor.ReadOnlyError,
     vendor.TryAgainError,
     vendor.ClusterDownError,
+    vendor.AskError,
 )
-# The same, where a version of the client has no class for it.
-_PASSING_CODES: Final = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ")
+# The same, where the client has no class for it. NOREPLICAS: a primary with too few replicas
+# (min-replicas-to-write), perhaps because the others went on without it. MISCONF: its disk is
+# full, or for other reasons does not take its snapshot or log.
+_PASSING_CODES: Final = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "NOREPLICAS ", "MISCONF ")
+# What `cause_of` tells apart; the labels of a metric, so a closed list. The first that fits counts.
+_CAUSES: Final = (
+    (vendor.MovedError, "moved"),
+    (vendor.AskError, "ask"),
+    (vendor.TryAgainError, "tryagain"),
+    (vendor.MasterDownError, "masterdown"),
+    (vendor.ClusterDownError, "clusterdown"),
+    (vendor.ReadOnlyError, "readonly"),
+    (vendor.BusyLoadingError, "loading"),
+    (vendor.OutOfMemoryError, "oom"),
+    (_REFUSED, "refused"),
+    (vendor.NoPermissionError, "refused"),
+    (vendor.TimeoutError, "timeout"),
+    (TimeoutError, "timeout"),
+    (vendor.ConnectionError, "connection"),
+    (OSError, "connection"),
+)
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0.01, le=600)]
 _Text = Annotated[str, msgspec.Meta(max_length=1024)]
@@ -63,8 +74,10 @@ class RedisSpec(
 ):
     """Where Redis or Valkey is and how it is used.
 
-    `url` is `redis://` or, for TLS, `rediss://[user[:password]@]host[:port][/db]`. A password is
-    better kept in `password_file` (it wins) or in the environment (`password_env`, used last).
+    `url` is `redis://[user[:password]@]host[:port][/db]`, `redis+sentinel://host[:port],.../name`
+    (Sentinels, and the name they know the primary by) or `redis+cluster://host[:port],...` (some
+    servers to begin with); `rediss` for TLS. A password is better kept in `password_file` (it
+    wins) or in the environment (`password_env`, used last); Sentinels have one of their own.
     `prefix` starts every key; two installations on one server differ in it. `timeout_s` bounds a
     step of one attempt, `deadline_s` a call with all its attempts. `ids_per_load` bounds one
     reply: larger loads are split.
@@ -79,6 +92,8 @@ class RedisSpec(
     ca_file: _Text = ""
     cert_file: _Text = ""
     key_file: _Text = ""
+    sentinel_user: _Text = ""
+    sentinel_password_file: _Text = ""
     connect_timeout_s: _Seconds = 2.0
     timeout_s: _Seconds = 5.0
     deadline_s: _Seconds = 15.0
@@ -95,12 +110,16 @@ class RedisSpec(
 
 
 class Address(NamedTuple):
-    """The parts of a url; `place` is all of it that may be printed."""
+    """The parts of a url; `place` is all of it that may be printed.
+
+    `mode` is standalone, sentinel or cluster; `nodes` are servers or, for sentinel, Sentinels.
+    """
 
     place: str
+    mode: str
     has_tls: bool
-    host: str
-    port: int
+    nodes: tuple[Node, ...]
+    service: str
     db: int
     user: str
     password: str
@@ -130,28 +149,49 @@ def parse_address(url: str) -> Address:
 
     Errors: ConfigError, which never repeats the url: it may hold a password.
     """
-    hint = "write redis://host:6379/0, or rediss:// for TLS; percent-encode a user and password"
+    hint = (
+        "write redis://host:6379/0, redis+sentinel://host:26379,host:26379/name or "
+        "redis+cluster://host:6379,host:6379; rediss for TLS; percent-encode a user and password"
+    )
+    wrong = ConfigError("the url of Redis cannot be read", hint=hint)
     try:
         parts = urlsplit(url)
-        port = parts.port or 6379
-        db = int(parts.path.strip("/") or 0)
-        host = parts.hostname or ""
+        scheme, _, mode = parts.scheme.partition("+")
+        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+        path = [each for each in parts.path.split("/") if each]
+        service = unquote(path.pop(0)) if mode == "sentinel" and path else ""
+        db = int(path.pop(0)) if path else 0
+        port = SENTINEL_PORT if mode == "sentinel" else PORT
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        nodes = tuple(_parse_node(each, port) for each in hosts)
     except ValueError:
         # Not `from` it: the parser's message quotes what it stumbled over.
-        raise ConfigError("the url of Redis cannot be read", hint=hint) from None
-    is_known = parts.scheme in ("redis", "rediss") and host and not parts.query and db >= 0
-    if not is_known or parts.fragment:
-        raise ConfigError("the url of Redis cannot be read", hint=hint)
-    shown = f"[{host}]" if ":" in host else host
+        raise wrong from None
+    is_known = scheme in ("redis", "rediss") and mode in ("", "sentinel", "cluster")
+    is_whole = bool(service) == (mode == "sentinel") and (mode != "cluster" or db == 0)
+    if not is_known or not is_whole or path or parts.query or parts.fragment or db < 0:
+        raise wrong
+    if not mode and len(nodes) > 1:
+        raise wrong
+    tail = f"/{service}/{db}" if service else "" if mode else f"/{db}"
     return Address(
-        place=f"{parts.scheme}://{shown}:{port}/{db}",
-        has_tls=parts.scheme == "rediss",
-        host=host,
-        port=port,
+        place=f"{parts.scheme}://{','.join(map(str, nodes))}{tail}",
+        mode=mode or "standalone",
+        has_tls=scheme == "rediss",
+        nodes=nodes,
+        service=service,
         db=db,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        user=unquote(user),
+        password=unquote(password),
     )
+
+
+def _parse_node(text: str, port: int) -> Node:
+    """Return an address, ValueError where it is none."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.path or parts.query or parts.fragment:
+        raise ValueError
+    return Node(parts.hostname, parts.port or port)
 
 
 def _place(url: str) -> str:
@@ -162,84 +202,12 @@ def _place(url: str) -> str:
         return "a url that cannot be read"
 
 
-class Link:
-    """A pool of connections to one server, which heal by themselves."""
-
-    def __init__(self, spec: RedisSpec) -> None:
-        address = parse_address(spec.url)
-        self.place = address.place
-        self._deadline_s = spec.deadline_s
-        self._pool: Any = client.BlockingConnectionPool(
-            max_connections=spec.connections,
-            timeout=spec.timeout_s,
-            connection_class=client.SSLConnection if address.has_tls else client.Connection,
-            host=address.host,
-            port=address.port,
-            db=address.db,
-            username=address.user or None,
-            password=_password(spec, address) or None,
-            # RESP2 needs no handshake and has no push messages to fall out of step with.
-            protocol=2,
-            socket_timeout=spec.timeout_s,
-            socket_connect_timeout=spec.connect_timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            **_tls(spec, address),
-        )
-        self._client: Any = client.Redis.from_pool(self._pool)
-
-    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Any:
-        """Run a script on keys of one slot and return its reply.
-
-        Errors: StoreUnavailable, RowCorrupt, ConfigError.
-        """
-
-        async def attempt() -> Any:
-            try:
-                return await self._client.execute_command(
-                    "EVALSHA", script.sha, len(keys), *keys, *args
-                )
-            except vendor.NoScriptError:
-                return await self._client.execute_command(
-                    "EVAL", script.text, len(keys), *keys, *args
-                )
-
-        return await self._patiently(attempt)
-
-    async def ask(self, *command: Any) -> Any:
-        """Send a command that only reads and return its reply.
-
-        Errors: StoreUnavailable, RowCorrupt, ConfigError.
-        """
-        return await self._patiently(lambda: self._client.execute_command(*command))
-
-    async def stop(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-
-    async def _patiently(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        """Attempt until it succeeds, fails for good, or the deadline is over."""
-        last: vendor.RedisError | OSError | None = None
-        wait_s = RETRY_FIRST_S
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                while True:
-                    try:
-                        return await attempt()
-                    except (vendor.RedisError, OSError) as error:
-                        fault, is_passing = translate(error, self.place)
-                        if not is_passing:
-                            raise fault from error
-                        last = error
-                    if isinstance(last, vendor.ReadOnlyError):
-                        # This server was demoted: its name may lead to another one by now.
-                        await self._pool.disconnect(inuse_connections=False)
-                    await asyncio.sleep(wait_s)
-                    wait_s = min(2 * wait_s, RETRY_MAX_S)
-        except TimeoutError as error:
-            cause = last or error
-            reason = f"Redis at {self.place} was of no use for {self._deadline_s:g} s"
-            text = f"{reason}: {last}" if last else reason
-            raise StoreUnavailable(text) from cause
+def cause_of(error: Exception) -> str:
+    """Return the name of a failure, of a closed list, fit for a metric's label."""
+    for code in _PASSING_CODES:
+        if str(error).startswith(code):
+            return code.strip().lower()
+    return next((name for kind, name in _CAUSES if isinstance(error, kind)), "other")
 
 
 def translate(error: vendor.RedisError | OSError, place: str) -> tuple[EnforcerError, bool]:
@@ -278,14 +246,43 @@ def _is_distrusted(error: BaseException) -> bool:
     return False
 
 
+def connection_settings(spec: RedisSpec, address: Address) -> dict[str, Any]:
+    """Return all that the client is told of a connection, but for host and port."""
+    return {
+        "db": address.db,
+        "username": address.user or None,
+        "password": _password(spec, address) or None,
+        # RESP2 needs no handshake and has no push messages to fall out of step with.
+        "protocol": 2,
+        "socket_timeout": spec.timeout_s,
+        "socket_connect_timeout": spec.connect_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        **_tls(spec, address),
+    }
+
+
+def sentinel_settings(spec: RedisSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for connections to Sentinels, which have users of their own."""
+    password = _read_secret("sentinel_password_file", spec.sentinel_password_file)
+    who = {"username": spec.sentinel_user or None, "password": password or None}
+    return {**settings, **who, "db": 0}
+
+
 def _password(spec: RedisSpec, address: Address) -> str:
     """Return the password, from the one place that gives it; this is where secrets are read."""
     if spec.password_file:
-        try:
-            return Path(spec.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"password_file cannot be read: {error}") from error
+        return _read_secret("password_file", spec.password_file)
     return address.password or os.environ.get(spec.password_env, "")
+
+
+def _read_secret(name: str, file: str) -> str:
+    """Return what a file holds without its last line end, nothing where no file is named."""
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name} cannot be read: {error}") from error
 
 
 def _tls(spec: RedisSpec, address: Address) -> dict[str, Any]:

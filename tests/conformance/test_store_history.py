@@ -26,10 +26,12 @@ whats = st.fixed_dictionaries(
 nonces = st.sampled_from("ab")
 deeds = st.one_of(
     st.tuples(st.just("claim"), nonces),
+    st.tuples(st.just("claim"), nonces, few),
     st.tuples(st.just("save"), nonces, few, few, whats),
     st.tuples(st.just("next"), nonces, whats),
     st.tuples(st.just("repeat")),
     st.tuples(st.just("load"), nonces, few, few),
+    st.tuples(st.just("verify"), nonces, few, few),
     st.tuples(st.just("image")),
     st.tuples(st.just("restore")),
 )
@@ -46,6 +48,8 @@ async def history(lab: Lab, store: Store, script: list[tuple]) -> list:
                 seen.append(claim)
             elif deed == "load":
                 seen.append(await store.load(0, [0, 1, ID_LAST], Fence(*what)))
+            elif deed == "verify":
+                seen.append(await store.load(0, [], Fence(*what)))
             elif deed == "image":
                 images.append(lab.image())
             elif deed == "restore":

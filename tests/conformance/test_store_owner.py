@@ -40,6 +40,41 @@ def test_claim_repeated_changes_nothing(lab: Lab) -> None:
     play(lab, scene)
 
 
+def test_claim_is_above_what_the_journal_knows(lab: Lab) -> None:
+    """A store that lost claims gives an epoch above those the claimer heard of elsewhere."""
+
+    async def scene(store: Store) -> None:
+        assert (await store.claim(0, "a")).epoch == 1
+        assert (await store.claim(0, "a", 6)).epoch == 7
+        assert (await store.claim(0, "a", 6)).epoch == 7
+        assert (await store.claim(0, "a")).epoch == 7
+        assert (await store.claim(0, "b", 3)).epoch == 8
+        assert (await store.claim(1, "c", 2**50)).epoch == 2**50 + 1
+        await store.save(0, save(0, "b", epoch=8))
+
+    play(lab, scene)
+
+
+def test_load_of_nothing_asks_for_the_fence(lab: Lab) -> None:
+    """An owner that has nothing to load learns whether the store still knows its last write."""
+
+    async def scene(old: Store, new: Store) -> None:
+        await old.claim(0, "a")
+        image = lab.image()
+        await old.save(0, save(0, rows=[(1, b"1")]))
+        assert await old.load(0, [], Fence("a", 1, 1)) == []
+        assert await old.load(0, []) == []
+        lab.restore(image)
+        with pytest.raises(StoreForgot):
+            await old.load(0, [], Fence("a", 1, 1))
+        await new.claim(0, "b")
+        with pytest.raises(OwnershipLost) as caught:
+            await old.load(0, [], Fence("a", 1, 0))
+        assert type(caught.value) is OwnershipLost
+
+    play(lab, scene)
+
+
 def test_older_number_finds_that_the_store_forgot(lab: Lab) -> None:
     """An owner whose acknowledged writes a failover lost is told so, by save and by load."""
 

@@ -267,7 +267,8 @@ def test_key_of_a_wrong_type_stops_a_save_before_it_writes(valkey: Valkey, part:
 
 
 @pytest.mark.parametrize(
-    ("name", "stored"), [("epoch", "x"), ("number", "-1"), ("number", "1e3"), ("number", "9" * 40)]
+    ("name", "stored"),
+    [("epoch", "x"), ("epoch", "1e3"), ("number", "-1"), ("number", "1e3"), ("number", "9" * 40)],
 )
 def test_state_that_is_no_number_is_named(valkey: Valkey, name: str, stored: str) -> None:
     """A state that we cannot have written is RowCorrupt for whoever claims or loads by it."""
@@ -341,9 +342,14 @@ def test_scripts_keep_to_the_slot_they_declare(tmp_path) -> None:
     ):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
 
-        async def scene(store: RedisStore) -> None:
-            with pytest.raises(ConfigError, match="cluster"):
+        async def as_one_server(store: RedisStore) -> None:
+            with pytest.raises(ConfigError, match=r"mode cluster.*redis\+cluster://"):
                 await store.start()
+            with pytest.raises(ConfigError, match=r"redis\+cluster://"):
+                await store.claim(0, "a")
+
+        async def scene(store: RedisStore) -> None:
+            assert (await store.start()).mode == "cluster"
             for partition in range(8):
                 await store.claim(partition, "a")
                 rows = [(n, b"1") for n in IDS]
@@ -353,7 +359,8 @@ def test_scripts_keep_to_the_slot_they_declare(tmp_path) -> None:
                 assert await store.scan(partition, 7) == [(IDS[7], b"1")]
                 assert await store.names(partition, [1]) == {1: "n"}
 
-        run(scene, server.url, deadline_s=30)
+        run(as_one_server, server.url)
+        run(scene, f"redis+cluster://127.0.0.1:{server.port}", deadline_s=30)
 
 
 @pytest.mark.parametrize(

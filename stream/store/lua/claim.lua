@@ -7,6 +7,9 @@
 -- script while nothing has changed.
 local records = redis.call('HGETALL', KEYS[2])
 local held = redis.call('HMGET', KEYS[1], 'nonce', 'number', 'checkpoint', 'epoch')
+if held[4] and not string.match(held[4], '^%d+$') then
+  return redis.error_reply('ERR the stored epoch: value is not an integer')
+end
 local epoch, above = tonumber(held[4] or '0'), tonumber(ARGV[2])
 if held[1] ~= ARGV[1] or epoch <= above then
   redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'epoch', math.max(epoch, above) + 1)

@@ -6,6 +6,7 @@ from rich.pretty import pretty_repr
 
 from stream.errors import ConfigError
 from stream.store import RedisSpec, RedisStore
+from stream.store.redis_link import parse_address
 
 
 def spec(**options) -> RedisSpec:
@@ -71,3 +72,54 @@ def test_settings_out_of_bounds_are_refused(options: dict) -> None:
     """A prefix that is a pattern or a hash tag, a bound that is none, a word we do not know."""
     with pytest.raises(msgspec.ValidationError):
         spec(**options)
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "nodes", "service", "db"),
+    [
+        ("redis://h", "standalone", ["h:6379"], "", 0),
+        ("rediss://u:p%40@[::1]:7000/3", "standalone", ["[::1]:7000"], "", 3),
+        (
+            "redis+sentinel://a,b:1,[::1]/main",
+            "sentinel",
+            ["a:26379", "b:1", "[::1]:26379"],
+            "main",
+            0,
+        ),
+        ("rediss+sentinel://u:s,3@a/ma%20in/2", "sentinel", ["a:26379"], "ma in", 2),
+        ("redis+cluster://a:1,b", "cluster", ["a:1", "b:6379"], "", 0),
+    ],
+)
+def test_url_names_servers_sentinels_or_a_cluster(
+    url: str, mode: str, nodes: list[str], service: str, db: int
+) -> None:
+    """A url says of which kind the installation is, and all the places to begin with."""
+    address = parse_address(url)
+    assert (address.mode, address.service, address.db) == (mode, service, db)
+    assert list(map(str, address.nodes)) == nodes
+    assert address.has_tls == url.startswith("rediss")
+    assert parse_address(address.place)._replace(user="", password="") == address._replace(
+        user="", password=""
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://a:s3@h,other",
+        "redis+sentinel://:s3@a,b",
+        "redis+sentinel://:s3@a,b/",
+        "redis+sentinel://:s3@a,,b/main",
+        "redis+sentinel://:s3@a/main/0/1",
+        "redis+cluster://:s3@a,b/1",
+        "redis+cluster://:s3@a?b",
+        "redis+ring://:s3@a",
+        "http+cluster://:s3@a",
+        "redis+cluster://",
+    ],
+)
+def test_url_of_many_that_cannot_be_read(url: str) -> None:
+    """Servers without a name for the primary, a database in a cluster, an empty place: refused."""
+    with pytest.raises(ConfigError, match="url") as caught:
+        RedisStore(spec(url=url))
+    assert "s3" not in str(caught.value)
