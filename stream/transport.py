@@ -9,6 +9,7 @@ peer is told as what to do about it, since it never passes by being tried again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from pathlib import Path
@@ -18,6 +19,7 @@ from stream.errors import ConfigError
 
 SECRET_BYTES_MAX: Final = 1_023  # OpenSSL takes no longer passphrase
 CAUSES_MAX: Final = 16
+FLIGHTS: Final = 3
 
 _EXPIRED, _NOT_YET_VALID, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64
 _OF_SERVER: Final = {
@@ -115,6 +117,7 @@ def tls_context(files: TlsFiles, passphrase: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if files.cert_file:
         _load_ours(context, files, passphrase)
+        _check_dates(files, passphrase)
     return context
 
 
@@ -156,6 +159,38 @@ def _load_ours(context: ssl.SSLContext, files: TlsFiles, passphrase: str) -> Non
             f" ({error.reason})",
             hint="both are PEM text; the key must belong to the certificate",
         ) from error
+
+
+def _check_dates(files: TlsFiles, passphrase: str) -> None:
+    """Refuse our certificate outside of its time.
+
+    Many servers say only that they do not accept it. So it is shown to ourselves, in memory: a
+    handshake between two sides of ours of which one trusts it as it is.
+    Errors: ConfigError.
+    """
+    serving, trusting = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    )
+    _load_ours(serving, files, passphrase)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trusting.load_verify_locations(files.cert_file)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = trusting.wrap_bio(back, there), serving.wrap_bio(there, back, server_side=True)
+    try:
+        for side in sides * FLIGHTS:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
+            raise ConfigError(
+                f"cert_file {files.cert_file}: {error.verify_message}",
+                hint="renew our certificate, and look at this machine's clock",
+            ) from error
+    except ssl.SSLError:
+        # What else may be said of it is for the server to say.
+        return
 
 
 def distrust(error: BaseException) -> Distrust | None:

@@ -6,15 +6,18 @@ super user; nothing of the product uses it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import psutil
 import pytest
+import uvloop
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -43,6 +46,7 @@ LISTENERS = (
     ("EXPIRED", "SSL", HOST),
     ("MOVED", "SASL_SSL", "localhost"),
 )
+PASSPHRASE = "open s3same"
 USERS = ("worker", "gateway", "operator", "admin", "edge-eu", "nobody")
 SCRAM = {"SCRAM-SHA-256": 1, "SCRAM-SHA-512": 2}
 ROUNDS = 4_096
@@ -204,6 +208,31 @@ class SecureKafka:
                 assert all(code == 0 for code, *_ in answer.filter_responses), answer
 
 
+def run(work: Coroutine[Any, Any, Any], loop: Callable[[], Any] = uvloop.new_event_loop) -> Any:
+    """Run a scene to its end, bounded, and wait until its connections are closed.
+
+    The client does not wait for TLS to say goodbye; a loop that ends meanwhile warns of it.
+    """
+
+    async def bounded() -> Any:
+        before = _connections()
+        async with asyncio.timeout(60):
+            try:
+                return await work
+            finally:
+                while _connections() - before:  # noqa: ASYNC110 - the kernel has no event for it
+                    await asyncio.sleep(0.005)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(bounded())
+
+
+def _connections() -> set[Any]:
+    """The TCP connections of this process that are not wholly closed."""
+    found = psutil.Process().net_connections("tcp")
+    return {(each.fd, each.laddr) for each in found if each.raddr}
+
+
 def adjusted(settings: Mapping[str, str], ports: Mapping[str, int], folder: Path) -> dict[str, str]:
     """The settings of a broker with all LISTENERS beside its plain one, and an authorizer."""
     more = [f"{name}://{HOST}:{ports[name]}" for name, _, _ in LISTENERS]
@@ -240,6 +269,7 @@ def adjusted(settings: Mapping[str, str], ports: Mapping[str, int], folder: Path
             changed[f"{key}.ssl.keystore.location"] = str(folder / f"{whose}.both.pem")
             changed[f"{key}.ssl.truststore.type"] = "PEM"
             changed[f"{key}.ssl.truststore.location"] = str(folder / "authority.pem")
+    changed["listener.name.moved.sasl.enabled.mechanisms"] = "SCRAM-SHA-512"
     changed["listener.name.mtls.ssl.client.auth"] = "required"
     changed["listener.name.mtls.ssl.principal.mapping.rules"] = "RULE:^CN=([^,]+).*$/$1/,DEFAULT"
     return changed
@@ -253,6 +283,8 @@ def running_kafka(folder: Path) -> Iterator[SecureKafka]:
     authority = Authority(certificates, "authority")
     authority.sign("broker", HOST)
     authority.sign("expired", HOST, days=-1)
+    authority.sign("sealed", passphrase=PASSPHRASE)
+    Authority(certificates, "stranger").sign("from-elsewhere")
     for user in USERS:
         authority.sign(user)
     ports = {name: free_port() for name, _, _ in LISTENERS}
@@ -265,8 +297,6 @@ def running_kafka(folder: Path) -> Iterator[SecureKafka]:
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     """The session's broker that asks who comes; its users have passwords for every mechanism."""
-    import asyncio
-
     with running_kafka(tmp_path_factory.mktemp("secure")) as kafka:
         asyncio.run(kafka.set_passwords({user: password_of(user) for user in USERS}))
         yield kafka
