@@ -130,6 +130,10 @@ def tls_context(files: TlsFiles, passphrase: str) -> ssl.SSLContext:
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslobject_class = _Leaving
+    if files.key_file and not files.cert_file:
+        raise ConfigError(
+            f"key_file {files.key_file}: there is no cert_file", hint="set both, or neither"
+        )
     if files.cert_file:
         _load_ours(context, files, passphrase)
         _check_dates(files, passphrase)
