@@ -228,7 +228,8 @@ def distrust(error: BaseException) -> Distrust | None:
                 hint or "ca_file must hold the authority that signed the server's certificate",
             )
         if isinstance(cause, ssl.SSLError):
-            found = _told_by(cause.reason or "")
+            # One that Python code raises, and not OpenSSL, has no reason.
+            found = _told_by(getattr(cause, "reason", None) or "")
             if found is not None:
                 return found
         cause = cause.__cause__ or cause.__context__

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 import traceback
@@ -11,8 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
+from click.testing import CliRunner
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaSpec, KafkaTopics, TopicSpec
+from stream.cli import main
 from stream.config import Config, with_prefix
 from stream.errors import BusUnavailable, ConfigError
 from stream.policy import default_policy
@@ -20,6 +23,7 @@ from tests.buses import Member
 from tests.live import opened, worker_of
 from tests.secure import PASSPHRASE, Acl, SecureKafka, password_of, run
 
+NOWHERE = dict.fromkeys(("ENFORCER_CONFIG", "ENFORCER_PREFIX", "ENFORCER_KAFKA"))
 LOOPS = (asyncio.new_event_loop, uvloop.new_event_loop)
 WAYS = (
     ("SASL", {"mechanism": "PLAIN"}),
@@ -215,6 +219,28 @@ def test_worker_with_a_wrong_password_ends(
     worker = worker_of(config, default_policy(), "worker")
     with pytest.raises(ConfigError, match="Kafka does not let us in"):
         run(worker.run())
+
+
+def test_a_verb_with_a_wrong_password_says_so_in_json(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    """The exit code is that of wrong settings, and neither password is in what is said."""
+    file = tmp_path / "password"
+    spec = secure_kafka.spec("SASLTLS", user="admin", password_file=str(file))
+    (tmp_path / "settings.json").write_bytes(
+        msgspec.json.encode({"kafka": msgspec.to_builtins(spec), "topics": {"requests": "none"}})
+    )
+    said = []
+    for password in ("wr0ngpass", password_of("admin")):
+        file.write_text(password)
+        done = CliRunner().invoke(
+            main, ["list", "--config", str(tmp_path / "settings.json"), "--json"], env=NOWHERE
+        )
+        assert done.exit_code == 78, done.stderr
+        assert password not in done.stdout + done.stderr
+        said.append(json.loads(done.stderr.splitlines()[-1])["error"]["message"])
+    assert "Kafka does not let us in" in said[0]
+    assert "TopicAuthorizationFailed" in said[1]
 
 
 def test_topics_without_the_right_to_look(
