@@ -13,8 +13,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
-from stream.bus import KafkaPublisher, KafkaReader
+from stream.bus import KafkaPublisher, KafkaReader, KafkaSource
+from stream.bus.kafka import client_options
 from stream.cli.acl import redis_users
 from stream.cli.explain import _conditions, find
 from stream.cli.listing import in_force, tables
@@ -29,6 +32,7 @@ from stream.local import Addresses
 from stream.policy import load_policy
 from stream.runtime import SystemClock
 from stream.store import RedisStore
+from tests.buses import Member
 from tests.live import KEY, Installation, opened, wait_until, worker_of
 from tests.secure import Acl, SecureKafka, password_of, run
 from tests.tls import tls_in_front_of
@@ -310,7 +314,10 @@ def test_each_right_is_needed(estate: Estate, place: int, caplog: pytest.LogCapt
 
 
 def test_a_gateway_may_do_nothing_else(estate: Estate) -> None:
-    """A stolen gateway cannot publish commands, journal, read requests or join the group."""
+    """A stolen gateway cannot publish commands, journal, read requests or join the group.
+
+    Nor begin a transaction, which held open would hide all later requests from the workers.
+    """
     config = estate.of("gateway")
     topics = config.topics
 
@@ -325,6 +332,19 @@ def test_a_gateway_may_do_nothing_else(estate: Estate) -> None:
             for topic in (topics.journal, topics.dead_letters):
                 with pytest.raises(ConfigError, match=topic):
                     await reader.bounds(topic)
+        member = Member(KafkaSource(config.kafka, topics.requests), {})
+        await member.source.start(member)
+        try:
+            with pytest.raises(ConfigError, match=f"GroupAuthorization.*{config.kafka.group}"):
+                await member.read(lambda: False)
+        finally:
+            await member.source.stop()
+        producer = AIOKafkaProducer(**client_options(config.kafka), transactional_id="mine")
+        try:
+            with pytest.raises(KafkaError, match="TransactionalIdAuthorizationFailed"):
+                await producer.start()
+        finally:
+            await producer.stop()
 
     run(scene())
 
