@@ -126,6 +126,10 @@ def estate(secure_kafka: SecureKafka, valkey: Valkey) -> Estate:
     async def prepare() -> None:
         await secure_kafka.allow([acl_of(each) for each in made.rights])
         await make_topics(made.of("admin"))
+        # An empty journal is not read, so nobody would miss the right to.
+        async with opened(KafkaPublisher(made.super.config.kafka)) as publisher:
+            for partition in range(made.config.topics.partitions):
+                await (await publisher.send(made.config.topics.journal, b"k", b"{}", partition))
 
     run(prepare())
     warm()  # Compiling holds up everything else for longer than a group waits for a member.
