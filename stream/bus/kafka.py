@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import aiokafka.errors as vendor
 import msgspec
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
@@ -22,6 +23,14 @@ from aiokafka.protocol.metadata import MetadataRequest
 from stream.errors import BusUnavailable, ConfigError, EnforcerError
 
 from .kafka_quiet import quieten
+from .kafka_security import (
+    NOT_PROVEN,
+    KafkaSecurity,
+    explain,
+    reach,
+    refusal,
+    security_options,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +46,6 @@ REFUSALS: Final = (
     vendor.TopicAuthorizationFailedError,
     vendor.GroupAuthorizationFailedError,
     vendor.ClusterAuthorizationFailedError,
-    vendor.SaslAuthenticationFailed,
-    vendor.AuthenticationFailedError,
-    vendor.AuthenticationMethodNotSupported,
-    vendor.UnsupportedSaslMechanismError,
 )
 MISFITS: Final = (
     vendor.InvalidSessionTimeoutError,
@@ -55,10 +60,10 @@ STOP_GRACE_S: Final = 5.0
 
 
 class KafkaSpec(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
+    KafkaSecurity, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
     tag="kafka",
 ):  # fmt: skip
-    """How to reach Kafka, and how patient to be.
+    """How to reach Kafka, how connections are secured, and how patient to be.
 
     `bootstrap`: brokers to ask first, `host:port` with commas between. `member_id`: the static id
     of this worker in the group, so that a quick restart moves no partition; empty for none.
@@ -73,7 +78,6 @@ class KafkaSpec(
     client_id: Name = "stream-enforcer"
     group: Name = "stream-enforcer"
     member_id: Annotated[str, msgspec.Meta(max_length=249)] = ""
-    security: Literal["plaintext"] = "plaintext"
     request_ms: Milliseconds = 20_000
     delivery_ms: Milliseconds = 30_000
     session_ms: Milliseconds = 6_000
@@ -87,6 +91,7 @@ class KafkaSpec(
     record_bytes_max: Bytes = 1_048_576
 
     def __post_init__(self) -> None:
+        self.check_security()
         # The client waits for the group no longer than for any other answer.
         if self.rebalance_ms >= self.request_ms:
             raise ValueError("rebalance_ms must be below request_ms")
@@ -97,7 +102,11 @@ class KafkaSpec(
 
 
 def client_options(spec: KafkaSpec) -> dict[str, Any]:
-    """Return what each of aiokafka's clients is made with, and quieten what it will log."""
+    """Return what each of aiokafka's clients is made with, and quieten what it will log.
+
+    What it holds is not to be shown. Errors: ConfigError when a secret or a certificate cannot be
+    read.
+    """
     quieten()
     return {
         "bootstrap_servers": spec.bootstrap,
@@ -105,7 +114,7 @@ def client_options(spec: KafkaSpec) -> dict[str, Any]:
         "request_timeout_ms": spec.request_ms,
         "retry_backoff_ms": 100,
         "metadata_max_age_ms": METADATA_AGE_MS,
-        "security_protocol": spec.security.upper(),
+        **security_options(spec),
     }
 
 
@@ -126,6 +135,15 @@ def reader_options(spec: KafkaSpec) -> dict[str, Any]:
 
 def translated(error: BaseException, what: str) -> EnforcerError:
     """Return our error for one of the client's."""
+    refused = refusal(error, what)
+    if refused is not None:
+        return refused
+    if isinstance(error, vendor.ClusterAuthorizationFailedError):
+        return ConfigError(
+            f"{what}: Kafka refuses ({type(error).__name__} {error})",
+            hint="this principal may write to no topic (a broker before 2.8 also wants"
+            " IdempotentWrite on the cluster), see `enforcer acl`",
+        )
     if isinstance(error, REFUSALS):
         return ConfigError(
             f"{what}: Kafka refuses ({type(error).__name__} {error})",
@@ -166,16 +184,35 @@ async def answered(what: str, within_s: float) -> AsyncIterator[None]:
         raise translated(error, what) from error
 
 
-async def connected(what: str, start: Coroutine[Any, Any, None], within_s: float) -> None:
-    """Await the start of a client, no longer than that.
+async def connected(what: str, spec: KafkaSpec, vendors: Any) -> None:
+    """Start a client, and have it reach a broker, no longer than one answer may take.
 
     Cut short while it asks a first broker for the others, aiokafka would forget that connection,
     and it stayed open: so who is cancelled here first lets it come to an end, for a short while.
-    Errors: BusUnavailable, ConfigError.
+    Errors: ConfigError when we are not let in, or cannot trust who answers; BusUnavailable.
     """
+    client = vendors.client if isinstance(vendors, AIOKafkaProducer) else vendors._client
+    doing = f"connect {what}"
+    try:
+        await _started(doing, vendors.start(), spec.request_ms / 1_000)
+        await reach(client, spec, doing)
+    except BusUnavailable as error:
+        if spec.security == "plaintext":
+            raise
+        await explain(client, doing)
+        raise BusUnavailable(
+            error.message, hint=f"if the brokers are up: does the listener speak {spec.security}?"
+        ) from error
+    except NOT_PROVEN:
+        # The client stumbled over the answers of who is there, and lets that out as it is.
+        await explain(client, doing)
+        raise
+
+
+async def _started(doing: str, start: Coroutine[Any, Any, None], within_s: float) -> None:
     task = asyncio.ensure_future(start)
     try:
-        async with answered(f"connect {what}", within_s):
+        async with answered(doing, within_s):
             await asyncio.shield(task)
     finally:
         if not task.done():

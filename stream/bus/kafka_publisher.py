@@ -67,7 +67,7 @@ class KafkaPublisher:
         )
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(_close, producer, self._delivery_s)
-            await connected("a producer", producer.start(), self._request_s)
+            await connected("a producer", spec, producer)
             undo.pop_all()
         return producer
 

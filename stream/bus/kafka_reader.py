@@ -55,7 +55,7 @@ class KafkaReader:
         consumer = AIOKafkaConsumer(**reader_options(self._spec), group_id=None)
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "a reader", consumer)
-            await connected("a reader", consumer.start(), self._request_s)
+            await connected("a reader", self._spec, consumer)
             undo.pop_all()
         return consumer
 

@@ -78,7 +78,7 @@ class KafkaSource:
         )
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "a consumer", consumer)
-            await connected("a consumer", consumer.start(), self._request_s)
+            await connected("a consumer", spec, consumer)
             await count_partitions(consumer._client, self._topic, self._request_s)
             undo.pop_all()
         self._consumer = consumer

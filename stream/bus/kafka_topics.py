@@ -49,7 +49,7 @@ class KafkaTopics:
         admin = AIOKafkaAdminClient(**client_options(self._spec))
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "an admin", admin)
-            await connected("an admin", admin.start(), self._request_s)
+            await connected("an admin", self._spec, admin)
             undo.pop_all()
         self._admin = admin
 
@@ -73,7 +73,7 @@ class KafkaTopics:
             if error in REFUSALS or error in MISTAKES:
                 raise ConfigError(
                     f"topic {name} cannot be created: {error.__name__} {message[0] or ''}",
-                    hint="create it with `kafka-topics.sh --create`, or ask who runs the brokers",
+                    hint="let `enforcer topics` create it as somebody who may, see `enforcer acl`",
                 )
             if error not in (vendor.NoError, vendor.TopicAlreadyExistsError):
                 raise BusUnavailable(f"create topic {name}: {error.__name__}")
@@ -100,7 +100,8 @@ class KafkaTopics:
                 id=topic_id(topic),
                 partitions=len(topic["partitions"]),
                 replicas=min((len(p["replicas"]) for p in topic["partitions"]), default=0),
-                config=configs[topic["topic"]],
+                config=configs[topic["topic"]] or {},
+                is_config_hidden=configs[topic["topic"]] is None,
             )
             for topic in found
             if topic["topic"] in configs
@@ -112,17 +113,19 @@ class KafkaTopics:
         asked: list[dict[str, Any]] = answer.to_object()["topics"]
         return asked
 
-    async def _configs(self, names: list[str]) -> dict[str, dict[str, str]]:
+    async def _configs(self, names: list[str]) -> dict[str, dict[str, str] | None]:
+        """Return the settings of topics that are there, None where we may not look at them."""
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-        configs: dict[str, dict[str, str]] = {}
+        configs: dict[str, dict[str, str] | None] = {}
         for answer in await self._started().describe_configs(resources) if names else []:
             for code, message, _, name, entries in answer.resources:
                 error = vendor.for_code(code)
                 if error is vendor.UnknownTopicOrPartitionError:
                     continue
-                if error is not vendor.NoError:
+                if error not in (vendor.NoError, *REFUSALS):
                     raise error(f"{name} {message or ''}")
-                configs[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+                shown = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+                configs[name] = shown if error is vendor.NoError else None
         return configs
 
     async def stop(self) -> None:

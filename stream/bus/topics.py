@@ -3,16 +3,20 @@
 Both doors create and judge topics by this file. Only what correctness rests on is refused:
 compaction (a gateway's table), append times (an event's clock is clamped to them), retention (what
 a new owner replays), size, partitions, copies. What is tuning is set at creation, then left alone.
+Settings that this principal may not look at are not judged, and that is said.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from stream.errors import ConfigError
 
 from .contract import TopicSpec, TopicState
+
+log = logging.getLogger(__name__)
 
 # Kafka writes "for ever" as -1; here it is a number that compares as one.
 FOREVER_MS: Final = 2**63 - 1
@@ -50,22 +54,42 @@ async def ensure(door: TopicDoor, specs: Sequence[TopicSpec]) -> list[TopicState
 
     Topics that outlive others come after them: how long those really keep decides.
 
-    Errors: ConfigError, when a topic is not what it must be.
+    Errors: ConfigError, when a topic is not what it must be, or cannot be made so that it is.
     """
     for wave in ([s for s in specs if not s.outlives], [s for s in specs if s.outlives]):
         states = await _states(door, specs)
         missing = [spec for spec in wave if spec.name not in states]
         if missing:
+            _check_lengths(missing, states)
             await door.create([(s, settings(s, retention_least_ms(s, states))) for s in missing])
     states = await _states(door, specs)
     for spec in specs:
         check(spec, states)
+    hidden = sorted(each.name for each in states.values() if each.is_config_hidden)
+    if hidden:
+        log.warning(
+            "the settings of topics %s are taken for right: this principal has no right"
+            " DescribeConfigs to look at them, see `enforcer acl`",
+            ", ".join(hidden),
+        )
     return [states[spec.name] for spec in specs]
 
 
 async def _states(door: TopicDoor, specs: Sequence[TopicSpec]) -> dict[str, TopicState]:
     names = {spec.name for spec in specs} | {spec.outlives for spec in specs if spec.outlives}
     return {state.name: state for state in await door.describe(sorted(names))}
+
+
+def _check_lengths(missing: Sequence[TopicSpec], states: Mapping[str, TopicState]) -> None:
+    """Refuse to make a topic that must outlive one whose retention we may not look at."""
+    for spec in missing:
+        other = states.get(spec.outlives)
+        if other is not None and other.is_config_hidden:
+            raise ConfigError(
+                f"topic {spec.name} cannot be created: it must keep as long as {other.name}, whose"
+                " settings we may not look at",
+                hint="let `enforcer topics` create it as somebody who may, see `enforcer acl`",
+            )
 
 
 def retention_least_ms(spec: TopicSpec, states: Mapping[str, TopicState]) -> int:
@@ -117,7 +141,9 @@ def check(spec: TopicSpec, states: Mapping[str, TopicState]) -> None:
         )
         if not is_fine
     ]  # fmt: skip
-    faults = shape + _faults(spec, state, retention_least_ms(spec, states))
+    faults = shape
+    if not state.is_config_hidden:
+        faults += _faults(spec, state, retention_least_ms(spec, states))
     if faults:
         said = "; ".join(f"{f.setting} is {f.found}, must be {f.wanted}" for f in faults)
         raise ConfigError(f"topic {spec.name}: {said}", hint=_hint(spec.name, faults))

@@ -34,6 +34,7 @@ VERBS: Final = {
     "lift": ("stream.cli.acts:lift", "Cancel what is in force on one workload."),
     "keys": ("stream.cli.keys:keys", "Make, list and retire the keys that sign commands."),
     "topics": ("stream.cli.topics:topics", "Create the topics, or check them."),
+    "acl": ("stream.cli.acl:acl", "Print the least rights that each role needs."),
     "check": ("stream.cli.check:check", "Check a policy file."),
     "schema": ("stream.cli.schema:schema", "Print the schemas of all messages."),
     "warm": ("stream.cli.warm:warm", "Compile the kernels ahead."),

@@ -11,7 +11,7 @@ from stream.config import Config
 from stream.kernel import HashKey
 from stream.policy import Policy
 
-SECRET_WORDS: Final = ("password", "secret", "token")
+SECRET_WORDS: Final = ("password", "passphrase", "secret", "token")
 HIDDEN: Final = "(hidden)"
 
 

@@ -13,6 +13,17 @@ from stream.identity import InvalidIdentity, canonical_workload
 
 Command = Callable[..., Any]
 
+
+def _without_password(url: str | None) -> str | None:
+    """Return the url. Errors: BadParameter where it holds a password, which it does not repeat."""
+    if url and ":" in url.rpartition("@")[0].partition("://")[2]:
+        raise click.BadParameter(
+            "whoever lists processes would read the password: leave it out, and set"
+            " ENFORCER_REDIS_PASSWORD, or redis.password_file in the settings"
+        )
+    return url
+
+
 json_option = click.option(
     "--json", "is_json", is_flag=True, help="Print the result as JSON, for programs."
 )
@@ -27,7 +38,10 @@ _settings: Final = {
         "--kafka", metavar="HOST:PORT", help="Where Kafka is, several with commas [ENFORCER_KAFKA]."
     ),
     "redis": click.option(
-        "--redis", metavar="URL", help="Where Redis or Valkey is [ENFORCER_REDIS]."
+        "--redis",
+        metavar="URL",
+        callback=lambda ctx, param, value: _without_password(value),
+        help="Where Redis or Valkey is, without a password [ENFORCER_REDIS].",
     ),
     "prefix": click.option(
         "--prefix",

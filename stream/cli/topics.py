@@ -13,6 +13,7 @@ from .options import examples, json_option, reaching
 from .screen import Screen
 
 FOREVER: str = "-1"
+HIDDEN: str = "(no right to look)"
 
 
 @click.command(
@@ -48,6 +49,8 @@ async def make_topics(config: Config) -> list[TopicState]:
 
 
 def _row(state: TopicState) -> tuple[str, int, int, str, str, str]:
+    if state.is_config_hidden:
+        return (state.name, state.partitions, state.replicas, HIDDEN, HIDDEN, HIDDEN)
     settings = state.config
     keeps = settings.get("retention.ms", "unknown")
     if settings.get("cleanup.policy") == "compact":

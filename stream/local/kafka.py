@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .folder import HOST, Ports, write_whole
@@ -126,11 +126,26 @@ def java_command(java: Path, jars: tuple[Path, ...], heap_mb: int) -> tuple[str,
     return (str(java), f"-Xmx{heap_mb}m", *_JVM_OPTIONS, "-cp", classpath)
 
 
-class KafkaNode:
-    """The one node: its files, its storage, and its program `server`."""
+Adjust = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Gets a broker's settings and returns those to use: listeners, authorizer, certificates."""
 
-    def __init__(self, folder: Path, java: tuple[str, ...], *, stop_within_s: float) -> None:
+
+class KafkaNode:
+    """The one node: its files, its storage, and its program `server`.
+
+    `adjust` may change its settings, but the listener PLAINTEXT stays: by it we see that it is up.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        java: tuple[str, ...],
+        *,
+        stop_within_s: float,
+        adjust: Adjust = lambda settings: settings,
+    ) -> None:
         self._folder = folder
+        self._adjust = adjust
         self._tmp = folder / "tmp"
         java = (java[0], f"-Djava.io.tmpdir={self._tmp}", *java[1:])
         self.server = Program(
@@ -171,8 +186,8 @@ class KafkaNode:
         shutil.rmtree(self._tmp, ignore_errors=True)
         self._tmp.mkdir(parents=True)
         for name, items in (
-            ("server.properties", server_properties(ports, "data")),
-            ("format.properties", server_properties(ports, "data.new")),
+            ("server.properties", self._adjust(server_properties(ports, "data"))),
+            ("format.properties", self._adjust(server_properties(ports, "data.new"))),
             ("log4j2.properties", _LOG4J2_PROPERTIES),
         ):
             write_whole(self._folder / name, render_properties(items).encode("ascii"))

@@ -18,7 +18,7 @@ import msgspec
 
 from .folder import HOST, Ports, choose_ports, hold
 from .jars import Fetch, cache_folder, cache_jars, extra_missing, fetch_by_jgo, locked_jars
-from .kafka import KafkaNode, java_binary, java_command
+from .kafka import Adjust, KafkaNode, java_binary, java_command
 from .valkey import ValkeyServer, valkey_binary
 from .wire import is_kafka_ready, is_valkey_ready
 
@@ -59,7 +59,8 @@ class LocalServers:
     """A real Kafka and a real Valkey that live in a folder, on the loopback address.
 
     Data stays in the folder over stop and start. The servers die with this process, however it
-    dies. Blocking; not for two threads at once.
+    dies. `adjust` may change the broker's settings, for one with more listeners than the plain
+    one on the loopback address. Blocking; not for two threads at once.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class LocalServers:
         *,
         on_progress: Callable[[str], None] = lambda line: None,
         fetch: Fetch = fetch_by_jgo,
+        adjust: Adjust = lambda settings: settings,
     ) -> None:
         self._folder = folder.expanduser().resolve()
         self._spec = spec or LocalSpec()
         self._on_progress = on_progress
         self._fetch = fetch
+        self._adjust = adjust
         self._pair: _Pair | None = None
         self._undo = contextlib.ExitStack()
 
@@ -174,7 +177,9 @@ class LocalServers:
         )
         stop_within_s = self._spec.stop_within_s
         return (
-            KafkaNode(self._folder / "kafka", command, stop_within_s=stop_within_s),
+            KafkaNode(
+                self._folder / "kafka", command, stop_within_s=stop_within_s, adjust=self._adjust
+            ),
             ValkeyServer(self._folder / "valkey", binary, stop_within_s=stop_within_s),
         )
 

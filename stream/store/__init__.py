@@ -22,6 +22,7 @@ from .contract import (
 from .memory import MemoryServer, MemoryStore
 from .redis import RedisStore
 from .redis_link import RedisSpec
+from .redis_rights import redis_rules
 
 __all__ = [
     "BUCKETS",
@@ -39,4 +40,5 @@ __all__ = [
     "Store",
     "StoreFacts",
     "StoreForgot",
+    "redis_rules",
 ]

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreUnavailable
+from stream.transport import TlsFiles, distrust, read_secret, tls_context
 
 from .redis_route import Node
 
@@ -78,6 +79,8 @@ class RedisSpec(
     (Sentinels, and the name they know the primary by) or `redis+cluster://host[:port],...` (some
     servers to begin with); `rediss` for TLS. A password is better kept in `password_file` (it
     wins) or in the environment (`password_env`, used last); Sentinels have one of their own.
+    For TLS, `ca_file` names whom we trust (empty: what this machine trusts), `cert_file` and
+    `key_file` our own certificate; `passphrase_file` or `passphrase_env` opens an encrypted key.
     `prefix` starts every key; two installations on one server differ in it. `timeout_s` bounds a
     step of one attempt, `deadline_s` a call with all its attempts. `ids_per_load` bounds one
     reply: larger loads are split.
@@ -92,6 +95,8 @@ class RedisSpec(
     ca_file: _Text = ""
     cert_file: _Text = ""
     key_file: _Text = ""
+    passphrase_file: _Text = ""
+    passphrase_env: _Text = "ENFORCER_REDIS_PASSPHRASE"
     sentinel_user: _Text = ""
     sentinel_password_file: _Text = ""
     connect_timeout_s: _Seconds = 2.0
@@ -218,9 +223,10 @@ def translate(error: vendor.RedisError | OSError, place: str) -> tuple[EnforcerE
         return ConfigError(text, hint=hint), False
     # What a user may not do inside a script comes as a plain error.
     if isinstance(error, vendor.NoPermissionError) or "ACL failure in script" in str(error):
-        return ConfigError(text, hint="the user's ACL must allow this"), False
-    if _is_distrusted(error):
-        return ConfigError(text, hint="see ca_file, cert_file, key_file, the host's name"), False
+        return ConfigError(text, hint="the user's ACL must allow this, see `enforcer acl`"), False
+    found = distrust(error)
+    if found is not None:
+        return ConfigError(f"Redis at {place}: {found.reason}", hint=found.hint), False
     if str(error).startswith("WRONGTYPE") or "value is not an integer" in str(error):
         hint = "does another application use this prefix? Remove the key or change the prefix"
         return RowCorrupt(text, hint=hint), False
@@ -228,22 +234,6 @@ def translate(error: vendor.RedisError | OSError, place: str) -> tuple[EnforcerE
         return StoreUnavailable(text, hint="its memory is full: raise maxmemory"), False
     is_passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES)
     return StoreUnavailable(text), is_passing
-
-
-def _is_distrusted(error: BaseException) -> bool:
-    """Tell whether one side did not accept the other's certificate.
-
-    The client wraps what ssl raised, so the chain is searched. A server that misses our
-    certificate says so by an alert, which ssl knows by its reason only.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        if isinstance(cause, ssl.SSLError) and "CERTIFICATE" in (cause.reason or ""):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 def connection_settings(spec: RedisSpec, address: Address) -> dict[str, Any]:
@@ -293,16 +283,13 @@ def _tls(spec: RedisSpec, address: Address) -> dict[str, Any]:
         if given:
             raise ConfigError(f"{given[0]} is set, but {address.place} is not rediss://")
         return {}
-    try:
-        context = ssl.create_default_context(cafile=spec.ca_file or None)
-        if spec.cert_file or spec.key_file:
-            context.load_cert_chain(spec.cert_file, spec.key_file or None)
-    except OSError as error:
-        raise ConfigError(f"{' or '.join(given)} cannot be used for TLS: {error}") from error
+    passphrase = read_secret(spec.passphrase_file, spec.passphrase_env)
+    tls_context(TlsFiles(**files), passphrase)
     return {
         "ssl_ca_certs": spec.ca_file or None,
         "ssl_certfile": spec.cert_file or None,
         "ssl_keyfile": spec.key_file or None,
+        "ssl_password": passphrase or None,
         "ssl_cert_reqs": "required",
         "ssl_check_hostname": True,
         "ssl_min_version": ssl.TLSVersion.TLSv1_2,

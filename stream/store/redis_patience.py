@@ -34,6 +34,7 @@ from .redis_link import (
     translate,
 )
 from .redis_route import BySentinels, Hop, Node, OneServer, Route, Servers, as_primary
+from .redis_tls import TlsConnection
 
 RETRY_FIRST_S: Final = 0.02
 RETRY_MAX_S: Final = 0.5
@@ -199,7 +200,7 @@ def _opener(
     spec: RedisSpec, address: Address, settings: Mapping[str, Any]
 ) -> Callable[[Node], Any]:
     """Return what makes the client of a server; nothing is connected by that."""
-    connection = client.SSLConnection if address.has_tls else client.Connection
+    connection = TlsConnection if address.has_tls else client.Connection
 
     def opened(node: Node) -> Any:
         pool: Any = client.BlockingConnectionPool(

@@ -1,0 +1,134 @@
+"""Which rights each role has at Kafka: what its code asks of the broker, and nothing else.
+
+There are no transactions, so no right to a transactional id; idempotent writing comes with the
+right to write since Kafka 2.8 (KIP-679). Reading and writing a topic imply describing it. Nobody
+needs a right on the cluster: a topic is created by a right to create that topic.
+
+Source: Kafka's documentation, "Authorization and ACLs", table of operations by protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stream.config import Config
+
+
+class Right(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation that one principal may do with one topic or group; `why` it needs that."""
+
+    role: str
+    principal: str
+    resource_type: str
+    resource: str
+    operation: str
+    why: str
+    pattern_type: str = "literal"
+    host: str = "*"
+    permission: str = "allow"
+
+
+class Principals(NamedTuple):
+    """Who plays which role; `zones` is (zone, principal of its gateways)."""
+
+    worker: str
+    gateway: str
+    operator: str
+    admin: str
+    zones: Sequence[tuple[str, str]]
+
+
+LOOK: Final = "to see that the topic is what it must be; without it that is only said"
+
+
+def zone_topic(config: Config, zone: str) -> str:
+    """Return the topic that a zone's gateways write."""
+    return f"{config.topics.requests}.{zone}"
+
+
+def kafka_rights(config: Config, who: Principals) -> list[Right]:
+    """Return all rights of an installation, by role.
+
+    With zones each gateway writes its zone's topic only, so there is no right to write `requests`
+    for gateways.
+    """
+    zones = [zone_topic(config, zone) for zone, _ in who.zones]
+    rights = [*_of_worker(config, who.worker, zones)]
+    if not who.zones:
+        rights += _of_gateway(config, "gateway", who.gateway, config.topics.requests)
+    for topic, (zone, principal) in zip(zones, who.zones, strict=True):
+        rights += _of_gateway(config, f"gateway of zone {zone}", principal, topic)
+    return [*rights, *_of_operator(config, who.operator), *_of_admin(config, who.admin)]
+
+
+def _of_worker(config: Config, principal: str, zones: Sequence[str]) -> Iterator[Right]:
+    topics = config.topics
+    needs = [
+        (topics.requests, "Read", "to read events"),
+        (topics.requests, "DescribeConfigs", LOOK),
+        (topics.enforcement, "Read", "to hear what operators say"),
+        (topics.enforcement, "Write", "to publish commands and heartbeats"),
+        (topics.enforcement, "DescribeConfigs", LOOK),
+        (topics.journal, "Read", "to take a partition over"),
+        (topics.journal, "Write", "to journal what decisions depend on"),
+        (topics.journal, "DescribeConfigs", LOOK),
+        (topics.dead_letters, "Write", "to keep what is no event"),
+        (topics.dead_letters, "DescribeConfigs", LOOK),
+        *((topic, "Read", "to read a zone's events") for topic in zones),
+    ]
+    yield from _rights("worker", principal, needs)
+    yield Right(
+        role="worker",
+        principal=principal,
+        resource_type="group",
+        resource=config.kafka.group,
+        operation="Read",
+        why="to be a member of the group",
+    )
+
+
+def _of_gateway(config: Config, role: str, principal: str, topic: str) -> Iterator[Right]:
+    needs = [
+        (topic, "Write", "to report requests"),
+        (config.topics.enforcement, "Read", "to obey commands"),
+    ]
+    yield from _rights(role, principal, needs)
+
+
+def _of_operator(config: Config, principal: str) -> Iterator[Right]:
+    needs = [
+        (config.topics.enforcement, "Read", "for `list`, and to merge acts"),
+        (config.topics.enforcement, "Write", "for `stop`, `start`, `exempt`, `lift`"),
+        (config.topics.journal, "Read", "for `explain`, to know the policy in force"),
+    ]
+    yield from _rights("operator", principal, needs)
+
+
+def _of_admin(config: Config, principal: str) -> Iterator[Right]:
+    topics = config.topics
+    names = (topics.requests, topics.enforcement, topics.journal, topics.dead_letters)
+    needs = [
+        (topic, operation, f"for `topics`: {why}")
+        for topic in names
+        for operation, why in (
+            ("Describe", "to look whether it exists"),
+            ("DescribeConfigs", "to look at its settings"),
+            ("Create", "to make it where it is missing"),
+        )
+    ]
+    yield from _rights("admin", principal, needs)
+
+
+def _rights(role: str, principal: str, needs: Sequence[tuple[str, str, str]]) -> Iterator[Right]:
+    for topic, operation, why in needs:
+        yield Right(
+            role=role,
+            principal=principal,
+            resource_type="topic",
+            resource=topic,
+            operation=operation,
+            why=why,
+        )

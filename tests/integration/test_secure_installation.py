@@ -1,0 +1,400 @@
+"""With the rights that `enforcer acl` prints a whole installation works; without one, not.
+
+Each role comes by another way: SCRAM over TLS, a certificate, PLAIN over TLS, SCRAM; to Redis by
+TLS as a user of its own.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from stream.bus import KafkaPublisher, KafkaReader, KafkaSource
+from stream.bus.kafka import client_options
+from stream.cli.acl import redis_users
+from stream.cli.explain import _conditions, find
+from stream.cli.listing import in_force, tables
+from stream.cli.operating import Change, perform
+from stream.cli.rights import Principals, Right, kafka_rights
+from stream.cli.topics import make_topics
+from stream.config import Config, with_prefix
+from stream.engine import warm
+from stream.errors import ConfigError
+from stream.events import Request, encode_request
+from stream.gateway import Gateway
+from stream.local import Addresses
+from stream.policy import load_policy
+from stream.runtime import SystemClock
+from stream.store import RedisStore
+from tests.buses import Member
+from tests.live import KEY, Installation, opened, wait_until, worker_of
+from tests.secure import Acl, SecureKafka, password_of, run
+from tests.tls import tls_in_front_of
+from tests.valkey import Valkey, running_valkey
+
+POLICY = """
+name: strict
+rules:
+- name: burst
+  limit: {measure: requests, at_most: 20, per: 1s}
+  action: throttle
+  rate: 1/h
+  for: 10m
+  mode: enforce
+"""
+BAD = "spiffe://test.example/agents/bad"
+WHO = Principals("User:worker", "User:gateway", "User:operator", "User:admin", ())
+WAYS = {
+    "worker": ("SASLTLS", {"mechanism": "SCRAM-SHA-512"}),
+    "gateway": ("MTLS", {}),
+    "operator": ("SASLTLS", {"mechanism": "PLAIN"}),
+    "admin": ("SASL", {"mechanism": "SCRAM-SHA-256"}),
+}
+# One of each kind; all of them are for `make soak`.
+SAMPLE = {
+    ("worker", "enforcement", "Write"),
+    ("worker", "stream-enforcer", "Read"),
+    ("worker", "requests", "DescribeConfigs"),
+    ("gateway", "requests", "Write"),
+    ("operator", "journal", "Read"),
+    ("admin", "journal", "Create"),
+}
+
+
+def acl_of(right: Right) -> Acl:
+    """A right as the broker of the test takes it."""
+    return Acl(right.principal, right.resource_type, right.resource, right.operation)
+
+
+class Estate:
+    """An installation of two partitions: what each role is set up with, and a super user's eyes."""
+
+    def __init__(self, kafka: SecureKafka, valkey: Valkey, name: str) -> None:
+        self.kafka = kafka
+        self.valkey = valkey
+        config = with_prefix(Config(), name[-20:].strip("-"))
+        topics = msgspec.structs.replace(config.topics, partitions=2, enforcement_partitions=2)
+        self.config = msgspec.structs.replace(config, topics=topics)
+        self.super = Installation(Addresses(kafka=kafka.plain, redis=valkey.url), name, POLICY)
+        self.super.config = msgspec.structs.replace(self.super.config, topics=topics)
+        self.rights = kafka_rights(self.config, WHO)
+
+    def of(self, role: str, redis: dict[str, Any] | None = None) -> Config:
+        """The settings of a role."""
+        listener, how = WAYS[role]
+        kafka = self.kafka.spec(listener, role, group=self.config.kafka.group, **how)
+        store = msgspec.structs.replace(self.super.config.redis, **(redis or {}))
+        return msgspec.structs.replace(
+            self.config, kafka=kafka, redis=store, worker=self.super.config.worker
+        )
+
+    def worker(self, config: Config) -> Any:
+        """A worker with these settings."""
+        return worker_of(config, load_policy(POLICY, "test"), "worker")
+
+    async def feed(self) -> None:
+        """Send what is no event, and more requests than are allowed."""
+        now_ms = SystemClock().wall_ms()
+        workload = f"{BAD}-{now_ms}"
+        events = [
+            encode_request(Request(at_ms=now_ms + each, workload=workload, operation="tool:x"))
+            for each in range(40)
+        ]
+        await self.super.feed([b"no event", *events])
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server of this module's own, for its users."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def estate(secure_kafka: SecureKafka, valkey: Valkey) -> Estate:
+    """An installation whose roles have all printed rights, and topics made by its admin."""
+    made = Estate(secure_kafka, valkey, f"estate-{time.time_ns():x}")
+
+    async def prepare() -> None:
+        await secure_kafka.allow([acl_of(each) for each in made.rights])
+        await make_topics(made.of("admin"))
+        # An empty journal is not read, so nobody would miss the right to.
+        async with opened(KafkaPublisher(made.super.config.kafka)) as publisher:
+            for partition in range(made.config.topics.partitions):
+                await (await publisher.send(made.config.topics.journal, b"k", b"{}", partition))
+
+    run(prepare())
+    warm()  # Compiling holds up everything else for longer than a group waits for a member.
+    return made
+
+
+@contextlib.asynccontextmanager
+async def working(worker: Any) -> AsyncIterator[None]:
+    """A worker at work, stopped as SIGTERM stops it."""
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await task
+
+
+def gateway_of(config: Config) -> Gateway:
+    """A gateway with these settings, not entered."""
+    spec = msgspec.structs.replace(config.gateway, name="edge", close_s=1.0)
+    return Gateway(KafkaReader(config.kafka), KafkaPublisher(config.kafka), SystemClock(), spec)
+
+
+async def until(gateway: Gateway, *, is_allowed: bool) -> None:
+    """Wait until the gateway says so of the bad workload."""
+
+    async def ask() -> bool:
+        return gateway.check(BAD, "tool:read_file").is_allowed
+
+    await wait_until(ask, lambda found: found is is_allowed)
+
+
+async def operators_day(gateway: Gateway, config: Config) -> None:
+    """Stop, start, exempt and list, as the verbs do, each heard at the gateway."""
+    clock = SystemClock()
+    await perform(config, Change("", "stop", 600_000, "drill"), clock)
+    await until(gateway, is_allowed=True)
+    await perform(config, Change("", "stop", 0, ""), clock)
+    await until(gateway, is_allowed=False)
+    await perform(config, Change(BAD, "exempt", 600_000, "known"), clock)
+    await until(gateway, is_allowed=True)
+    topic = config.topics.enforcement
+    async with (
+        opened(KafkaReader(config.kafka)) as reader,
+        contextlib.aclosing(tables(reader, topic, config.gateway.table)) as found,
+    ):
+        listed = in_force(await anext(found), clock.wall_ms(), None, is_shadow=True)
+    assert [each["act"] for each in listed["acts"]] == ["exempt"]
+    assert [each.body.subject.workload for each in listed["commands"]] == [BAD]
+
+
+def test_whole_installation_with_the_printed_rights(
+    estate: Estate, valkey: Valkey, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events, commands at a gateway, dead letters, saves, and what an operator does: all work."""
+    authority = estate.kafka.authority
+    users = redis_users(estate.config, "worker", "operator")
+    with contextlib.closing(valkey.client()) as client:
+        for user in users:
+            client.execute_command(*user["line"].split(" "), f">{password_of(user['user'])}")
+
+    def redis_of(user: str, port: int) -> dict[str, Any]:
+        file = tmp_path / user
+        file.write_text(password_of(user))
+        url = f"rediss://{user}@127.0.0.1:{port}/0"
+        return {"url": url, "password_file": str(file), "ca_file": str(authority.file)}
+
+    async def held(topic: str) -> int:
+        async with opened(KafkaReader(estate.super.config.kafka)) as reader:
+            bounds = await reader.bounds(topic)
+        return sum(end - start for start, end in bounds.values())
+
+    async def story() -> None:
+        files = (estate.kafka.folder / "broker.crt", estate.kafka.folder / "broker.key")
+        with tls_in_front_of(valkey.port, files) as port:
+            worker = estate.worker(estate.of("worker", redis_of("worker", port)))
+            operator = estate.of("operator", redis_of("operator", port))
+            async with working(worker), gateway_of(estate.of("gateway")) as gateway:
+                assert await gateway.wait_ready(60), gateway.state()
+                for _ in range(40):
+                    request = Request(gateway.now_ms(), BAD, "tool:read_file")
+                    gateway.observe(request)
+                await until(gateway, is_allowed=False)
+                await operators_day(gateway, operator)
+                await estate.super.feed([b"no event"])
+                await estate.super.wait_applied(30)
+                found = await find(operator, KEY, BAD, None)
+                assert found.policy.spec.name == "strict"
+                assert found.names
+                for topic in (estate.config.topics.dead_letters, estate.config.topics.journal):
+                    await wait_until(partial(held, topic), bool)
+
+    run(story())
+    assert "DescribeConfigs" not in caplog.text
+    assert "good order" not in caplog.text
+    with contextlib.closing(valkey.client()) as client:
+        denied = {each["object"] for each in client.acl_log()}
+    # The client tells its name and version at each connection, and does without where it may not.
+    assert denied <= {"client|setinfo"}
+
+
+async def worker_meets(estate: Estate, right: Right) -> str:
+    """What a worker says that applies events, or, of what it may not look at, logs."""
+    config = estate.of("worker")
+    if right.operation == "DescribeConfigs":
+        await make_topics(config)
+        return ""
+    await estate.feed()
+    with pytest.raises(ConfigError) as caught:
+        async with asyncio.timeout(45):
+            await estate.worker(config).run()
+    return str(caught.value)
+
+
+async def gateway_meets(estate: Estate, right: Right) -> str:
+    """What the state of a gateway says of its connections."""
+    async with asyncio.timeout(45), gateway_of(estate.of("gateway")) as gateway:
+        while not gateway.state().fault:  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+        return gateway.state().fault
+
+
+async def operator_meets(estate: Estate, right: Right) -> str:
+    """What the verb says that needs the right."""
+    config = estate.of("operator")
+    if right.resource == config.topics.journal:
+        verb: Awaitable[Any] = _conditions(config, 0, 0)
+    else:
+        verb = perform(config, Change(BAD, "lift", 60_000, "test"), SystemClock())
+    with pytest.raises(ConfigError) as caught:
+        await verb
+    return str(caught.value)
+
+
+async def admin_meets(estate: Estate, right: Right) -> str:
+    """What `topics` says; it is asked to create only in an installation that has no topics yet."""
+    if right.operation == "Create":
+        other = Estate(estate.kafka, estate.valkey, f"other-{time.time_ns():x}")
+        kept = [each for each in other.rights if (each.role, each.why) == ("admin", right.why)]
+        (missing,) = [each for each in kept if each.resource.endswith(_kind(right.resource))]
+        given = [each for each in other.rights if each.role == "admin" and each != missing]
+        await estate.kafka.allow([acl_of(each) for each in given])
+        estate = other
+    if right.operation == "DescribeConfigs":
+        await make_topics(estate.of("admin"))
+        return ""
+    with pytest.raises(ConfigError) as caught:
+        await make_topics(estate.of("admin"))
+    return str(caught.value)
+
+
+def _kind(topic: str) -> str:
+    return topic.rpartition(".")[2]
+
+
+MEETS: dict[str, Callable[[Estate, Right], Awaitable[str]]] = {
+    "worker": worker_meets,
+    "gateway": gateway_meets,
+    "operator": operator_meets,
+    "admin": admin_meets,
+}
+
+
+def each_right() -> Iterator[Any]:
+    """Every line of the printed rights, most of them for `make soak`."""
+    for place, right in enumerate(kafka_rights(Config(), WHO)):
+        key = (right.role, right.resource, right.operation)
+        yield pytest.param(place, id="-".join(key), marks=() if key in SAMPLE else pytest.mark.soak)
+
+
+@pytest.mark.parametrize("place", list(each_right()))
+def test_each_right_is_needed(estate: Estate, place: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Without it something fails that is named, by topic or group; with it again nothing does."""
+    right = estate.rights[place]
+
+    async def scene() -> str:
+        await estate.kafka.disallow([acl_of(right)])
+        try:
+            return await MEETS[right.role](estate, right)
+        finally:
+            await estate.kafka.allow([acl_of(right)])
+
+    told = run(scene())
+    if right.operation == "DescribeConfigs":
+        assert "taken for right" in caplog.text
+        assert right.resource in caplog.text
+    elif right.role in ("gateway", "operator") and right.operation == "Write":
+        assert "may write to no topic" in told
+    else:
+        assert _kind(right.resource) in told
+        assert "enforcer acl" in told
+
+
+def test_a_gateway_may_do_nothing_else(estate: Estate) -> None:
+    """A stolen gateway cannot publish commands, journal, read requests or join the group.
+
+    Nor begin a transaction, which held open would hide all later requests from the workers.
+    """
+    config = estate.of("gateway")
+    topics = config.topics
+
+    async def scene() -> None:
+        async with opened(KafkaPublisher(config.kafka)) as publisher:
+            for topic in (topics.enforcement, topics.journal, topics.dead_letters):
+                with pytest.raises(ConfigError, match=f"TopicAuthorizationFailed.*{topic}"):
+                    await (await publisher.send(topic, b"k", b"v"))
+        async with opened(KafkaReader(config.kafka)) as reader:
+            with pytest.raises(ConfigError, match=topics.requests):
+                await reader.read(topics.requests, 0, 0, 1)
+            for topic in (topics.journal, topics.dead_letters):
+                with pytest.raises(ConfigError, match=topic):
+                    await reader.bounds(topic)
+        member = Member(KafkaSource(config.kafka, topics.requests), {})
+        await member.source.start(member)
+        try:
+            with pytest.raises(ConfigError, match=f"GroupAuthorization.*{config.kafka.group}"):
+                await member.read(lambda: False)
+        finally:
+            await member.source.stop()
+        producer = AIOKafkaProducer(**client_options(config.kafka), transactional_id="mine")
+        try:
+            with pytest.raises(KafkaError, match="TransactionalIdAuthorizationFailed"):
+                await producer.start()
+        finally:
+            await producer.stop()
+
+    run(scene())
+
+
+def test_a_zones_gateway_writes_its_topic_only(estate: Estate) -> None:
+    """With zones, the gateways of one cannot write another's topic, nor `requests`."""
+    zones = Principals("User:worker", "User:gateway", "User:operator", "User:admin",
+                       (("eu", "User:edge-eu"), ("us", "User:edge-us")))  # fmt: skip
+    rights = kafka_rights(estate.config, zones)
+    mine = [each for each in rights if each.principal == "User:edge-eu"]
+    assert not [each for each in rights if each.principal == "User:gateway"]
+    requests = estate.config.topics.requests
+    spec = estate.kafka.spec("SASLTLS", "edge-eu")
+
+    async def scene() -> None:
+        async with estate.kafka.admin() as admin:
+            from aiokafka.admin import NewTopic
+
+            await admin.create_topics([NewTopic(f"{requests}.{z}", 1, 1) for z in ("eu", "us")])
+        await estate.kafka.allow([acl_of(each) for each in mine])
+        async with opened(KafkaPublisher(spec)) as publisher:
+            assert await (await publisher.send(f"{requests}.eu", b"k", b"v")) == 0
+            for topic in (f"{requests}.us", requests):
+                with pytest.raises(ConfigError, match=f"TopicAuthorizationFailed.*{topic}"):
+                    await (await publisher.send(topic, b"k", b"v"))
+
+    run(scene())
+
+
+def test_reader_of_redis_cannot_write(estate: Estate, valkey: Valkey) -> None:
+    """The user for `explain` reads rows, and can claim and save nothing."""
+    (_, reader) = redis_users(estate.config, "worker-2", "reader-2")
+    with contextlib.closing(valkey.client()) as client:
+        client.execute_command(*reader["line"].split(" "), ">secret")
+    url = f"redis://reader-2:secret@127.0.0.1:{valkey.port}/0"
+
+    async def scene() -> None:
+        async with opened(RedisStore(estate.of("operator", {"url": url}).redis)) as store:
+            assert await store.load(0, [1]) == [None]
+            with pytest.raises(ConfigError, match="ACL must allow"):
+                await store.claim(0, "nonce")
+
+    run(scene())
