@@ -14,6 +14,8 @@ from .contract import (
     LogReader,
     Publisher,
     Record,
+    Sending,
+    TogetherPublisher,
     TopicAdmin,
     TopicSpec,
     TopicState,
@@ -22,8 +24,9 @@ from .kafka import KafkaSpec
 from .kafka_publisher import KafkaPublisher
 from .kafka_reader import KafkaReader
 from .kafka_source import KafkaSource
+from .kafka_together import KafkaTogether
 from .kafka_topics import KafkaTopics
-from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTopics
+from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTogether, MemoryTopics
 from .memory_source import MemorySource
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "KafkaReader",
     "KafkaSource",
     "KafkaSpec",
+    "KafkaTogether",
     "KafkaTopics",
     "Listener",
     "LogReader",
@@ -41,9 +45,12 @@ __all__ = [
     "MemoryPublisher",
     "MemoryReader",
     "MemorySource",
+    "MemoryTogether",
     "MemoryTopics",
     "Publisher",
     "Record",
+    "Sending",
+    "TogetherPublisher",
     "TopicAdmin",
     "TopicSpec",
     "TopicState",

@@ -35,6 +35,7 @@ REFUSALS: Final = (
     vendor.TopicAuthorizationFailedError,
     vendor.GroupAuthorizationFailedError,
     vendor.ClusterAuthorizationFailedError,
+    vendor.TransactionalIdAuthorizationFailed,
     vendor.SaslAuthenticationFailed,
     vendor.AuthenticationFailedError,
     vendor.AuthenticationMethodNotSupported,

@@ -32,6 +32,7 @@ VERBS: Final = {
     "start": ("stream.cli.acts:start", "Let enforcement go on after `stop`."),
     "exempt": ("stream.cli.acts:exempt", "Leave one workload alone for a while."),
     "lift": ("stream.cli.acts:lift", "Cancel what is in force on one workload."),
+    "dlq": ("stream.cli.dlq:dlq", "List, show and retry what was no event."),
     "topics": ("stream.cli.topics:topics", "Create the topics, or check them."),
     "check": ("stream.cli.check:check", "Check a policy file."),
     "schema": ("stream.cli.schema:schema", "Print the schemas of all messages."),

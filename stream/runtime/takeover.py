@@ -30,6 +30,7 @@ LOG_CUT = "log_cut"
 JOURNAL_CUT = "journal_cut"
 NO_EPOCH = -1
 RECORDS_AT_ONCE = 10_000
+OFFSETS_AT_ONCE = 4_096
 
 Entries = list[tuple[int, Conditions]]
 
@@ -174,7 +175,7 @@ async def take(
         epoch=claim.epoch,
         number=claim.number,
         position=start.offset,
-        replay_until=max(end, start.offset),
+        replay_until=await _last_record_end(reader, place, (start.offset, end)),
         began_in=start.modes,
         # What is read again from the beginning is heard again.
         heard=Heard(checkpoint.heard if checkpoint and not start.is_afresh else ()),
@@ -206,6 +207,22 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
 
 def _journal_from(claim: Claim) -> int:
     return claim.checkpoint.journal_offset if claim.checkpoint else 0
+
+
+async def _last_record_end(reader: LogReader, place: Place, span: tuple[int, int]) -> int:
+    """Return the offset behind the last readable record of a span, its start where there is none.
+
+    The log may end with offsets that hold none (the marker of a transaction, what was aborted):
+    no event moves the position past them, so nobody may wait for that.
+    """
+    (start, end), most = span, 1
+    while end > start:
+        first = max(start, end - most)
+        records = await reader.read(place.requests_topic, place.partition, first, end)
+        if records:
+            return records[-1].offset + 1
+        end, most = first, min(most * 16, OFFSETS_AT_ONCE)
+    return start
 
 
 async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) -> bool:
