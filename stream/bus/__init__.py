@@ -28,6 +28,7 @@ from .kafka_together import KafkaTogether
 from .kafka_topics import KafkaTopics
 from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTogether, MemoryTopics
 from .memory_source import MemorySource
+from .rarely import Rarely
 
 __all__ = [
     "Bounds",
@@ -48,6 +49,7 @@ __all__ = [
     "MemoryTogether",
     "MemoryTopics",
     "Publisher",
+    "Rarely",
     "Record",
     "Sending",
     "TogetherPublisher",

@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple
 from stream.bus import KafkaPublisher, KafkaReader, LogReader, Publisher
 from stream.clock import Clock
 from stream.config import Config
-from stream.errors import BusUnavailable
+from stream.errors import BusUnavailable, NewerFormat
 from stream.events import OperatorAct, OperatorRecord, decode_value, encode, operator_key
 from stream.identity import positive_murmur2
 
@@ -145,9 +145,14 @@ async def _last(
 
 
 def _acts(value: bytes | None) -> tuple[OperatorAct, ...]:
-    """Return the acts of a record; one that cannot be read, which nobody obeys, has none."""
+    """Return the acts of a record; one that cannot be read, which nobody obeys, has none.
+
+    Errors: NewerFormat, rather than writing over what newer gateways obey.
+    """
     try:
         decoded = decode_value(value) if value is not None else None
+    except NewerFormat:
+        raise
     except (ValueError, RecursionError):
         return ()
     return decoded.acts if isinstance(decoded, OperatorRecord) else ()

@@ -14,7 +14,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from .format import check_format
+from .format import decode_known
 from .reject import MESSAGE_LENGTH_MAX, RAW_BYTES_MAX, Reject
 
 LETTER_FORMAT: Final = 1
@@ -107,9 +107,7 @@ def decode_letter(data: bytes) -> DeadLetter:
     """
     if len(data) > LETTER_BYTES_MAX:
         raise ValueError(f"dead letter of {len(data)} bytes, at most {LETTER_BYTES_MAX}")
-    check_format(data, LETTER_FORMAT, "a dead letter")
-    letter: DeadLetter = _letters.decode(data)
-    return letter
+    return decode_known(_letters, data, LETTER_FORMAT, "a dead letter")
 
 
 def marker_key(origin: Origin) -> bytes:

@@ -9,11 +9,12 @@ beside the one in use.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from stream.bus import LogReader, Record
+from stream.bus import LogReader, Rarely, Record
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
 
@@ -29,6 +30,8 @@ APPLY_SLICE: Final = 100
 """Records applied before the loop's other tasks have their turn: about a millisecond."""
 
 RELOAD_MAX_S: Final = 3_600.0
+
+rarely = Rarely(logging.getLogger(__name__), every_s=60.0)
 
 
 class Follower:
@@ -108,6 +111,7 @@ class Follower:
         if table is not self.table:
             table.inherit(self.table)
             self.table = table
+        self._note_newer()
         self._next = {partition: end for partition, (_, end) in bounds.items()}
         self.counts["loads"] += 1
         self.turned.set()
@@ -123,6 +127,7 @@ class Follower:
                 self.fault = ""
                 # What comes twice was applied; a tombstone applied again could end a later record.
                 await _apply(self.table, [r for r in records if r.offset >= self._next_of(r)])
+                self._note_newer()
                 for record in records:
                     self._next[record.partition] = max(self._next_of(record), record.offset + 1)
                 self.turned.set()
@@ -150,6 +155,12 @@ class Follower:
             self._reload_s = min(RELOAD_MAX_S, self._reload_s * 2)
             return True
         return False
+
+    def _note_newer(self) -> None:
+        """Say that records are there which only a newer version can read."""
+        count = self.table.counts["foreign_format"]
+        if count:
+            rarely.warning("%d records are of a newer version, upgrade this gateway", count)
 
     def _next_of(self, record: Record) -> int:
         return self._next.get(record.partition, 0)

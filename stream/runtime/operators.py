@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from stream.bus import Record
+from stream.bus import Rarely, Record
 from stream.events import (
     ACTS_MAX,
     Conditions,
@@ -24,7 +24,7 @@ from stream.events import (
 )
 from stream.identity import positive_murmur2
 
-log = logging.getLogger(__name__)
+rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 
 LIFT_KEPT_MS: Final = 8 * 86_400_000  # longer than any command lasts
 OPERATORS_MAX: Final = 100_000
@@ -49,13 +49,13 @@ class Operators:
         try:
             value = decode_value(record.value)
         except (ValueError, RecursionError) as error:
-            log.warning("an operator record cannot be read: %s", error)
+            rarely.warning("an operator record cannot be read: %s", error)
             return False
         if not isinstance(value, OperatorRecord) or operator_key(value.workload) != record.key:
-            log.warning("an operator record does not belong under its key")
+            rarely.warning("an operator record does not belong under its key")
             return False
         if len(self._records) >= OPERATORS_MAX and value.workload not in self._records:
-            log.warning("more than %d workloads have operator records", OPERATORS_MAX)
+            rarely.warning("more than %d workloads have operator records", OPERATORS_MAX)
             return False
         self._records[value.workload] = positive_murmur2(value.workload.encode()), value
         return True

@@ -7,6 +7,7 @@ end, so every later reader sees the same entries count as we do (DESIGN 3.3, 3.9
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from stream.bus import Bounds, LogReader, Publisher, Record
+from stream.errors import NewerFormat, RowCorrupt
 from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
 from stream.store import Checkpoint, Claim, Store
 
@@ -28,6 +30,7 @@ STORE_FORGOT = "store_forgot"
 LOG_CHANGED = "log_changed"
 LOG_CUT = "log_cut"
 JOURNAL_CUT = "journal_cut"
+CHECKPOINT_CORRUPT = "checkpoint_corrupt"
 NO_EPOCH = -1
 RECORDS_AT_ONCE = 10_000
 OFFSETS_AT_ONCE = 4_096
@@ -113,12 +116,15 @@ def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
     """Return the entries that count: those of each owner until the next owner's first.
 
     An owner entry with an epoch that is not above the last is a zombie's and ends nobody.
+    Errors: NewerFormat: what decides cannot be read.
     """
     valid: list[tuple[int, JournalEntry]] = []
     nonce, epoch = "", NO_EPOCH
     for record in records:
         try:
             entry = decode_entry(record.value or b"")
+        except NewerFormat:
+            raise
         except (ValueError, RecursionError) as error:
             log.warning("journal offset %d is not an entry: %s", record.offset, error)
             continue
@@ -138,7 +144,8 @@ async def take(
     """Become the owner of a partition; return its state, nothing of it applied yet.
 
     `policy` is hash and text of the policy file, for a partition that never had one.
-    Errors: StoreUnavailable, BusUnavailable.
+    Errors: StoreUnavailable, BusUnavailable; NewerFormat: where the checkpoint is newer nothing is
+            changed, where an entry is, the partition is only claimed.
     """
     claim, records = await _claim(place, store, reader)
     checkpoint = claim.checkpoint
@@ -155,6 +162,10 @@ async def take(
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
     start = where_to_start(place, checkpoint, [each for _, each in entries])
+    if claim.damage:
+        log.warning("partition %d: %s", place.partition, claim.damage)
+        others = tuple(each for each in start.modes if each != STORE_FORGOT)
+        start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
     if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
         start = _rebuilt(place, checkpoint.era, LOG_CHANGED)
     if checkpoint and not start.modes and not _in_force(entries, start):
@@ -194,6 +205,9 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
     """Claim the partition with an epoch above every earlier owner's, whom the store may have
     forgotten; return the claim and the journal's records from its checkpoint on.
     """  # noqa: D205 - one sentence
+    # What a newer version wrote is met before anything is changed; a spoiled one is no reason.
+    with contextlib.suppress(RowCorrupt):
+        await store.checkpoint(place.partition)
     claim = await store.claim(place.partition, place.nonce)
     bounds = (await reader.bounds(place.journal_topic))[place.partition]
     first = max(bounds.start, _journal_from(claim))
