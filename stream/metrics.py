@@ -31,6 +31,8 @@ DELAY_BUCKETS: Final = (
     30.0,
 )
 BATCH_BUCKETS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+CONNECTIONS_MAX: Final = 64
+CONNECTION_S: Final = 10.0
 STAGES: Final = ("fetch", "decode", "load", "step", "publish", "save")
 
 
@@ -54,6 +56,9 @@ class Metrics:
         self._findings = counter("findings", "findings by rule", ("rule",))
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
         self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
+        self._unpublished = counter(
+            "records_unpublished", "commands of new subjects beyond what a partition may publish"
+        )
         self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
         self._saved = counter("rows_saved", "rows written to the store")
         self._loaded = counter("rows_loaded", "rows read back from the store")
@@ -103,6 +108,10 @@ class Metrics:
         """Add one published command."""
         self._commands.labels(self._rule(rule), action, mode).inc()
 
+    def count_unpublished(self) -> None:
+        """Add one command that was not published for want of room."""
+        self._unpublished.inc()
+
     def count_finding(self, rule: str) -> None:
         """Add one finding."""
         self._findings.labels(self._rule(rule)).inc()
@@ -145,10 +154,39 @@ class Metrics:
 
 
 class _Quiet(WSGIRequestHandler):
-    """A handler that logs no request."""
+    """A handler that logs no request, and waits for nobody for long."""
+
+    timeout = CONNECTION_S
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: probes come every second."""
+
+
+class _Server(ThreadingWSGIServer):
+    """A thread a connection, and at most CONNECTIONS_MAX of them; what is beyond is hung up on."""
+
+    request_queue_size = CONNECTIONS_MAX
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._room = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        super().__init__(*given, **named)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, if there is room."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve, then make room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: whoever hangs up or sends nonsense must not fill the log."""
 
 
 class MetricsServer:
@@ -168,7 +206,7 @@ class MetricsServer:
         self._ready = ready
         self._healthy = healthy
         self._server = make_server(
-            address[0], address[1], self._answer, ThreadingWSGIServer, handler_class=_Quiet
+            address[0], address[1], self._answer, _Server, handler_class=_Quiet
         )
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(

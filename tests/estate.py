@@ -13,6 +13,7 @@ from stream.bus import (
     MemoryTopics,
 )
 from stream.events import SubjectRecord, decode_value, encode
+from stream.gateway import CommandTable, TableSpec
 from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
@@ -84,6 +85,16 @@ class Estate:
             if isinstance(value, SubjectRecord):
                 found |= {each.id: encode(each.body) for each in value.commands}
         return list(found.values())
+
+    def table(self) -> CommandTable:
+        """What a gateway knows that has read the topic to its end."""
+        parts = self.log.partitions(TOPICS.enforcement)
+        table = CommandTable(TableSpec(heartbeats_missed_max=1_000), len(parts))
+        for part in parts:
+            for record in part.records:
+                table.apply(record)
+        table.finish_loading()
+        return table
 
     async def rows(self) -> dict[int, bytes]:
         """All stored rows, without what differs between a log and a file."""

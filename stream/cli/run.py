@@ -28,7 +28,7 @@ from stream.runtime import SystemClock, Worker
 
 from .doors import wait_for, worker_doors
 from .failure import INTERRUPTED
-from .limits import policy_rows, setting_rows, settings_of
+from .limits import bound_rows, policy_rows, setting_rows, settings_of
 from .logs import start_logging
 from .options import configured, examples, json_option
 from .screen import Screen
@@ -117,13 +117,19 @@ def _show(plan: Plan, *, is_json: bool) -> None:
     """Say every setting and limit, before anything is done with them."""
     settings = settings_of(plan.config)
     of_policy = policy_rows(plan.policy, plan.key, plan.config.worker.slots_max)
+    bounds = bound_rows(plan.config.worker.slots_max)
     if is_json:
-        shown = {**settings, "policy_in_file": dict(of_policy), "name": plan.name}
+        shown = {
+            **settings,
+            "policy_in_file": dict(of_policy),
+            "bounds": dict(bounds),
+            "name": plan.name,
+        }
         log.info("settings", extra={"settings": shown})
         return
     screen = Screen(is_json=False)
     screen.note(f"worker {plan.name}", "bold")
-    for path, value in [*setting_rows(settings), *of_policy]:
+    for path, value in [*setting_rows(settings), *of_policy, *bounds]:
         screen.note(f"  {path:38} {value or '-'}")
 
 

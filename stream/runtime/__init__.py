@@ -2,13 +2,15 @@
 
 from .doors import Doors, SystemClock
 from .heard import Heard
-from .operators import Operators
-from .published import Published
+from .operators import OPERATORS_MAX, Operators
+from .published import RECORDS_MAX, Published
 from .spec import TopicsSpec, WorkerSpec
 from .takeover import Place, Start, valid_entries, where_to_start
 from .worker import Worker
 
 __all__ = [
+    "OPERATORS_MAX",
+    "RECORDS_MAX",
     "Doors",
     "Heard",
     "Operators",

@@ -7,12 +7,13 @@ kept with the partition, because no row may be stored before them (see `saving`)
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from stream.bus import Publisher
+from stream.bus import Publisher, Rarely
 from stream.clock import Clock
 from stream.engine import StepResult
 from stream.events import (
@@ -33,8 +34,10 @@ from stream.metrics import Metrics
 from stream.store import NAMES_MAX
 
 from .owned import Owned
+from .published import RECORDS_MAX
 from .spec import TopicsSpec
 
+rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 _json = msgspec.json.Encoder()
 
 
@@ -57,7 +60,10 @@ class Outbox:
         self._clock, self._metrics = shown
 
     async def publish(self, result: StepResult, owners: Mapping[int, Owned]) -> None:
-        """Send the records of a step. Mutates: the owners' published, names, outputs, version."""
+        """Send the records of a step. Mutates: the owners' published, names, outputs, version.
+
+        A partition has at most RECORDS_MAX records in force; beyond that, new subjects get none.
+        """
         for partition, value, text in result.names:
             owned = owners[partition]
             if len(owned.named) < NAMES_MAX and value not in owned.named:
@@ -67,6 +73,11 @@ class Outbox:
             self._metrics.count_finding(finding.rule)
         for each in result.outgoing:
             owned = owners[each.partition]
+            if len(owned.published) >= RECORDS_MAX and each.key not in owned.published:
+                # The row says that it is in force: its next renewal tries again.
+                self._metrics.count_unpublished()
+                rarely.warning("%d records are in force, more are not published", RECORDS_MAX)
+                continue
             sent = await self._to_enforcement(owned, each.key, each.value)
             owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
             owned.version = max(owned.version, each.command.version)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.bus import Bounds, LogReader, Publisher, Record
+from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
 from stream.store import Checkpoint, Claim, Store
@@ -25,12 +25,14 @@ from .owned import Owned, record_check
 from .published import Published, note_records
 
 log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
 
 STORE_FORGOT = "store_forgot"
 LOG_CHANGED = "log_changed"
 LOG_CUT = "log_cut"
 JOURNAL_CUT = "journal_cut"
 CHECKPOINT_CORRUPT = "checkpoint_corrupt"
+RECORDS_CORRUPT = "records_corrupt"
 NO_EPOCH = -1
 RECORDS_AT_ONCE = 10_000
 OFFSETS_AT_ONCE = 4_096
@@ -126,7 +128,7 @@ def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
         except NewerFormat:
             raise
         except (ValueError, RecursionError) as error:
-            log.warning("journal offset %d is not an entry: %s", record.offset, error)
+            rarely.warning("journal offset %d is not an entry: %s", record.offset, error)
             continue
         if isinstance(entry, Owner):
             if entry.epoch > epoch:
@@ -177,9 +179,7 @@ async def take(
     version = Version(start.era, -1)
     if checkpoint and checkpoint.era == start.era:
         version = Version(start.era, checkpoint.version_offset, checkpoint.version_ordinal)
-    stored = claim.records
-    if checkpoint is None and start.modes:
-        stored = await _records_in_force(reader, place)
+    published, is_sound = await _published(reader, place, claim, start)
     return Owned(
         partition=place.partition,
         nonce=place.nonce,
@@ -187,13 +187,13 @@ async def take(
         number=claim.number,
         position=start.offset,
         replay_until=await _last_record_end(reader, place, (start.offset, end)),
-        began_in=start.modes,
+        began_in=start.modes if is_sound else (*start.modes, RECORDS_CORRUPT),
         # What is read again from the beginning is heard again.
         heard=Heard(checkpoint.heard if checkpoint and not start.is_afresh else ()),
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,
-        published=Published(stored),
+        published=published,
         coming=coming,
         version=version,
         check=checkpoint.check if checkpoint and not start.modes else 0,
@@ -249,6 +249,23 @@ async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) 
         return True
     records = await reader.read(place.requests_topic, place.partition, before, before + 1)
     return all(record_check(each.value, each.append_ms) == checkpoint.check for each in records)
+
+
+async def _published(
+    reader: LogReader, place: Place, claim: Claim, start: Start
+) -> tuple[Published, bool]:
+    """Return what is published of a partition, and whether what the store says of it is sound.
+
+    Where the store has forgotten it, or it is corrupt there, the topic says what it is.
+    """
+    is_sound = True
+    if claim.checkpoint or not start.modes:
+        try:
+            return Published(claim.records), True
+        except RowCorrupt as error:
+            log.warning("partition %d: %s", place.partition, error.message)
+            is_sound = False
+    return Published(await _records_in_force(reader, place)), is_sound
 
 
 async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, bytes]:

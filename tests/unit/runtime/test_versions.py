@@ -14,11 +14,13 @@ from stream.cli.failure import CONFIG, code_of
 from stream.errors import NewerFormat
 from stream.events import Conditions, Request, decode_entry, encode_request
 from stream.profiles.rowformat import _checksum
+from stream.runtime import SystemClock
 from stream.store import Checkpoint, MemoryServer, MemoryStore, Save
 from tests.estate import TOPICS, Estate, stored
 from tests.live import PATIENCE_S, differences, other_rows
 
 START_MS = 1_790_000_000_000
+NOW_MS = SystemClock().wall_ms()
 
 
 def payloads(count: int, start: int = 0) -> list[bytes]:
@@ -174,6 +176,34 @@ def test_a_corrupt_checkpoint_is_a_named_mode() -> None:
     assert other_rows(rows, expected_rows) == []
     journalled = estate.values(TOPICS.journal)
     assert sum(b"checkpoint_corrupt" in each for each in journalled) == 3
+
+
+def test_corrupt_records_are_read_from_the_topic() -> None:
+    """What the store says is published cannot be read: the topic says it, and gateways agree."""
+    estate = Estate()
+    everything = payloads(600)
+
+    async def story() -> None:
+        await estate.topics()
+        await estate.feed(everything[:400])
+        async with estate.worker() as worker:
+            await stored(worker, 400)
+        spoiled = [each for each in estate.server.partitions.values() if each.records]
+        for each in spoiled:
+            each.records = dict.fromkeys(each.records, b"\x93\x01")
+        await estate.feed(everything[400:])
+        async with estate.worker() as worker:
+            await stored(worker, 600)
+            counted = estate.metrics.text().decode()
+            assert f'modes_total{{mode="records_corrupt"}} {len(spoiled)}.0' in counted
+            until_s = asyncio.get_running_loop().time() + PATIENCE_S
+            while (table := estate.table()).state(NOW_MS) != "ready":
+                assert asyncio.get_running_loop().time() < until_s, table.homes(NOW_MS)
+                await asyncio.sleep(0.05)
+        assert len(spoiled) > 1
+
+    asyncio.run(story())
+    assert differences(estate.bodies(), estate.replayed(everything)[0]) == ""
 
 
 class LaterPublisher(MemoryPublisher):

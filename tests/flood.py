@@ -1,0 +1,65 @@
+"""A flood of names that nobody has seen: workloads, operations, tasks, tokens, each new each time.
+
+Among them a few established workloads go on as they always did; `profile` is what must not change
+about them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from stream.events import Request, Token, encode_request
+from stream.explain import StoredRow, open_row
+from stream.identity import home_partition
+from stream.kernel import HashKey
+from stream.policy import Policy
+
+START_MS = 1_790_000_000_000
+ESTABLISHED = 12
+EVERY = 20
+
+
+def established(number: int) -> bytes:
+    """The next event of the established workloads; some of them come to be throttled."""
+    who = number % ESTABLISHED
+    return encode_request(
+        Request(
+            at_ms=START_MS + number * 30,
+            workload=f"spiffe://established.example/agents/e{who}",
+            operation=f"tool:{('get', 'search', 'send', 'post')[number // ESTABLISHED % 4]}_{who}",
+            outcome=("served", "failed", "denied")[number % 11 % 3],
+            bytes=number * 7 % 100_000,
+            task=f"task-{who}",
+        )
+    )
+
+
+def flood(start: int, count: int) -> Iterator[bytes]:
+    """So many hostile events, and one of the established after every EVERY of them."""
+    for each in range(start, start + count):
+        yield encode_request(
+            Request(
+                at_ms=START_MS + each * 30 // EVERY,
+                workload=f"spiffe://hostile.example/agents/h{each}",
+                operation=f"tool:made_up_{each}_" + "x" * (each % 200),
+                task=f"task-{each}",
+                token=Token(issuer="https://issuer.example", id=f"jti-{each}"),
+                resources=(f"id:{each}",),
+            )
+        )
+        if each % EVERY == EVERY - 1:
+            yield established(each // EVERY)
+
+
+def profile(key: HashKey, policy: Policy, name: str, row: bytes, partitions: int) -> dict[str, Any]:
+    """All of a row but where its events stood in the log, and what is in force by rule."""
+    image = open_row(key, policy, StoredRow(name, home_partition(name.encode(), partitions), row))
+    head = {field: image.row["head"][field].item() for field in image.row["head"].dtype.names}
+    ledger = image.row["ledger"].copy()
+    ledger["offset"] = 0
+    sections = ("counts", "sums", "contexts", "marks", "transitions")
+    return {
+        "head": {**head, "offset": 0},
+        "ledger": ledger.tobytes(),
+        "held": sorted(f"{each.body.rule} {each.body.until_ms}" for each in image.held.values()),
+        **{section: image.row[section].tobytes() for section in sections},
+    }
