@@ -12,10 +12,13 @@ from stream.explain import StoredRow, open_row
 from stream.identity import home_partition
 from stream.kernel import HashKey
 from stream.policy import Policy
+from stream.replay import Replay
 
 START_MS = 1_790_000_000_000
 ESTABLISHED = 12
 EVERY = 20
+PARTITIONS = 6
+NAMES = [f"spiffe://established.example/agents/e{each}" for each in range(ESTABLISHED)]
 
 
 def established(number: int) -> bytes:
@@ -63,3 +66,13 @@ def profile(key: HashKey, policy: Policy, name: str, row: bytes, partitions: int
         "held": sorted(f"{each.body.rule} {each.body.until_ms}" for each in image.held.values()),
         **{section: image.row[section].tobytes() for section in sections},
     }
+
+
+def quiet_profiles(key: HashKey, policy: Policy, count: int) -> dict[str, dict[str, Any]]:
+    """The established workloads' profiles after so many of their events, without any flood."""
+    replay = Replay(policy, key, PARTITIONS, 64)
+    for _ in replay.run(established(each) for each in range(count)):
+        pass
+    table = replay.state.table
+    rows = {name: replay.state.stored([table.find(key.hash(name))])[0] for name in NAMES}
+    return {name: profile(key, policy, name, row, PARTITIONS) for name, row in rows.items()}

@@ -14,29 +14,11 @@ from stream.events import Request, Subject, encode_request
 from stream.gateway import CommandTable, ReportSpec, TableSpec
 from stream.gateway.reporter import Reporter
 from stream.profiles import Arrival, Decoder, decoder, operations
-from stream.replay import Replay
 from stream.runtime import outbox
 from tests.buses import WallClock
 from tests.estate import KEY, TOPICS, Estate, stored
-from tests.flood import ESTABLISHED, EVERY, established, flood, profile
+from tests.flood import ESTABLISHED, EVERY, NAMES, flood, profile, quiet_profiles
 from tests.models.owner import NOW_MS, command, subject_record
-
-NAMES = [f"spiffe://established.example/agents/e{each}" for each in range(ESTABLISHED)]
-
-
-def quiet_profiles(count: int) -> dict[str, object]:
-    """The established workloads' profiles without any flood."""
-    estate = Estate()
-    replay = Replay(estate.policy, KEY, TOPICS.partitions, 64)
-    for _ in replay.run(established(each) for each in range(count)):
-        pass
-    table = replay.state.table
-    return {
-        name: profile(
-            KEY, estate.policy, name, replay.state.stored([table.find(KEY.hash(name))])[0], 6
-        )
-        for name in NAMES
-    }
 
 
 def flooded_profiles(estate: Estate, rows: dict[int, bytes]) -> dict[str, object]:
@@ -72,7 +54,7 @@ def flooding(count: int) -> None:
 
     rows = asyncio.run(story())
     assert len(rows) == count + ESTABLISHED
-    assert flooded_profiles(estate, rows) == quiet_profiles(count // EVERY)
+    assert flooded_profiles(estate, rows) == quiet_profiles(KEY, estate.policy, count // EVERY)
 
 
 def check(state: State, decoding: Decoder) -> None:
