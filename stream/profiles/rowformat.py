@@ -220,10 +220,7 @@ class RowFormat:
         if fault != GOOD:
             row[:] = before
             if fault == BAD_VERSION and version_of(stored) > FORMAT_VERSION:
-                raise NewerFormat(
-                    f"a stored row has format {version_of(stored)},"
-                    f" and this version reads up to {FORMAT_VERSION}"
-                )
+                raise _newer(stored)
             raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
         return tail
 
@@ -254,9 +251,23 @@ def with_tail(stored: bytes, tail: bytes) -> bytes:
 def tail_of(stored: bytes) -> bytes:
     """Return the opaque bytes behind a stored row.
 
-    Requires: a row that `RowFormat.restore` accepts.
+    Requires: a row that `RowFormat.restore` accepts, or refuses as newer.
+    Errors:   NewerFormat.
     """
-    return stored[int.from_bytes(stored[4:8], "little") * 8 :]
+    at = int.from_bytes(stored[4:8], "little")
+    tail = stored[at * 8 :]
+    if version_of(stored) > FORMAT_VERSION and 4 <= at <= len(stored) // 8:
+        words = np.frombuffer(stored, np.uint64, at)
+        if int(_checksum(words, 0, at)) ^ _seal(tail) == int(words[1]):
+            raise _newer(stored)
+    return tail
+
+
+def _newer(stored: bytes) -> NewerFormat:
+    return NewerFormat(
+        f"a stored row has format {version_of(stored)},"
+        f" and this version reads up to {FORMAT_VERSION}"
+    )
 
 
 def _seal(tail: bytes) -> int:

@@ -2,7 +2,8 @@
 
 A folder is written once, and never again: what it holds was written by a version that somebody
 runs, and every later version must read it to the same values. So a folder that is there is left
-alone; a change of a format makes a new folder beside it.
+alone; a change of a format makes a new folder beside it. Only before the first release, while
+nobody runs what writes it, `v1` may be removed and written again.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import TIME_MS_MAX
-from stream.profiles import FORMAT_VERSION, Layout, RowFormat, stored_clock_ms, with_tail
+from stream.profiles import FORMAT_VERSION, Layout, RowFormat, stored_clock_ms, tail_of, with_tail
 from stream.profiles.layout import TRANSITION_SETS
 from stream.profiles.rowformat import ROW_BYTES_MAX, SIZES, _checksum
 from stream.profiles.table import ProfileTable
@@ -186,6 +186,9 @@ def test_a_newer_row_is_told_from_a_corrupt_one() -> None:
     with pytest.raises(NewerFormat, match=r"format 2, .* up to 1 .*upgrade"):
         RowFormat(LAYOUT, KEY_ID).restore(table, 0, newer)
     assert table.rows.tobytes() == before
+    with pytest.raises(NewerFormat):
+        tail_of(newer)
+    assert tail_of(golden()) == TAIL
     assert stored_clock_ms(resealed([FIRST, 0, *HEAD])) == 1
     assert stored_clock_ms(newer) == TIME_MS_MAX
     spoiled = (int.from_bytes(golden()[:2], "little") + 1).to_bytes(2, "little") + golden()[2:]
