@@ -15,6 +15,7 @@ from tests.flood import ESTABLISHED, EVERY, flood, profile, quiet_profiles
 from tests.live import KEY, Installation, opened
 
 SLOTS = 2_000
+PART = 20_000  # what a slow machine applies in good time
 # What a process takes that has done nothing yet: Python, Numba's compiler, clients, kernels.
 EMPTY_BYTES = 450 << 20
 # The caches of hashes: texts of up to 200 characters, three kinds, and what a dict adds.
@@ -60,9 +61,11 @@ def flooded(installation: Installation, folder: Path, parts: list[int]) -> list[
         try:
             done = sent = 0
             for count in parts:
-                sent += await installation.feed(flood(done, count))
+                for start in range(done, done + count, PART):
+                    part = min(PART, done + count - start)
+                    sent += await installation.feed(flood(start, part))
+                    await installation.wait_applied(sent)
                 done += count
-                await installation.wait_applied(sent)
                 redis, names = await in_redis(installation)
                 used.append(Used(resident(process.pid), redis, names))
                 sys.stdout.write(f"after {done:,} new workloads: {used[-1]}\n")

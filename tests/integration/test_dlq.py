@@ -23,6 +23,7 @@ from stream.local import Addresses
 from tests.live import Installation, events_in, opened, wait_until
 
 AT_MS = 1_790_000_000_000
+HOSTILE = b'{"at_ms":1\x1b]0;owned\x07'
 
 
 def event(number: int) -> bytes:
@@ -73,10 +74,14 @@ def prefix_of(installation: Installation) -> str:
     return installation.config.topics.requests.removesuffix(".requests")
 
 
+def where(installation: Installation) -> list[str]:
+    """The options that reach an installation."""
+    return ["--kafka", installation.config.kafka.bootstrap, "--prefix", prefix_of(installation)]
+
+
 def enforcer(installation: Installation, *words: str) -> tuple[int, Any]:
     """Call a verb in this process; return its exit code and its JSON."""
-    where = ["--kafka", installation.config.kafka.bootstrap, "--prefix", prefix_of(installation)]
-    done = CliRunner().invoke(main, [*words, *where, "--json"])
+    done = CliRunner().invoke(main, [*words, *where(installation), "--json"])
     return done.exit_code, json.loads(done.stdout) if done.stdout else done.stderr
 
 
@@ -86,12 +91,18 @@ def test_retry_counts_once(servers: Addresses, fresh_name: str) -> None:
     The log then ends with markers of transactions, which no position passes.
     """
     installation = Installation(servers, fresh_name)
-    raws = {number: event(number) for number in range(40)} | {90: b'{"at_ms":1', 91: b"x" * 20_000}
+    raws = {number: event(number) for number in range(40)} | {90: HOSTILE, 91: b"x" * 20_000}
     asyncio.run(write_letters(installation, raws))
     asyncio.run(write_letters(installation, {7: event(7)}))  # a worker that died, again
     code, found = enforcer(installation, "dlq", "list")
     assert (code, found["found"]) == (0, 42)
     assert {each["state"] for each in found["letters"]} == {"new"}
+    for words in (("list",), ("show", f"{installation.config.topics.requests}/0/90")):
+        shown = CliRunner().invoke(main, ["dlq", *words, *where(installation)])
+        assert shown.exit_code == 0
+        assert "\\x1b[31m" in shown.stdout
+        assert all(each.isprintable() or each == "\n" for each in shown.stdout)
+    assert "\\x1b]0;owned\\x07" in shown.stdout
     code, tried = enforcer(installation, "dlq", "retry", "--all")
     assert code == 0
     assert tried["outcomes"] == {"retried": 40, "not an event": 1, "cut": 1}

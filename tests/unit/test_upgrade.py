@@ -24,9 +24,11 @@ from stream.events import (
     fault_of,
 )
 from stream.gateway import CommandTable, TableSpec
+from tests.buses import run, until
 from tests.golden import write
 from tests.golden.meaning import meaning
 from tests.models.owner import NOW_MS
+from tests.unit.gateway.doors import Site
 
 FOLDERS = sorted(path for path in Path(write.__file__).parent.iterdir() if path.name[0] == "v")
 FILES = [file for folder in FOLDERS for file in sorted(folder.glob("*.jsonl"))]
@@ -149,3 +151,20 @@ def test_a_gateway_counts_what_is_newer() -> None:
             assert table.apply(Record(0, count, NOW_MS, key, data)) == "foreign_format"
             count += 1
     assert (len(table), table.counts["foreign_format"]) == (0, count)
+
+
+def test_a_gateway_says_that_it_is_older(caplog: pytest.LogCaptureFixture) -> None:
+    """An operator who upgrades workers first reads in the gateway's log what to do next."""
+    line = lines(FOLDERS[-1] / "enforcement.jsonl")[0]
+
+    async def story() -> None:
+        site = Site()
+        await site.make_topics("enforcement", "requests")
+        for data in newer(bytes.fromhex(line["bytes"])):
+            site.publish(bytes.fromhex(line["key"]), data)
+        async with site.gateway() as gateway:
+            await until(lambda: gateway.tallies().get("records.foreign_format") == 3)
+            await until(lambda: "upgrade this gateway" in caplog.text)
+
+    run(story())
+    assert "3 records are of a newer version" in caplog.text
