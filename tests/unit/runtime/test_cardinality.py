@@ -32,7 +32,7 @@ def flooding(count: int) -> None:
 
     async def story() -> dict[int, bytes]:
         await estate.topics()
-        async with estate.worker(slots_max=512, batch_events_max=2_000) as worker:
+        async with estate.worker(slots_max=512, batch_events_max=200, sweep_every_ms=256) as worker:
             for start in range(0, count, 20_000):
                 step = min(20_000, count - start)
                 await estate.feed(flood(start, step))
