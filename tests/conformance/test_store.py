@@ -156,7 +156,7 @@ def test_checkpoint_stays_until_another_is_saved(lab: Lab) -> None:
         b"null",
         b"{}",
         msgspec.json.encode(msgspec.structs.replace(CHECKPOINT, era=2**64)),
-        msgspec.json.encode(CHECKPOINT) + b" " * 5000,
+        msgspec.json.encode(CHECKPOINT) + b" " * 2_000_000,
         msgspec.json.encode(CHECKPOINT).replace(b"3,", b"99999999999999999999999,"),
     ],
 )
