@@ -62,6 +62,10 @@ nojit: $(STAMP) ## run unit and property tests with kernels as plain Python
 soak: $(STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## put a million hostile inputs through everything that reads
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: check check-lint check-format check-types check-tidy
 check: check-lint check-format check-types check-tidy ## ruff, formatting, types, and the tidy test
 

@@ -26,7 +26,7 @@ from stream.enforcement import (
     restore_held,
     run,
 )
-from stream.errors import RowCorrupt
+from stream.errors import NewerFormat, RowCorrupt
 from stream.events import Conditions, Finding, RejectCode, Request, encode_request
 from stream.kernel import HashKey, kernel
 from stream.policy import (
@@ -161,7 +161,7 @@ class State:
     def restore(self, name: str, ids: tuple[int, int, int], stored: bytes) -> int:
         """Admit a stored row; return its slot. `ids` are hash, home and partition.
 
-        Errors: RowCorrupt; the row is then not there.
+        Errors: RowCorrupt, NewerFormat; the row is then not there.
         """
         slot = self.table.admit(ids[0], name, ids[1], ids[2])
         try:
@@ -170,6 +170,9 @@ class State:
                 self._relayout(self.table.layout.union(unnamed))
                 tail = self.format.restore(self.table, slot, stored)
             held = restore_held(self.key, tail)
+        except NewerFormat as error:
+            self.evict(slot)
+            raise NewerFormat(f"partition {ids[2]}, {name}: {error.message}") from error
         except (RowCorrupt, ValueError, RecursionError) as error:
             self.evict(slot)
             raise RowCorrupt(f"the stored row of {name} is corrupt: {error}") from error

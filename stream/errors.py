@@ -27,6 +27,16 @@ class PolicyError(ConfigError):
     """
 
 
+class NewerFormat(ConfigError, ValueError):
+    """What is stored or sent was written by a newer version: leave it alone, upgrade this one.
+
+    A ValueError too: where one message among many is read, it is one that cannot be.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="a newer version wrote it: upgrade this one")
+
+
 class StoreUnavailable(EnforcerError):
     """Redis did not answer in time; retried with backoff inside a Deadline."""
 

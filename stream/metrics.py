@@ -39,6 +39,8 @@ MODES: Final = (
     "log_changed",
     "log_cut",
 )
+CONNECTIONS_MAX: Final = 64
+CONNECTION_S: Final = 10.0
 STAGES: Final = ("fetch", "decode", "load", "step", "publish", "save")
 
 
@@ -66,6 +68,9 @@ class Metrics:
             "operator_records_refused", "operators' records that keys do not bear out", ("why",)
         )
         self._mode = gauge("mode", "1 while a worker is in a degraded mode", ("mode",))
+        self._unpublished = counter(
+            "records_unpublished", "commands of new subjects beyond what a partition may publish"
+        )
         self._restarts = counter("restarts", "sessions begun anew, by cause", ("cause",))
         self._store_retries = counter(
             "store_retries", "attempts at Redis that failed and were repeated", ("cause",)
@@ -119,6 +124,10 @@ class Metrics:
     def count_command(self, rule: str, action: str, mode: str) -> None:
         """Add one published command."""
         self._commands.labels(self._rule(rule), action, mode).inc()
+
+    def count_unpublished(self) -> None:
+        """Add one command that was not published for want of room."""
+        self._unpublished.inc()
 
     def count_finding(self, rule: str) -> None:
         """Add one finding."""
@@ -174,10 +183,39 @@ class Metrics:
 
 
 class _Quiet(WSGIRequestHandler):
-    """A handler that logs no request."""
+    """A handler that logs no request, and waits for nobody for long."""
+
+    timeout = CONNECTION_S
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: probes come every second."""
+
+
+class _Server(ThreadingWSGIServer):
+    """A thread a connection, and at most CONNECTIONS_MAX of them; what is beyond is hung up on."""
+
+    request_queue_size = CONNECTIONS_MAX
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._room = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        super().__init__(*given, **named)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, if there is room."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve, then make room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: whoever hangs up or sends nonsense must not fill the log."""
 
 
 class MetricsServer:
@@ -197,7 +235,7 @@ class MetricsServer:
         self._ready = ready
         self._healthy = healthy
         self._server = make_server(
-            address[0], address[1], self._answer, ThreadingWSGIServer, handler_class=_Quiet
+            address[0], address[1], self._answer, _Server, handler_class=_Quiet
         )
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(

@@ -14,6 +14,8 @@ from .contract import (
     LogReader,
     Publisher,
     Record,
+    Sending,
+    TogetherPublisher,
     TopicAdmin,
     TopicSpec,
     TopicState,
@@ -22,8 +24,9 @@ from .kafka import KafkaSpec
 from .kafka_publisher import KafkaPublisher
 from .kafka_reader import KafkaReader
 from .kafka_source import KafkaSource
+from .kafka_together import KafkaTogether
 from .kafka_topics import KafkaTopics
-from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTopics
+from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTogether, MemoryTopics
 from .memory_source import MemorySource
 from .rarely import Rarely
 
@@ -35,6 +38,7 @@ __all__ = [
     "KafkaReader",
     "KafkaSource",
     "KafkaSpec",
+    "KafkaTogether",
     "KafkaTopics",
     "Listener",
     "LogReader",
@@ -42,10 +46,13 @@ __all__ = [
     "MemoryPublisher",
     "MemoryReader",
     "MemorySource",
+    "MemoryTogether",
     "MemoryTopics",
     "Publisher",
     "Rarely",
     "Record",
+    "Sending",
+    "TogetherPublisher",
     "TopicAdmin",
     "TopicSpec",
     "TopicState",

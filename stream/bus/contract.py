@@ -179,6 +179,43 @@ class Publisher(Protocol):
         ...
 
 
+class Sending(NamedTuple):
+    """One record to append, and where."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+class TogetherPublisher(Protocol):
+    """Appends groups of records, each group all or none, as the one writer of its name.
+
+    What it appends is read only when all of the group can be.
+    """
+
+    async def start(self) -> None:
+        """Connect, and end every earlier writer of the same name.
+
+        What those wrote before can be read from here on; what they begin now is refused.
+        """
+        ...
+
+    async def send_all(self, sendings: Sequence[Sending]) -> list[int]:
+        """Append all of these records or none; return their offsets once they can be read.
+
+        Errors: OwnershipLost when a newer writer of the name has started: nothing was written.
+                BusUnavailable says that nobody knows whether all or none is there: start anew and
+                read. ConfigError: topic or partition do not exist, or a record is too large. After
+                an error only `stop` may follow.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        ...
+
+
 class LogReader(Protocol):
     """Reads logs outside any group: the journal, the enforcement topic, a range of requests."""
 

@@ -46,6 +46,7 @@ REFUSALS: Final = (
     vendor.TopicAuthorizationFailedError,
     vendor.GroupAuthorizationFailedError,
     vendor.ClusterAuthorizationFailedError,
+    vendor.TransactionalIdAuthorizationFailed,
 )
 MISFITS: Final = (
     vendor.InvalidSessionTimeoutError,

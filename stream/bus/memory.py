@@ -24,11 +24,11 @@ from collections.abc import (
 from typing import Any, Protocol
 
 from stream.clock import Clock
-from stream.errors import BusUnavailable, ConfigError
+from stream.errors import BusUnavailable, ConfigError, OwnershipLost
 from stream.identity import home_partition
 
 from . import topics
-from .contract import Bounds, Record, TopicSpec, TopicState
+from .contract import Bounds, Record, Sending, TopicSpec, TopicState
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 GROUP = "stream-enforcer"
@@ -83,6 +83,7 @@ class MemoryLog:
         self._topics: dict[str, _Topic] = {}
         self._groups: dict[tuple[str, str], Group] = {}
         self._made = 0
+        self.writers: dict[str, object] = {}
         self._grown: asyncio.Future[None] | None = None
 
     def create(self, spec: TopicSpec, settings: Mapping[str, str]) -> None:
@@ -246,6 +247,32 @@ class MemoryPublisher:
 
     async def flush(self) -> None:
         """Nothing waits."""
+
+    async def stop(self) -> None:
+        """Nothing to disconnect."""
+
+
+class MemoryTogether:
+    """Appends groups at once; the latest started writer of a name is the only one."""
+
+    def __init__(self, log: MemoryLog, name: str) -> None:
+        self._log = log
+        self._name = name
+
+    async def start(self) -> None:
+        """End every earlier writer of this name."""
+        self._log.writers[self._name] = self
+
+    async def send_all(self, sendings: Sequence[Sending]) -> list[int]:
+        """Append all of these records or none; return their offsets."""
+        if self._log.writers.get(self._name) is not self:
+            raise OwnershipLost(f"another writer of the name {self._name} has started")
+        for each in sendings:
+            if not 0 <= each.partition < len(self._log.partitions(each.topic)):
+                raise ConfigError(f"topic {each.topic} has no partition {each.partition}")
+        return [
+            self._log.append(each.topic, each.partition, each.key, each.value) for each in sendings
+        ]
 
     async def stop(self) -> None:
         """Nothing to disconnect."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 
 class Rarely:
     """Logs a message at most once every `every_s`, per message text.
 
-    Time is that of the running event loop. Bounded: texts are constants of the code.
+    Time is that of the running event loop, outside of one the machine's. Bounded: texts are
+    constants of the code.
     """
 
     def __init__(self, log: logging.Logger, every_s: float) -> None:
@@ -20,7 +22,7 @@ class Rarely:
 
     def warning(self, text: str, *values: object) -> None:
         """Log `text % values`, unless the same text was logged a short while ago."""
-        now = asyncio.get_running_loop().time()
+        now = _now_s()
         left_out = self._left_out.get(text, 0)
         if now < self._next_at.get(text, 0.0):
             self._left_out[text] = left_out + 1
@@ -29,3 +31,10 @@ class Rarely:
         self._left_out[text] = 0
         more = f" ({left_out} more like this)" if left_out else ""
         self._log.warning(text + more, *values)
+
+
+def _now_s() -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()

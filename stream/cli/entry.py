@@ -33,6 +33,7 @@ VERBS: Final = {
     "exempt": ("stream.cli.acts:exempt", "Leave one workload alone for a while."),
     "lift": ("stream.cli.acts:lift", "Cancel what is in force on one workload."),
     "keys": ("stream.cli.keys:keys", "Make, list and retire the keys that sign commands."),
+    "dlq": ("stream.cli.dlq:dlq", "List, show and retry what was no event."),
     "topics": ("stream.cli.topics:topics", "Create the topics, or check them."),
     "acl": ("stream.cli.acl:acl", "Print the least rights that each role needs."),
     "check": ("stream.cli.check:check", "Check a policy file."),

@@ -10,6 +10,9 @@ import msgspec
 from stream.config import Config
 from stream.kernel import HashKey
 from stream.policy import Policy
+from stream.profiles import CACHE_MAX, CACHED_CHARACTERS_MAX, LEDGER, OPERATIONS_MAX
+from stream.runtime import OPERATORS_MAX, RECORDS_MAX
+from stream.store import NAMES_MAX
 
 SECRET_WORDS: Final = ("password", "passphrase", "secret", "token")
 HIDDEN: Final = "(hidden)"
@@ -44,6 +47,23 @@ def policy_rows(policy: Policy, key: HashKey, slots_max: int) -> list[tuple[str,
         ("row bytes", f"{row_bytes:,}"),
         ("rows in memory, bytes at most", f"{row_bytes * slots_max:,}"),
         ("hash key id", f"{key.id}"),
+    ]
+
+
+def bound_rows(slots_max: int) -> list[tuple[str, str]]:
+    """Return the bounds that nobody sets: what a worker and its store hold at most."""
+    return [
+        (name, f"{most:,}")
+        for name, most in (
+            ("commands in force, a workload", LEDGER),
+            ("commands in force, in memory", LEDGER * slots_max),
+            ("records in force, a partition", RECORDS_MAX),
+            ("names of operations, a partition", NAMES_MAX),
+            ("operations known, a policy", OPERATIONS_MAX),
+            ("texts known by their hash, a kind", CACHE_MAX),
+            ("texts known, characters", CACHED_CHARACTERS_MAX),
+            ("workloads with operators' acts", OPERATORS_MAX),
+        )
     ]
 
 

@@ -25,7 +25,7 @@ from typing import Final, Literal, NamedTuple
 from stream.bus import KafkaPublisher, KafkaReader, LogReader, Publisher, Record
 from stream.clock import Clock
 from stream.config import Config
-from stream.errors import BusUnavailable
+from stream.errors import BusUnavailable, NewerFormat
 from stream.events import (
     OperatorAct,
     OperatorRecord,
@@ -184,12 +184,17 @@ async def _last(
 
 
 def _believed(record: Record, trust: Trust | None) -> OperatorRecord | None:
-    """Return what a record says, None where nobody obeys it."""
+    """Return what a record says, None where nobody obeys it.
+
+    Errors: NewerFormat, rather than writing over what newer gateways obey.
+    """
     if record.key is None or record.value is None:
         return None
     signed = split_signature(record.value)
     try:
         value = decode_value(signed.payload)
+    except NewerFormat:
+        raise
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, OperatorRecord):

@@ -28,7 +28,7 @@ from stream.runtime import Keys, SystemClock, Worker
 
 from .doors import keys_of, wait_for, worker_doors
 from .failure import INTERRUPTED
-from .limits import policy_rows, setting_rows, settings_of
+from .limits import bound_rows, policy_rows, setting_rows, settings_of
 from .logs import start_logging
 from .options import configured, examples, json_option
 from .screen import Screen
@@ -124,13 +124,19 @@ def _show(plan: Plan, *, is_json: bool) -> None:
         ("signs with key", signer.key_id if signer is not None else ""),
         ("believes keys", ", ".join(trust.key_ids) if trust is not None else ""),
     ]
+    bounds = bound_rows(plan.config.worker.slots_max)
     if is_json:
-        shown = {**settings, "policy_in_file": dict(of_policy), "name": plan.name}
+        shown = {
+            **settings,
+            "policy_in_file": dict(of_policy),
+            "bounds": dict(bounds),
+            "name": plan.name,
+        }
         log.info("settings", extra={"settings": shown})
         return
     screen = Screen(is_json=False)
     screen.note(f"worker {plan.name}", "bold")
-    for path, value in [*setting_rows(settings), *of_policy]:
+    for path, value in [*setting_rows(settings), *of_policy, *bounds]:
         screen.note(f"  {path:38} {value or '-'}")
 
 

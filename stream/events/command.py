@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from .format import decode_known
 from .signature import Signature
 
 FORMAT: Final = 1
@@ -194,9 +195,10 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True, tag="operator", 
 
 
 EnforcementValue = SubjectRecord | Heartbeat | OperatorRecord
+TYPES: Final = ("commands", "heartbeat", "operator")
 
 _encoder = msgspec.json.Encoder()
-_value_decoder = msgspec.json.Decoder(EnforcementValue)
+_value_decoder: msgspec.json.Decoder[EnforcementValue] = msgspec.json.Decoder(EnforcementValue)
 
 
 def encode(value: EnforcementValue | Command | Body) -> bytes:
@@ -207,12 +209,12 @@ def encode(value: EnforcementValue | Command | Body) -> bytes:
 def decode_value(data: bytes) -> EnforcementValue:
     """Return the value of an enforcement record.
 
-    Errors: ValueError (msgspec.DecodeError and UnicodeDecodeError are ones) or RecursionError.
+    Errors: NewerFormat; other ValueErrors (msgspec.DecodeError and UnicodeDecodeError are ones) or
+            RecursionError.
     """
     if len(data) > RECORD_BYTES_MAX:
         raise ValueError(f"record of {len(data)} bytes, at most {RECORD_BYTES_MAX}")
-    value: EnforcementValue = _value_decoder.decode(data)
-    return value
+    return decode_known(_value_decoder, data, FORMAT, "an enforcement record", TYPES)
 
 
 def subject_key(issuer: Issuer, subject: Subject) -> bytes:

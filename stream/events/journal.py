@@ -11,6 +11,9 @@ from typing import Annotated, Final
 
 import msgspec
 
+from .format import decode_known
+
+FORMAT: Final = 1
 POLICY_BYTES_MAX: Final = 262_144
 ACTS_MAX: Final = 1_000
 ENTRY_BYTES_MAX: Final = 900_000
@@ -47,7 +50,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     `stopped`: enforcement is stopped until this row-clock time; 0 when it is not.
     """
 
-    format: int = 1
+    format: int = FORMAT
     nonce: str
     era: int
     from_offset: int
@@ -66,7 +69,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):
     """A worker took the partition; later entries that carry another nonce do not count."""
 
-    format: int = 1
+    format: int = FORMAT
     nonce: str
     epoch: int
     checkpoint: int
@@ -74,9 +77,10 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="t
 
 
 JournalEntry = Conditions | Owner
+TYPES: Final = ("conditions", "owner")
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(JournalEntry)
+_decoder: msgspec.json.Decoder[JournalEntry] = msgspec.json.Decoder(JournalEntry)
 
 
 def encode_entry(entry: JournalEntry) -> bytes:
@@ -87,9 +91,8 @@ def encode_entry(entry: JournalEntry) -> bytes:
 def decode_entry(data: bytes) -> JournalEntry:
     """Return a journal entry.
 
-    Errors: ValueError or RecursionError when the bytes are not one.
+    Errors: NewerFormat; other ValueErrors or RecursionError when the bytes are not one.
     """
     if len(data) > ENTRY_BYTES_MAX:
         raise ValueError(f"journal entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
-    entry: JournalEntry = _decoder.decode(data)
-    return entry
+    return decode_known(_decoder, data, FORMAT, "a journal entry", TYPES)

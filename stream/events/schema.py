@@ -16,7 +16,7 @@ import msgspec
 from .command import Body, Heartbeat, OperatorRecord, SubjectRecord
 from .finding import Finding
 from .journal import Conditions, Owner
-from .reject import DeadLetter
+from .letter import DeadLetter, RetryMarker
 from .request import Request
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -39,6 +39,7 @@ MESSAGES: Final = {
     "conditions": Message(Conditions, "the owner's nonce", "worker"),
     "owner": Message(Owner, "the owner's nonce", "worker"),
     "dead-letter": Message(DeadLetter, "", "worker"),
+    "retry-marker": Message(RetryMarker, 'JSON ["retried", topic, partition, offset]', "operator"),
 }
 """What travels on topics, by name."""
 
@@ -66,7 +67,10 @@ _CHANNELS: Final = {
         ("commands", "heartbeat", "operator"),
     ),
     "journal": ("What the log does not say but decisions depend on.", ("conditions", "owner")),
-    "dead_letters": ("Records that were no events, with code and origin.", ("dead-letter",)),
+    "dead_letters": (
+        "Records that were no events, with code and origin; which of them were tried again.",
+        ("dead-letter", "retry-marker"),
+    ),
 }
 
 

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 RELOAD_MAX_S: Final = 3_600.0
 
+rarely = Rarely(logging.getLogger(__name__), every_s=60.0)
+
 
 class Follower:
     """A table and the loop that keeps it true.
@@ -117,6 +119,7 @@ class Follower:
         if table is not self.table:
             table.inherit(self.table)
             self.table = table
+        self._note_newer()
         self._next = {partition: end for partition, (_, end) in bounds.items()}
         self.counts["loads"] += 1
         self.turned.set()
@@ -133,6 +136,7 @@ class Follower:
                 # What comes twice was applied; a tombstone applied again could end a later record.
                 new = [each for each in records if each.offset >= self._next_of(each)]
                 await self._apply(self.table, new)
+                self._note_newer()
                 for record in records:
                     self._next[record.partition] = max(self._next_of(record), record.offset + 1)
                 self.turned.set()
@@ -160,6 +164,12 @@ class Follower:
             self._reload_s = min(RELOAD_MAX_S, self._reload_s * 2)
             return True
         return False
+
+    def _note_newer(self) -> None:
+        """Say that records are there which only a newer version can read."""
+        count = self.table.counts["foreign_format"]
+        if count:
+            rarely.warning("%d records are of a newer version, upgrade this gateway", count)
 
     def _next_of(self, record: Record) -> int:
         return self._next.get(record.partition, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from stream.bus import Record
+from stream.errors import NewerFormat
 from stream.events import (
     EnforcementValue,
     Heartbeat,
@@ -42,6 +43,8 @@ def read_value(record: Record, log_partitions: int) -> EnforcementValue | Fault:
             return "foreign_format"
         if not _is_sound(value) or record.key != _key_of(value):
             return "malformed"
+    except NewerFormat:
+        return "foreign_format"
     # msgspec's errors and UnicodeError, of text that cannot be written again, are ValueErrors.
     except (ValueError, RecursionError):
         return "malformed"

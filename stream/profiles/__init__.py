@@ -17,7 +17,7 @@ from .batch import (
     empty_batch,
 )
 from .contexts import clear_context, find_context, open_context, remember_operation
-from .decoder import Arrival, Decoder, token_text
+from .decoder import CACHE_MAX, CACHED_CHARACTERS_MAX, Arrival, Decoder, token_text
 from .layout import (
     BINS,
     CONTEXTS,
@@ -42,7 +42,7 @@ from .measures import (
     REQUESTS,
     SUM_MEASURES,
 )
-from .operations import Operations, OperationTable
+from .operations import OPERATIONS_MAX, Operations, OperationTable
 from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, tail_of, with_tail
 from .table import ProfileTable, locate
 from .transitions import count_transition
@@ -51,6 +51,8 @@ from .windows import add_count, add_sum, bin_of, clear, slide
 __all__ = [
     "BINS",
     "BYTES",
+    "CACHED_CHARACTERS_MAX",
+    "CACHE_MAX",
     "COMPLETION",
     "CONTEXTS",
     "COST",
@@ -65,6 +67,7 @@ __all__ = [
     "LEDGER",
     "LEDGER_ENTRY",
     "MEASURES",
+    "OPERATIONS_MAX",
     "RECENT",
     "REFUSED",
     "REFUSED_REQUESTS",

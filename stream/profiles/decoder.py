@@ -298,6 +298,7 @@ class _Faults:
             partition=arrival.partition,
             offset=arrival.offsets[place],
             raw=arrival.values[place] or b"" if raw is None else raw,
+            append_ms=arrival.append_ms[place],
         )
         self._rejects.append(reject)
 

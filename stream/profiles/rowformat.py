@@ -10,8 +10,10 @@
 
 All words little-endian; sections by kind, index and id, so that equal rows are equal bytes
 whatever the layout of the process. A section whose body is all zero is left out. A section that
-the layout does not name is skipped on reading: that is a window of a policy no longer in force. A
-newer format, another key id or a wrong checksum is an error, never a guess.
+the layout does not name is skipped on reading: that is a window of a policy no longer in force.
+Another key id or a wrong checksum is an error, never a guess. Words 0 and 1 mean the same in every
+format there will be: so an older version knows an intact row of a newer one from a corrupt one, and
+leaves it alone (NewerFormat) where it would discard the other.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.errors import RowCorrupt
+from stream.errors import NewerFormat, RowCorrupt
 from stream.events import TIME_MS_MAX
 from stream.kernel import kernel, mix64
 
@@ -133,12 +135,12 @@ def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
     first, seal = known
     if end - start < 4 or np.int64(words[start] >> np.uint64(32)) != end - start:
         return BAD_LENGTH
+    if (_checksum(words, start, end) ^ seal) != words[start + 1]:
+        return BAD_CHECKSUM
     if (words[start] & np.uint64(0xFFFF)) != (first & np.uint64(0xFFFF)):
         return BAD_VERSION
     if ((words[start] ^ first) & np.uint64(0xFFFF0000)) != np.uint64(0):
         return BAD_KEY
-    if (_checksum(words, start, end) ^ seal) != words[start + 1]:
-        return BAD_CHECKSUM
     at = start + 2
     while at < end:
         if end - at < 2:
@@ -202,7 +204,7 @@ class RowFormat:
     def restore(self, table: ProfileTable, slot: int, stored: bytes) -> bytes:
         """Fill the row of an admitted slot; return the tail. Mutates: table.
 
-        Errors: RowCorrupt, the row then being empty again except for its head.
+        Errors: RowCorrupt, NewerFormat; the row is then empty again except for its head.
         """
         count = int.from_bytes(stored[4:8], "little") if len(stored) >= 16 else 0
         if len(stored) > ROW_BYTES_MAX or count * 8 > len(stored):
@@ -217,6 +219,8 @@ class RowFormat:
             fault = BAD_SECTION
         if fault != GOOD:
             row[:] = before
+            if fault == BAD_VERSION and version_of(stored) > FORMAT_VERSION:
+                raise _newer(stored)
             raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
         return tail
 
@@ -224,12 +228,18 @@ class RowFormat:
 def stored_clock_ms(stored: bytes) -> int:
     """Return the clock of a stored row without restoring it; beyond all times if it is corrupt.
 
-    Whoever deletes what is old must not delete what cannot be read.
+    Whoever deletes what is old must not delete what cannot be read, nor what is newer.
     """
     at = _CLOCK_AT
-    if len(stored) < at + 8 or stored[16] != KIND_HEAD:
+    is_ours = len(stored) >= at + 8 and version_of(stored) == FORMAT_VERSION
+    if not is_ours or stored[16] != KIND_HEAD:
         return TIME_MS_MAX
     return int.from_bytes(stored[at : at + 8], "little", signed=True)
+
+
+def version_of(stored: bytes) -> int:
+    """Return the format version of a stored row; it stands there in every format."""
+    return int.from_bytes(stored[:2], "little")
 
 
 def with_tail(stored: bytes, tail: bytes) -> bytes:
@@ -241,9 +251,23 @@ def with_tail(stored: bytes, tail: bytes) -> bytes:
 def tail_of(stored: bytes) -> bytes:
     """Return the opaque bytes behind a stored row.
 
-    Requires: a row that `RowFormat.restore` accepts.
+    Requires: a row that `RowFormat.restore` accepts, or refuses as newer.
+    Errors:   NewerFormat.
     """
-    return stored[int.from_bytes(stored[4:8], "little") * 8 :]
+    at = int.from_bytes(stored[4:8], "little")
+    tail = stored[at * 8 :]
+    if version_of(stored) > FORMAT_VERSION and 4 <= at <= len(stored) // 8:
+        words = np.frombuffer(stored, np.uint64, at)
+        if int(_checksum(words, 0, at)) ^ _seal(tail) == int(words[1]):
+            raise _newer(stored)
+    return tail
+
+
+def _newer(stored: bytes) -> NewerFormat:
+    return NewerFormat(
+        f"a stored row has format {version_of(stored)},"
+        f" and this version reads up to {FORMAT_VERSION}"
+    )
 
 
 def _seal(tail: bytes) -> int:

@@ -2,14 +2,16 @@
 
 from .doors import NO_KEYS, Doors, Keys, SystemClock
 from .heard import Heard
-from .operators import Operators
-from .published import Published
+from .operators import OPERATORS_MAX, Operators
+from .published import RECORDS_MAX, Published
 from .spec import TopicsSpec, WorkerSpec
 from .takeover import Place, Start, valid_entries, where_to_start
 from .worker import Worker
 
 __all__ = [
     "NO_KEYS",
+    "OPERATORS_MAX",
+    "RECORDS_MAX",
     "Doors",
     "Heard",
     "Keys",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from stream.bus import Rarely
 from stream.engine import State
 from stream.errors import RowCorrupt
 from stream.metrics import Metrics
@@ -12,7 +13,7 @@ from stream.store import Store
 
 from .owned import Owned
 
-log = logging.getLogger(__name__)
+rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 
 
 async def load_rows(
@@ -36,4 +37,4 @@ async def load_rows(
             metrics.count_rows(loaded=1)
         except RowCorrupt as error:
             metrics.count_rows(corrupt=1)
-            log.warning("partition %d: discarded: %s", owned.partition, error.message)
+            rarely.warning("partition %d: discarded: %s", owned.partition, error.message)

@@ -31,6 +31,7 @@ from stream.identity import positive_murmur2
 from stream.signing import Trust
 
 log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
 
 LIFT_KEPT_MS: Final = 8 * 86_400_000  # longer than any command lasts
 OPERATORS_MAX: Final = 100_000
@@ -65,17 +66,17 @@ class Operators:
         try:
             value = decode_value(signed.payload)
         except (ValueError, RecursionError) as error:
-            log.warning("an operator record cannot be read: %s", error)
+            rarely.warning("an operator record cannot be read: %s", error)
             return False
         if not isinstance(value, OperatorRecord) or operator_key(value.workload) != record.key:
-            log.warning("an operator record does not belong under its key")
+            rarely.warning("an operator record does not belong under its key")
             return False
         if self.trust is not None:
             fault = self.trust.fault_of(record.key, record.append_ms, signed, value)
             if self._is_refused(fault or self._replay(value)):
                 return False
         if len(self._records) >= OPERATORS_MAX and value.workload not in self._records:
-            log.warning("more than %d workloads have operator records", OPERATORS_MAX)
+            rarely.warning("more than %d workloads have operator records", OPERATORS_MAX)
             return False
         self._records[value.workload] = positive_murmur2(value.workload.encode()), value
         return True

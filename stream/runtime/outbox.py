@@ -10,12 +10,13 @@ what is published and what is stored are the same with and without keys, and und
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from stream.bus import Publisher
+from stream.bus import Publisher, Rarely
 from stream.clock import Clock
 from stream.engine import StepResult
 from stream.events import (
@@ -38,8 +39,10 @@ from stream.signing import Signer
 from stream.store import NAMES_MAX
 
 from .owned import Owned
+from .published import RECORDS_MAX
 from .spec import TopicsSpec
 
+rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 _json = msgspec.json.Encoder()
 
 
@@ -64,7 +67,10 @@ class Outbox:
         self._signer = signer
 
     async def publish(self, result: StepResult, owners: Mapping[int, Owned]) -> None:
-        """Send the records of a step. Mutates: the owners' published, names, outputs, version."""
+        """Send the records of a step. Mutates: the owners' published, names, outputs, version.
+
+        A partition has at most RECORDS_MAX records in force; beyond that, new subjects get none.
+        """
         for partition, value, text in result.names:
             owned = owners[partition]
             if len(owned.named) < NAMES_MAX and value not in owned.named:
@@ -74,6 +80,11 @@ class Outbox:
             self._metrics.count_finding(finding.rule)
         for each in result.outgoing:
             owned = owners[each.partition]
+            if len(owned.published) >= RECORDS_MAX and each.key not in owned.published:
+                # The row says that it is in force: its next renewal tries again.
+                self._metrics.count_unpublished()
+                rarely.warning("%d records are in force, more are not published", RECORDS_MAX)
+                continue
             owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
             sent = await self._to_enforcement(owned, each.key, each.value)
             owned.version = max(owned.version, each.command.version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stream.errors import NewerFormat, PolicyError
 from stream.events import Conditions
 from stream.policy import Policy
 
@@ -23,9 +24,21 @@ class Policies:
         self._known[policy.hash] = policy
 
     def compiled(self, conditions: Conditions) -> Policy:
-        """Return the policy that conditions name, compiled from its journalled text."""
+        """Return the policy that conditions name, compiled from its journalled text.
+
+        Errors: NewerFormat when this version does not read it as it was meant.
+        """
         if conditions.policy_hash not in self._known:
-            policy = self._load(conditions.policy_text, "journal")
-            assert policy.hash == conditions.policy_hash, "the journal names another policy"
+            try:
+                policy = self._load(conditions.policy_text, "journal")
+            except PolicyError as error:
+                raise NewerFormat(
+                    f"the journalled policy cannot be read by this version: {error.message}"
+                ) from error
+            if policy.hash != conditions.policy_hash:
+                raise NewerFormat(
+                    f"the journalled policy is {conditions.policy_hash} to whoever journalled it,"
+                    f" and {policy.hash} to this version"
+                )
             self._known[policy.hash] = policy
         return self._known[conditions.policy_hash]

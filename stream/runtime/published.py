@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from stream.bus import Record
+from stream.errors import RowCorrupt
 from stream.events import SubjectRecord, decode_value, record_hash, split_signature, subject_key
 
 RECORDS_MAX: Final = 1_000_000
@@ -57,27 +58,33 @@ def note_records(found: dict[bytes, bytes], records: Iterable[Record], partition
 
 
 class Published:
-    """The records of one partition by key, their digest, and which rows still owe a save."""
+    """The records of one partition by key, their digest, and which rows still owe a save.
+
+    Errors: RowCorrupt when what is stored is not ours; the topic itself then says what it was.
+    """
 
     def __init__(self, stored: dict[bytes, bytes]) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._unsaved: dict[int, set[bytes]] = {}
         self._digest = 0
         for key, value in stored.items():
-            entry = _decoder.decode(value)
+            try:
+                entry = _decoder.decode(value)
+            except (ValueError, RecursionError) as error:
+                raise RowCorrupt(f"what was stored of {key[:80]!r} is corrupt: {error}") from error
             self._entries[key] = entry
             self._digest = (self._digest + entry.hash) & _MASK
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._entries
+
     @property
     def digest(self) -> str:
         """Return the sum of the records' hashes mod 2^64, in hex."""
         return f"{self._digest:016x}"
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._entries
 
     def hash_of(self, key: bytes) -> int | None:
         """Return the hash of the record under a key, None where nothing is published there."""

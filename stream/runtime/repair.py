@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from stream.bus import LogReader, Record
+from stream.bus import LogReader, Rarely, Record
 from stream.enforcement import record_of, restore_held
 from stream.engine import State
-from stream.errors import RowCorrupt
+from stream.errors import NewerFormat, RowCorrupt
 from stream.events import decode_value, encode, record_hash, split_signature
 from stream.identity import home_partition
 from stream.profiles import tail_of
@@ -27,7 +27,7 @@ from stream.store import Store
 from .outbox import Outbox
 from .owned import Owned
 
-log = logging.getLogger(__name__)
+rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 
 FOREIGN_MAX: Final = 10_000
 REPAIRS_MAX: Final = 1_000
@@ -120,7 +120,7 @@ class Repairs:
 
     async def _put_right(self, owned: Owned, key: bytes) -> None:
         if owned.published.hash_of(key) is None:
-            log.warning("partition %d: a record that is not ours is erased", owned.partition)
+            rarely.warning("partition %d: a record that is not ours is erased", owned.partition)
             await self._outbox.erase(owned, key)
             return
         workload = _keys.decode(key)[1]
@@ -132,10 +132,12 @@ class Repairs:
                 (stored,) = await self._store.load(owned.partition, [row], owned.fence)
             try:
                 held = restore_held(self._state.key, tail_of(stored)) if stored else {}
+            except NewerFormat:
+                raise
             except (RowCorrupt, ValueError, RecursionError):
                 held = {}
         record = record_of(held, key)
         if record is not None:
-            log.warning("partition %d: a record of ours was replaced", owned.partition)
+            rarely.warning("partition %d: a record of ours was replaced", owned.partition)
             value = encode(record)
             await self._outbox.put_again(owned, (key, value), record.expires_at_ms, row)

@@ -157,6 +157,7 @@ class Session(Tenure):
             partition=int(one["partition"]),
             offset=int(one["offset"]),
             raw=batch.payloads[event],
+            append_ms=int(one["append_ms"]),
         )
 
     async def _load(self, batch: Batch, absent: list[int]) -> bool:

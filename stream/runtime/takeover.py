@@ -7,6 +7,7 @@ end, so every later reader sees the same entries count as we do (DESIGN 3.3, 3.9
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.bus import Bounds, LogReader, Publisher, Record
+from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
+from stream.errors import NewerFormat, RowCorrupt
 from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
 from stream.store import Checkpoint, Claim, Store
 
@@ -23,13 +25,17 @@ from .owned import Owned, record_check
 from .published import Published, note_records
 
 log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
 
 STORE_FORGOT = "store_forgot"
 LOG_CHANGED = "log_changed"
 LOG_CUT = "log_cut"
 JOURNAL_CUT = "journal_cut"
+CHECKPOINT_CORRUPT = "checkpoint_corrupt"
+RECORDS_CORRUPT = "records_corrupt"
 NO_EPOCH = -1
 RECORDS_AT_ONCE = 10_000
+OFFSETS_AT_ONCE = 4_096
 
 Entries = list[tuple[int, Conditions]]
 
@@ -112,14 +118,17 @@ def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
     """Return the entries that count: those of each owner until the next owner's first.
 
     An owner entry with an epoch that is not above the last is a zombie's and ends nobody.
+    Errors: NewerFormat: what decides cannot be read.
     """
     valid: list[tuple[int, JournalEntry]] = []
     nonce, epoch = "", NO_EPOCH
     for record in records:
         try:
             entry = decode_entry(record.value or b"")
+        except NewerFormat:
+            raise
         except (ValueError, RecursionError) as error:
-            log.warning("journal offset %d is not an entry: %s", record.offset, error)
+            rarely.warning("journal offset %d is not an entry: %s", record.offset, error)
             continue
         if isinstance(entry, Owner):
             if entry.epoch > epoch:
@@ -137,7 +146,8 @@ async def take(
     """Become the owner of a partition; return its state, nothing of it applied yet.
 
     `policy` is hash and text of the policy file, for a partition that never had one.
-    Errors: StoreUnavailable, BusUnavailable.
+    Errors: StoreUnavailable, BusUnavailable; NewerFormat: where the checkpoint is newer nothing is
+            changed, where an entry is, the partition is only claimed.
     """
     claim, records = await _claim(place, store, reader)
     checkpoint = claim.checkpoint
@@ -154,6 +164,10 @@ async def take(
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
     start = where_to_start(place, checkpoint, [each for _, each in entries])
+    if claim.damage:
+        log.warning("partition %d: %s", place.partition, claim.damage)
+        others = tuple(each for each in start.modes if each != STORE_FORGOT)
+        start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
     if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
         start = _rebuilt(place, checkpoint.era, LOG_CHANGED)
     if checkpoint and not start.modes and not _in_force(entries, start):
@@ -165,23 +179,21 @@ async def take(
     version = Version(start.era, -1)
     if checkpoint and checkpoint.era == start.era:
         version = Version(start.era, checkpoint.version_offset, checkpoint.version_ordinal)
-    stored = claim.records
-    if checkpoint is None and start.modes:
-        stored = await _records_in_force(reader, place)
+    published, is_sound = await _published(reader, place, claim, start)
     return Owned(
         partition=place.partition,
         nonce=place.nonce,
         epoch=claim.epoch,
         number=claim.number,
         position=start.offset,
-        replay_until=max(end, start.offset),
-        began_in=start.modes,
+        replay_until=await _last_record_end(reader, place, (start.offset, end)),
+        began_in=start.modes if is_sound else (*start.modes, RECORDS_CORRUPT),
         # What is read again from the beginning is heard again.
         heard=Heard(checkpoint.heard if checkpoint and not start.is_afresh else ()),
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,
-        published=Published(stored),
+        published=published,
         coming=coming,
         version=version,
         check=checkpoint.check if checkpoint and not start.modes else 0,
@@ -193,6 +205,9 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
     """Claim the partition with an epoch above every earlier owner's, whom the store may have
     forgotten; return the claim and the journal's records from its checkpoint on.
     """  # noqa: D205 - one sentence
+    # What a newer version wrote is met before anything is changed; a spoiled one is no reason.
+    with contextlib.suppress(RowCorrupt):
+        await store.checkpoint(place.partition)
     claim = await store.claim(place.partition, place.nonce)
     bounds = (await reader.bounds(place.journal_topic))[place.partition]
     first = max(bounds.start, _journal_from(claim))
@@ -208,6 +223,22 @@ def _journal_from(claim: Claim) -> int:
     return claim.checkpoint.journal_offset if claim.checkpoint else 0
 
 
+async def _last_record_end(reader: LogReader, place: Place, span: tuple[int, int]) -> int:
+    """Return the offset behind the last readable record of a span, its start where there is none.
+
+    The log may end with offsets that hold none (the marker of a transaction, what was aborted):
+    no event moves the position past them, so nobody may wait for that.
+    """
+    (start, end), most = span, 1
+    while end > start:
+        first = max(start, end - most)
+        records = await reader.read(place.requests_topic, place.partition, first, end)
+        if records:
+            return records[-1].offset + 1
+        end, most = first, min(most * 16, OFFSETS_AT_ONCE)
+    return start
+
+
 async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) -> bool:
     """Tell whether the last record applied is still the one that was applied there.
 
@@ -218,6 +249,23 @@ async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) 
         return True
     records = await reader.read(place.requests_topic, place.partition, before, before + 1)
     return all(record_check(each.value, each.append_ms) == checkpoint.check for each in records)
+
+
+async def _published(
+    reader: LogReader, place: Place, claim: Claim, start: Start
+) -> tuple[Published, bool]:
+    """Return what is published of a partition, and whether what the store says of it is sound.
+
+    Where the store has forgotten it, or it is corrupt there, the topic says what it is.
+    """
+    is_sound = True
+    if claim.checkpoint or not start.modes:
+        try:
+            return Published(claim.records), True
+        except RowCorrupt as error:
+            log.warning("partition %d: %s", place.partition, error.message)
+            is_sound = False
+    return Published(await _records_in_force(reader, place)), is_sound
 
 
 async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, bytes]:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.errors import OwnershipLost, RowCorrupt
+from stream.errors import NewerFormat, OwnershipLost, RowCorrupt
 
 from .contract import (
+    CHECKPOINT_FORMAT,
     ROWS_PER_SAVE_MAX,
     SAVE_BYTES_MAX,
     Checkpoint,
@@ -94,7 +95,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
 def decode_checkpoint(partition: int, stored: bytes | None) -> Checkpoint | None:
     """Return the checkpoint of its stored form.
 
-    Errors: RowCorrupt when these bytes cannot have been written by us.
+    Errors: NewerFormat; RowCorrupt when these bytes cannot have been written by us.
     """
     if stored is None:
         return None
@@ -103,11 +104,44 @@ def decode_checkpoint(partition: int, stored: bytes | None) -> Checkpoint | None
         raise RowCorrupt(f"{place} has {len(stored)} bytes, {CHECKPOINT_BYTES_MAX} is the limit")
     try:
         checkpoint = _decoder.decode(stored)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        _check_format(place, stored)
         raise RowCorrupt(f"{place} does not decode: {error}") from error
+    if checkpoint.format > CHECKPOINT_FORMAT:
+        _check_format(place, stored)
     for name, value in zip(
         checkpoint.__struct_fields__, msgspec.structs.astuple(checkpoint), strict=True
     ):
         if isinstance(value, int) and not -INTEGER_END <= value < INTEGER_END:
             raise RowCorrupt(f"{place} does not decode: {name} is beyond 64 bits")
     return checkpoint
+
+
+def claimed_checkpoint(partition: int, stored: bytes | None) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint that a claim finds, or none and why it cannot be read.
+
+    A new owner can do without: it replays what Kafka still holds. Errors: NewerFormat.
+    """
+    try:
+        return decode_checkpoint(partition, stored), ""
+    except RowCorrupt as error:
+        return None, error.message
+
+
+class _Seen(msgspec.Struct):
+    """What a checkpoint of any version says of itself."""
+
+    format: int = 1
+
+
+_seen_decoder = msgspec.json.Decoder(_Seen)
+
+
+def _check_format(place: str, stored: bytes) -> None:
+    """Refuse a checkpoint of a newer version. Errors: NewerFormat."""
+    try:
+        found = _seen_decoder.decode(stored).format
+    except (ValueError, RecursionError):
+        return
+    if found > CHECKPOINT_FORMAT:
+        raise NewerFormat(f"{place} has format {found}, and this version reads {CHECKPOINT_FORMAT}")

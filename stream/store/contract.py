@@ -24,6 +24,7 @@ NAMES_MAX = 65_536
 # its server: 8,192 rows of 600 bytes take 25 ms there.
 ROWS_PER_SAVE_MAX = 8_192
 SAVE_BYTES_MAX = 32 * 1024 * 1024
+CHECKPOINT_FORMAT = 1
 
 
 class StoreForgot(OwnershipLost):
@@ -40,6 +41,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     forwarded events (topic, partition) the era and offset of the last one before `next_offset`.
     """
 
+    format: int = CHECKPOINT_FORMAT
     next_offset: int
     journal_offset: int
     topic_id: str
@@ -55,12 +57,16 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(NamedTuple):
-    """What a new owner finds: the number of the last write, its checkpoint, subject records."""
+    """What a new owner finds: the number of the last write, its checkpoint, subject records.
+
+    `damage` says why a checkpoint that is there cannot be read; there is then none.
+    """
 
     epoch: int
     number: int
     checkpoint: Checkpoint | None
     records: dict[bytes, bytes]
+    damage: str = ""
 
 
 class Fence(NamedTuple):
@@ -126,6 +132,7 @@ class Store(Protocol):
         that has forgotten some of them is told.
         Requires: a nonce that no other claim has ever used; a repeat of the last claim (lost
         reply) changes nothing and returns the same.
+        Errors: NewerFormat when a newer version has written the checkpoint.
         """
         ...
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from .agreed import (
     Held,
     check_save,
+    claimed_checkpoint,
     decode_checkpoint,
     encode_checkpoint,
     is_ours,
@@ -87,8 +88,8 @@ class MemoryStore:
         if held.nonce != nonce or held.epoch <= above:
             held.nonce = nonce
             held.epoch = max(held.epoch, above) + 1
-        checkpoint = decode_checkpoint(partition, held.checkpoint)
-        return Claim(held.epoch, held.number, checkpoint, dict(held.records))
+        checkpoint, damage = claimed_checkpoint(partition, held.checkpoint)
+        return Claim(held.epoch, held.number, checkpoint, dict(held.records), damage)
 
     async def load(
         self, partition: int, ids: Sequence[int], fence: Fence | None = None

@@ -28,6 +28,7 @@ from stream.errors import ConfigError, RowCorrupt
 from .agreed import (
     Held,
     check_save,
+    claimed_checkpoint,
     decode_checkpoint,
     encode_checkpoint,
     is_ours,
@@ -101,11 +102,13 @@ class RedisStore:
         assert nonce, "a claim names its owner"
         keys = [self._key(partition, b"state"), self._key(partition, b"records")]
         epoch, number, checkpoint, records = await self._link.run(_CLAIM, keys, [nonce, above])
+        found, damage = claimed_checkpoint(partition, checkpoint)
         return Claim(
             epoch=_integer(partition, "epoch", epoch),
             number=_integer(partition, "number", number),
-            checkpoint=decode_checkpoint(partition, checkpoint),
+            checkpoint=found,
             records=dict(zip(records[::2], records[1::2], strict=True)),
+            damage=damage,
         )
 
     async def load(

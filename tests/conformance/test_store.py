@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from stream.errors import RowCorrupt
+from stream.errors import NewerFormat, RowCorrupt
 from stream.store import BUCKETS, NAMES_MAX, ROWS_PER_SAVE_MAX, SAVE_BYTES_MAX, Store
 from tests.stores import CHECKPOINT, ID_LAST, Lab, everything, play, save
 
@@ -33,7 +33,7 @@ def test_new_partition_is_empty(lab: Lab) -> None:
         assert await store.load(3, []) == []
         assert await store.names(3, []) == {}
         claim = await store.claim(3, "a")
-        assert claim == (1, 0, None, {})
+        assert claim == (1, 0, None, {}, "")
 
     play(lab, scene)
 
@@ -156,12 +156,12 @@ def test_checkpoint_stays_until_another_is_saved(lab: Lab) -> None:
         b"null",
         b"{}",
         msgspec.json.encode(msgspec.structs.replace(CHECKPOINT, era=2**64)),
-        msgspec.json.encode(CHECKPOINT) + b" " * 5000,
+        msgspec.json.encode(CHECKPOINT) + b" " * 2_000_000,
         msgspec.json.encode(CHECKPOINT).replace(b"3,", b"99999999999999999999999,"),
     ],
 )
 def test_spoiled_checkpoint_is_named(lab: Lab, stored: bytes) -> None:
-    """A checkpoint that we cannot have written is RowCorrupt, and says of which partition."""
+    """A checkpoint that we cannot have written is RowCorrupt; a claim does without, and says so."""
 
     async def scene(store: Store) -> None:
         await store.claim(4, "a")
@@ -169,8 +169,33 @@ def test_spoiled_checkpoint_is_named(lab: Lab, stored: bytes) -> None:
         lab.spoil_checkpoint(4, stored)
         with pytest.raises(RowCorrupt, match="partition 4"):
             await store.checkpoint(4)
-        with pytest.raises(RowCorrupt, match="partition 4"):
-            await store.claim(4, "b")
+        claim = await store.claim(4, "b")
+        assert (claim.number, claim.checkpoint) == (1, None)
+        assert "partition 4" in claim.damage
+
+    play(lab, scene)
+
+
+NEWER = [
+    b'{"format":2}',
+    b'{"format":2,"next_offset":"elsewhere"}',
+    msgspec.json.encode(msgspec.structs.replace(CHECKPOINT, format=7)),
+]
+
+
+@pytest.mark.parametrize("stored", NEWER)
+def test_a_newer_checkpoint_is_left_alone(lab: Lab, stored: bytes) -> None:
+    """What a newer version wrote is named as such, and is there afterwards as it was."""
+
+    async def scene(store: Store) -> None:
+        await store.claim(4, "a")
+        await store.save(4, save(0, checkpoint=CHECKPOINT))
+        lab.spoil_checkpoint(4, stored)
+        for _ in range(2):
+            with pytest.raises(NewerFormat, match=r"partition 4 has format .* upgrade"):
+                await store.checkpoint(4)
+            with pytest.raises(NewerFormat, match=r"partition 4 has format .* upgrade"):
+                await store.claim(4, "b")
 
     play(lab, scene)
 

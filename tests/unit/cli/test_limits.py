@@ -7,12 +7,13 @@ import sys
 import msgspec
 import pytest
 
-from stream.cli.limits import policy_rows, setting_rows, settings_of
+from stream.cli.limits import bound_rows, policy_rows, setting_rows, settings_of
 from stream.cli.logs import JsonLines, TextLines
 from stream.config import Config, load_config
 from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import default_policy
+from stream.runtime import RECORDS_MAX
 from stream.signing import SigningSpec
 
 
@@ -33,6 +34,10 @@ def test_every_setting_is_shown() -> None:
     rows = dict(policy_rows(default_policy(), HashKey(bytes(16)), 1_000))
     row_bytes = default_policy().layout.dtype.itemsize
     assert rows["rows in memory, bytes at most"] == f"{row_bytes * 1_000:,}"
+    bounds = dict(bound_rows(1_000))
+    assert bounds["records in force, a partition"] == f"{RECORDS_MAX:,}"
+    assert bounds["commands in force, in memory"] == "8,000"
+    assert all(int(each.replace(",", "")) > 0 for each in bounds.values())
 
 
 def test_keys_are_named_by_the_environment() -> None:

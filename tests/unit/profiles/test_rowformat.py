@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.errors import RowCorrupt
-from stream.profiles import FORMAT_VERSION, Layout, RowFormat, stored_clock_ms, with_tail
+from stream.errors import NewerFormat, RowCorrupt
+from stream.events import TIME_MS_MAX
+from stream.profiles import FORMAT_VERSION, Layout, RowFormat, stored_clock_ms, tail_of, with_tail
 from stream.profiles.layout import TRANSITION_SETS
 from stream.profiles.rowformat import ROW_BYTES_MAX, SIZES, _checksum
 from stream.profiles.table import ProfileTable
@@ -159,7 +160,7 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ([FIRST + 1, 0, *HEAD], "format is unknown"),
+        ([FIRST - 1, 0, *HEAD], "format is unknown"),
         ([FIRST ^ 1 << 16, 0, *HEAD], "another hash key"),
         ([FIRST, 0, *HEAD, 0], "length is wrong"),
         ([FIRST, 0, *HEAD, *section(3, 7)[:-1]], "length is wrong"),
@@ -175,6 +176,23 @@ def refusal(data: bytes) -> str:
 def test_what_another_version_may_write_is_refused(words: list[int], fault: str) -> None:
     """A right checksum is not enough: newer formats, other sections, other workloads are faults."""
     assert fault in refusal(resealed(words))
+
+
+def test_a_newer_row_is_told_from_a_corrupt_one() -> None:
+    """An intact row of a newer format is NewerFormat and never old; a spoiled one is corrupt."""
+    newer = resealed([FIRST + 1, 0, *HEAD])
+    table = empty()
+    before = table.rows.tobytes()
+    with pytest.raises(NewerFormat, match=r"format 2, .* up to 1 .*upgrade"):
+        RowFormat(LAYOUT, KEY_ID).restore(table, 0, newer)
+    assert table.rows.tobytes() == before
+    with pytest.raises(NewerFormat):
+        tail_of(newer)
+    assert tail_of(golden()) == TAIL
+    assert stored_clock_ms(resealed([FIRST, 0, *HEAD])) == 1
+    assert stored_clock_ms(newer) == TIME_MS_MAX
+    spoiled = (int.from_bytes(golden()[:2], "little") + 1).to_bytes(2, "little") + golden()[2:]
+    assert "checksum is wrong" in refusal(spoiled)
 
 
 def test_a_plain_row_is_accepted() -> None:

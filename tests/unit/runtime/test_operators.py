@@ -141,12 +141,17 @@ def test_what_is_no_operator_record_changes_nothing() -> None:
     """Other keys, broken values and values under a wrong key are left alone."""
     operators = Operators()
     stop = encode(OperatorRecord(workload="", acts=(act("stop"),)))
-    for key, value in (
-        (b'["home","spiffe://a/b","workload"]', stop),
-        (operator_key(""), b"{"),
-        (operator_key(""), b"[" * 100_000),
-        (operator_key(WORKLOAD), stop),
-        (None, stop),
-    ):
-        assert not operators.apply(Record(0, 0, NOW_MS, key, value))
+
+    async def scene() -> None:
+        for key, value in (
+            (b'["home","spiffe://a/b","workload"]', stop),
+            (operator_key(""), b"{"),
+            (operator_key(""), b"[" * 100_000),
+            (operator_key(""), stop.replace(b'"format":1', b'"format":2')),
+            (operator_key(WORKLOAD), stop),
+            (None, stop),
+        ):
+            assert not operators.apply(Record(0, 0, NOW_MS, key, value))
+
+    asyncio.run(scene())
     assert wanted(operators) == BASE

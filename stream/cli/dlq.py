@@ -1,0 +1,370 @@
+"""`dlq`: the dead letters, one by one or by filter, and another try for them that counts once."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+import msgspec
+
+from stream.bus import KafkaReader, KafkaTogether
+from stream.config import Config, load_config
+from stream.errors import BusUnavailable
+from stream.events import Origin
+from stream.runtime import SystemClock
+
+from .doors import opened, wait_for
+from .failure import NOT_SO, NotSo
+from .letters import (
+    GROUP_MAX,
+    Choice,
+    Found,
+    Retrier,
+    Target,
+    Tried,
+    find,
+    judged,
+    newest,
+    read_markers,
+    workload_of,
+)
+from .operating import operator_name
+from .options import SpanType, configured, examples, json_option
+from .plain import escaped
+from .screen import Cell, Screen
+from .times import ago, moment
+
+LIMIT_MAX: Final = 10_000
+RETRY_MAX: Final = 1_000_000
+TOLD_MAX: Final = 20
+SPAN: Final = SpanType(1_000, 366 * 86_400_000)
+
+
+class OriginType(click.ParamType[Origin]):
+    """Where a record stood: TOPIC/PARTITION/OFFSET, as `dlq list` prints it."""
+
+    name = "topic/partition/offset"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Origin:
+        """Return the origin. Errors: BadParameter."""
+        if isinstance(value, Origin):
+            return value
+        topic, _, rest = str(value).rpartition("/")
+        topic, _, partition = topic.rpartition("/")
+        if not topic or not all(each.isdecimal() and len(each) < 19 for each in (partition, rest)):
+            self.fail(f"{value!r:.80} is not like requests/3/1234, see `enforcer dlq list`")
+        return Origin(topic, int(partition), int(rest))
+
+
+ORIGIN: Final = OriginType()
+_FILTERS: Final = (
+    click.option("--code", "codes", multiple=True, metavar="CODE", help="With this reject code."),
+    click.option("--topic", default="", help="From this topic."),
+    click.option("--partition", type=click.IntRange(0), help="From this partition."),
+    click.option("--from-offset", type=click.IntRange(0), help="From this offset on."),
+    click.option("--to-offset", type=click.IntRange(0), help="Up to this offset, with it."),
+    click.option("--since", "since_ms", type=SPAN, help="Not older than this: 90s, 24h, 7d."),
+    click.option("--until", "until_ms", type=SPAN, help="Older than this."),
+    click.option("--workload", default="", help="Whose workload, where one can be read, has this."),
+)
+
+
+def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose letters; the command gets `choice`."""
+
+    @functools.wraps(command)
+    def with_choice(**given: Any) -> Any:
+        now_ms = time.time_ns() // 1_000_000
+        since_ms, until_ms = given.pop("since_ms"), given.pop("until_ms")
+        choice = Choice(
+            codes=frozenset(given.pop("codes")),
+            topic=given.pop("topic"),
+            partition=given.pop("partition"),
+            first_offset=given.pop("from_offset"),
+            last_offset=given.pop("to_offset"),
+            since_ms=None if since_ms is None else now_ms - since_ms,
+            until_ms=None if until_ms is None else now_ms - until_ms,
+            workload=given.pop("workload"),
+        )
+        return command(choice=choice, **given)
+
+    for each in reversed(_FILTERS):
+        with_choice = each(with_choice)
+    return with_choice
+
+
+_reaching = configured("config", "kafka", "prefix")
+
+
+@click.group(
+    "dlq",
+    epilog=examples(
+        "enforcer dlq list --since 1h",
+        "enforcer dlq show requests/3/1234 --json",
+        "enforcer dlq retry --code wrong_type",
+    ),
+)
+def dlq() -> None:
+    """List, show and retry what was no event.
+
+    A record of `requests` that is no event goes to the dead-letter topic with a code, a sentence
+    and its bytes. A letter is named by where its record stood: TOPIC/PARTITION/OFFSET.
+    """
+
+
+@dlq.command(
+    "list",
+    epilog=examples(
+        "enforcer dlq list",
+        "enforcer dlq list --code wrong_type --since 1h --workload spiffe://prod/",
+        "enforcer dlq list --json | jq -r '.letters[].origin'",
+    ),
+)
+@filtered
+@click.option("--new", "is_new", is_flag=True, help="Only those that nobody has retried.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LIMIT_MAX),
+    default=100,
+    show_default=True,
+    help="At most so many, the newest.",
+)
+@_reaching
+@json_option
+def list_letters(
+    *, choice: Choice, is_new: bool, limit: int, environment: dict[str, str], is_json: bool
+) -> None:
+    """List dead letters, the newest last.
+
+    Times are those of the records, as the broker had them.
+    """
+    config, screen = load_config("", environment), Screen(is_json=is_json)
+    if is_new:
+        choice = msgspec.structs.replace(choice, state="new")
+
+    async def read() -> tuple[list[Found], int, Counter[str]]:
+        async with opened(KafkaReader(config.kafka)) as reader:
+            markers = await read_markers(reader, config.topics.dead_letters)
+            letters = find(reader, config.topics.dead_letters, markers, choice)
+            return *(await newest(letters, limit)), markers.unreadable
+
+    found, count, unreadable = wait_for(read())
+    shown = [_values(each) for each in found]
+    screen.emit({"letters": shown, "found": count, "unreadable": dict(unreadable)})
+    now_ms = time.time_ns() // 1_000_000
+    columns = ("origin", "when", "code", "state", "bytes", "workload", "message")
+    screen.table("", columns, [_row(each, now_ms) for each in found], "no dead letters")
+    if count > len(found):
+        screen.line(f"the newest {len(found):,} of {count:,}; --limit shows more", "dim")
+    _note_unreadable(screen, unreadable)
+
+
+@dlq.command("show", epilog=examples("enforcer dlq show requests/3/1234"))
+@click.argument("origin", type=ORIGIN)
+@_reaching
+@json_option
+def show(*, origin: Origin, environment: dict[str, str], is_json: bool) -> None:
+    """Show one dead letter with its bytes.
+
+    Whatever is not printable is shown as its escape; `--json` has the bytes as base64.
+    """
+    config, screen = load_config("", environment), Screen(is_json=is_json)
+
+    async def read() -> list[Found]:
+        async with opened(KafkaReader(config.kafka)) as reader:
+            markers = await read_markers(reader, config.topics.dead_letters)
+            choice = Choice(origins=frozenset({origin}))
+            letters = find(reader, config.topics.dead_letters, markers, choice)
+            return [each async for each in letters]
+
+    found = wait_for(read())
+    if not found:
+        raise NotSo(f"there is no dead letter of {origin}", hint="see `enforcer dlq list`")
+    each = found[0]
+    screen.emit(_values(each) | {"raw": each.letter.raw})
+    try:
+        raw = each.letter.payload().decode("utf-8", "backslashreplace")
+    except ValueError as error:
+        raw = f"({error})"
+    letter = each.letter
+    screen.facts(
+        str(origin),
+        [
+            ("code", letter.code),
+            ("message", letter.message),
+            ("when", moment(each.at_ms)),
+            ("state", each.state),
+            ("workload", workload_of(letter) or "-"),
+            ("bytes", f"{letter.raw_bytes:,}{', cut' if letter.truncated else ''}"),
+            ("raw", raw),
+        ],
+    )
+
+
+@dlq.command(
+    "retry",
+    epilog=examples(
+        "enforcer dlq retry requests/3/1234",
+        "enforcer dlq retry --code wrong_type --since 1h --dry-run",
+        "enforcer dlq retry --all",
+    ),
+)
+@click.argument("origins", nargs=-1, type=ORIGIN, metavar="[ORIGIN...]")
+@filtered
+@click.option("--all", "is_all", is_flag=True, help="Every letter, where nothing else is said.")
+@click.option("--as-is", is_flag=True, help="Send also what is still no event.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, RETRY_MAX),
+    default=10_000,
+    show_default=True,
+    help="Send at most so many.",
+)
+@_reaching
+@json_option
+def retry(
+    *,
+    origins: tuple[Origin, ...],
+    choice: Choice,
+    is_all: bool,
+    as_is: bool,
+    dry_run: bool,
+    limit: int,
+    environment: dict[str, str],
+    is_json: bool,
+) -> int:
+    """Send the records of dead letters again, each at most once.
+
+    They go to the home partitions of their workloads, in transactions that also mark the letters:
+    a letter that is marked is never sent again, whoever asks and whatever crashed. A second `retry`
+    ends the first. What is still no event is refused without --as-is, and what was cut to a bound
+    always. Exit code 1 if nothing was sent.
+    """
+    if not (origins or is_all or choice != Choice()):
+        raise click.UsageError("say which: an ORIGIN, a filter, or --all")
+    config, screen = load_config("", environment), Screen(is_json=is_json)
+    choice = msgspec.structs.replace(choice, origins=frozenset(origins))
+    plan = Plan(choice, limit, as_is=as_is, dry_run=dry_run)
+    tally = Tally(screen)
+    try:
+        wait_for(retry_letters(config, plan, tally))
+    except BusUnavailable as error:
+        raise BusUnavailable(
+            f"{error.message}; {tally.counts['retried']:,} were sent before",
+            hint="repeat it: what was sent is marked, and is not sent again",
+        ) from error
+    screen.emit({"outcomes": dict(tally.counts), "letters": tally.kept, "is_dry_run": dry_run})
+    told = ", ".join(f"{count:,} {what}" for what, count in sorted(tally.counts.items()))
+    said = told.replace("retried", "would be retried", 1) if dry_run else told
+    screen.line(said or "no letter is meant by that")
+    return 0 if tally.counts["retried"] else NOT_SO
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a retry is to do."""
+
+    choice: Choice
+    limit: int
+    as_is: bool = False
+    dry_run: bool = False
+
+
+class Tally:
+    """What became of the letters of a retry: all counted, the first of each outcome told."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self.counts: Counter[str] = Counter()
+        self.kept: list[dict[str, Any]] = []
+
+    def add(self, tried: Tried) -> None:
+        """Count one letter, and tell why it was not sent."""
+        self.counts[tried.outcome] += 1
+        if len(self.kept) < LIMIT_MAX:
+            self.kept.append({**tried._asdict(), "origin": str(tried.origin)})
+        if tried.message and self.counts[tried.outcome] <= TOLD_MAX:
+            self._screen.note(f"{tried.origin}: {tried.outcome}: {tried.message}")
+
+
+async def retry_letters(config: Config, plan: Plan, tally: Tally) -> None:
+    """Carry out a plan. Errors: OwnershipLost, BusUnavailable, ConfigError. Mutates: tally."""
+    topics = config.topics
+    async with opened(KafkaReader(config.kafka)) as reader:
+        partitions = {topics.requests: len(await reader.bounds(topics.requests))}
+        target = Target(topics.requests, partitions, topics.dead_letters, operator_name())
+        if plan.dry_run:
+            markers = await read_markers(reader, topics.dead_letters)
+            async for each in find(reader, topics.dead_letters, markers, plan.choice):
+                what = judged(each, target, as_is=plan.as_is)
+                origin = each.letter.origin
+                tally.add(what if isinstance(what, Tried) else Tried(origin, "retried"))
+                if tally.counts["retried"] >= plan.limit:
+                    return
+            return
+        # The order is the proof: once this one has started nobody else can write under the name,
+        # so the markers read after that are all there will ever be but its own.
+        async with opened(KafkaTogether(config.kafka, f"{topics.dead_letters}.retry")) as publisher:
+            markers = await read_markers(reader, topics.dead_letters)
+            retrier = Retrier(publisher, markers, target, SystemClock())
+            group: list[Found] = []
+            left = plan.limit
+            async for each in find(reader, topics.dead_letters, markers, plan.choice):
+                group.append(each)
+                if len(group) >= min(GROUP_MAX, left):
+                    left -= await _retry(retrier, group, plan, tally)
+                    group = []
+                if left == 0:
+                    return
+            await _retry(retrier, group, plan, tally)
+
+
+async def _retry(retrier: Retrier, group: list[Found], plan: Plan, tally: Tally) -> int:
+    """Try a group; return how many were sent. Mutates: tally."""
+    before = tally.counts["retried"]
+    for tried in await retrier.retry(group, as_is=plan.as_is):
+        tally.add(tried)
+    return tally.counts["retried"] - before
+
+
+def _values(each: Found) -> dict[str, Any]:
+    letter = each.letter
+    return {
+        "origin": str(letter.origin),
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "at_ms": each.at_ms,
+        "code": letter.code,
+        "message": letter.message,
+        "state": each.state,
+        "workload": workload_of(letter),
+        "raw_bytes": letter.raw_bytes,
+        "truncated": letter.truncated,
+    }
+
+
+def _row(each: Found, now_ms: int) -> tuple[Cell, ...]:
+    letter = each.letter
+    return (
+        str(letter.origin),
+        ago(each.at_ms, now_ms),
+        letter.code,
+        (each.state, "dim" if each.state == "retried" else ""),
+        letter.raw_bytes,
+        escaped(workload_of(letter), 80) or "-",
+        escaped(letter.message, 160),
+    )
+
+
+def _note_unreadable(screen: Screen, unreadable: Counter[str]) -> None:
+    if unreadable["newer"]:
+        screen.note(f"{unreadable['newer']:,} letters are of a newer version: upgrade this one")
+    if unreadable["malformed"]:
+        screen.note(f"{unreadable['malformed']:,} records are no letters")

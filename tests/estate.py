@@ -1,0 +1,129 @@
+"""A whole installation in memory: a log, a store, and workers on them; no server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from stream.bus import (
+    MemoryLog,
+    MemoryPublisher,
+    MemoryReader,
+    MemorySource,
+    MemoryTopics,
+)
+from stream.events import SubjectRecord, decode_value, encode
+from stream.gateway import CommandTable, TableSpec
+from stream.kernel import HashKey
+from stream.metrics import Metrics
+from stream.policy import load_policy
+from stream.replay import Replay
+from stream.runtime import Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
+from stream.store import BUCKETS, MemoryServer, MemoryStore
+from tests.live import POLICY, fixed_part, key_of, wait_until
+
+KEY = HashKey(b"a test key, 16 b")
+TOPICS = TopicsSpec()
+Settings = Any
+
+
+class Estate:
+    """A log and a store in memory, and workers on them; doors may be replaced."""
+
+    def __init__(self, policy: str = POLICY) -> None:
+        self.log = MemoryLog(SystemClock())
+        self.server = MemoryServer()
+        self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
+        self.policy = load_policy(policy, "test")
+        self.metrics = Metrics()
+
+    def made(self, **settings: Settings) -> Worker:
+        """A worker that does not run yet."""
+        doors = Doors(
+            source=lambda: MemorySource(self.log, TOPICS.requests),
+            publisher=lambda: MemoryPublisher(self.log),
+            reader=lambda: MemoryReader(self.log),
+            admin=lambda: MemoryTopics(self.log),
+            store=lambda: self.store(self.server),
+        )
+        spec = WorkerSpec(**({"slots_max": 64, "save_every_ms": 20, "heartbeat_ms": 20} | settings))
+        self.metrics = Metrics()
+        shown = (SystemClock(), self.metrics, "test")
+        return Worker((spec, TOPICS), doors, (self.policy, load_policy), KEY, shown)
+
+    @contextlib.asynccontextmanager
+    async def worker(self, **settings: Settings) -> AsyncIterator[Worker]:
+        """A worker, stopped at the end."""
+        worker = self.made(**settings)
+        task = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await task
+
+    async def topics(self) -> None:
+        """Create the topics."""
+        await MemoryTopics(self.log).ensure(TOPICS.specs())
+
+    async def feed(self, payloads: Iterable[bytes]) -> None:
+        """Send payloads as gateways do."""
+        publisher = MemoryPublisher(self.log)
+        for payload in payloads:
+            await publisher.send(TOPICS.requests, key_of(payload), payload)
+
+    def values(self, topic: str) -> list[bytes]:
+        """All values of a topic, tombstones left out."""
+        parts = self.log.partitions(topic)
+        return [each.value for part in parts for each in part.records if each.value is not None]
+
+    def bodies(self) -> list[bytes]:
+        """The bodies of all commands ever published, once each."""
+        found = {}
+        for data in self.values(TOPICS.enforcement):
+            value = decode_value(data)
+            if isinstance(value, SubjectRecord):
+                found |= {each.id: encode(each.body) for each in value.commands}
+        return list(found.values())
+
+    def table(self) -> CommandTable:
+        """What a gateway knows that has read the topic to its end."""
+        parts = self.log.partitions(TOPICS.enforcement)
+        table = CommandTable(TableSpec(heartbeats_missed_max=1_000), len(parts))
+        for part in parts:
+            for record in part.records:
+                table.apply(record)
+        table.finish_loading()
+        return table
+
+    async def rows(self) -> dict[int, bytes]:
+        """All stored rows, without what differs between a log and a file."""
+        store = MemoryStore(self.server)
+        return {
+            row_id: fixed_part(row)
+            for partition in range(TOPICS.partitions)
+            for bucket in range(BUCKETS)
+            for row_id, row in await store.scan(partition, bucket)
+        }
+
+    def replayed(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, bytes]]:
+        """The command bodies and the rows of an undisturbed replay."""
+        replay = Replay(self.policy, KEY, TOPICS.partitions, 20_000)
+        bodies = [
+            encode(each.command.body)
+            for result, _ in replay.run(payloads)
+            for each in result.outgoing
+        ]
+        table = replay.state.table
+        slots = table.used_slots().tolist()
+        ids = table.sections.head["workload"][slots].tolist()
+        return bodies, dict(zip(ids, map(fixed_part, replay.state.stored(slots)), strict=True))
+
+
+async def stored(worker: Worker, count: int) -> None:
+    """Wait until so many events are applied and stored."""
+
+    async def ask() -> int:
+        return sum(position for _, position in worker.progress().values())
+
+    await wait_until(ask, lambda position: position >= count)
