@@ -30,6 +30,7 @@ from .letters import (
     judged,
     newest,
     read_markers,
+    retry_name,
     workload_of,
 )
 from .operating import operator_name
@@ -310,7 +311,9 @@ async def retry_letters(config: Config, plan: Plan, tally: Tally) -> None:
             return
         # The order is the proof: once this one has started nobody else can write under the name,
         # so the markers read after that are all there will ever be but its own.
-        async with opened(KafkaTogether(config.kafka, f"{topics.dead_letters}.retry")) as publisher:
+        async with opened(
+            KafkaTogether(config.kafka, retry_name(topics.dead_letters))
+        ) as publisher:
             markers = await read_markers(reader, topics.dead_letters)
             retrier = Retrier(publisher, markers, target, SystemClock())
             group: list[Found] = []

@@ -37,6 +37,10 @@ VERBS: Final = {
     "topics": ("stream.cli.topics:topics", "Create the topics, or check them."),
     "acl": ("stream.cli.acl:acl", "Print the least rights that each role needs."),
     "check": ("stream.cli.check:check", "Check a policy file."),
+    "simulate": (
+        "stream.cli.simulate:simulate_seeds",
+        "Run everything in virtual time, under seeded faults.",
+    ),
     "schema": ("stream.cli.schema:schema", "Print the schemas of all messages."),
     "warm": ("stream.cli.warm:warm", "Compile the kernels ahead."),
 }

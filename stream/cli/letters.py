@@ -122,6 +122,11 @@ _json = msgspec.json.Decoder(_Named)
 _msgpack = msgspec.msgpack.Decoder(_Named)
 
 
+def retry_name(topic: str) -> str:
+    """Return the one name under which dead letters of a topic are retried."""
+    return f"{topic}.retry"
+
+
 def workload_of(letter: DeadLetter) -> str:
     """Return the workload that a letter names, as it was written; empty where none can be read."""
     try:

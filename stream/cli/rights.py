@@ -1,7 +1,7 @@
 """Which rights each role has at Kafka: what its code asks of the broker, and nothing else.
 
-There are no transactions, so no right to a transactional id; idempotent writing comes with the
-right to write since Kafka 2.8 (KIP-679). Reading and writing a topic imply describing it. Nobody
+Idempotent writing comes with the right to write since Kafka 2.8 (KIP-679). Only `dlq retry` uses
+transactions, under one name of its own. Reading and writing a topic imply describing it. Nobody
 needs a right on the cluster: a topic is created by a right to create that topic.
 
 Source: Kafka's documentation, "Authorization and ACLs", table of operations by protocol.
@@ -16,9 +16,14 @@ import msgspec
 
 from stream.config import Config
 
+from .letters import retry_name
+
 
 class Right(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation that one principal may do with one topic or group; `why` it needs that."""
+    """One operation that one principal may do with one thing at Kafka; `why` it needs that.
+
+    `resource_type`: topic, group or transactional-id.
+    """
 
     role: str
     principal: str
@@ -68,6 +73,7 @@ def _of_worker(config: Config, principal: str, zones: Sequence[str]) -> Iterator
     topics = config.topics
     needs = [
         (topics.requests, "Read", "to read events"),
+        (topics.requests, "Write", "to send misrouted events to their homes"),
         (topics.requests, "DescribeConfigs", LOOK),
         (topics.enforcement, "Read", "to hear what operators say"),
         (topics.enforcement, "Write", "to publish commands and heartbeats"),
@@ -103,8 +109,19 @@ def _of_operator(config: Config, principal: str) -> Iterator[Right]:
         (config.topics.enforcement, "Read", "for `list`, and to merge acts"),
         (config.topics.enforcement, "Write", "for `stop`, `start`, `exempt`, `lift`"),
         (config.topics.journal, "Read", "for `explain`, to know the policy in force"),
+        (config.topics.dead_letters, "Read", "for `dlq`"),
+        (config.topics.dead_letters, "Write", "for `dlq retry`, to mark what was sent"),
+        (config.topics.requests, "Write", "for `dlq retry`, to send events again"),
     ]
     yield from _rights("operator", principal, needs)
+    yield Right(
+        role="operator",
+        principal=principal,
+        resource_type="transactional-id",
+        resource=retry_name(config.topics.dead_letters),
+        operation="Write",
+        why="for `dlq retry`, so that each counts once",
+    )
 
 
 def _of_admin(config: Config, principal: str) -> Iterator[Right]:

@@ -74,7 +74,7 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
         batch_events_max=chance.choice((1, 3, 20, 1_000)),
         save_every_ms=chance.choice((20, 200, 1_000)),
         rate=chance.choice((0.01, 0.03, 0.1)),
-        gateways=chance.choice(GATEWAYS),
+        gateways=stream(seed, "gateways").choice(GATEWAYS),
         faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),
     )
 

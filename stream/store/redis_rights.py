@@ -14,10 +14,17 @@ from .redis_link import RedisSpec, parse_address
 
 # A script names a command as a word in capitals between quotes, also where it passes it on.
 _IN_SCRIPT: Final = re.compile(r"'([A-Z]{3,})'")
-# What is sent as it is, beside scripts: at start; by `scan`; by `checkpoint` and `names`.
+# What is sent as it is, beside scripts: at start; by `scan`; by `checkpoint` and `names`. A worker
+# asks for a checkpoint too, to see whether the store answers.
 _ANY: Final = frozenset({"INFO", "EVAL", "EVALSHA"})
 _SWEEP: Final = frozenset({"HGETALL"})
 _LOOK: Final = frozenset({"HGET", "HMGET"})
+# What finds the server to ask: behind Sentinels each says its role, in a cluster who has what.
+_TO_FIND: Final[dict[str, frozenset[str]]] = {
+    "standalone": frozenset(),
+    "sentinel": frozenset({"ROLE"}),
+    "cluster": frozenset({"CLUSTER|SLOTS"}),
+}
 
 
 class _Use(NamedTuple):
@@ -29,7 +36,7 @@ class _Use(NamedTuple):
 
 
 _WORKER: Final = _Use(
-    _ANY | _SWEEP, ("claim", "load", "save"), ("state", "names", "records", "rows:*")
+    _ANY | _SWEEP | {"HGET"}, ("claim", "load", "save"), ("state", "names", "records", "rows:*")
 )
 _READER: Final = _Use(_ANY | _LOOK, ("load",), ("state", "names", "rows:*"))
 
@@ -44,8 +51,10 @@ def redis_rules(spec: RedisSpec, *, writes: bool) -> list[str]:
     for name in use.scripts:
         text = resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
         commands |= set(_IN_SCRIPT.findall(text))
-    if parse_address(spec.url).db:
+    address = parse_address(spec.url)
+    if address.db:
         commands.add("SELECT")
+    commands |= _TO_FIND[address.mode]
     return [
         "on",
         "clearselectors",

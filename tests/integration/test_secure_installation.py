@@ -20,16 +20,20 @@ from aiokafka.errors import KafkaError
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource
 from stream.bus.kafka import client_options
 from stream.cli.acl import redis_users
+from stream.cli.dlq import Plan, Tally, retry_letters
 from stream.cli.explain import _conditions, find
+from stream.cli.letters import Choice
 from stream.cli.listing import in_force, tables
 from stream.cli.operating import Change, perform
 from stream.cli.rights import Principals, Right, kafka_rights
+from stream.cli.screen import Screen
 from stream.cli.topics import make_topics
 from stream.config import Config, with_prefix
 from stream.engine import warm
 from stream.errors import ConfigError
-from stream.events import Request, encode_request
+from stream.events import Reject, RejectCode, Request, dead_letter, encode_request
 from stream.gateway import Gateway
+from stream.identity import home_partition
 from stream.local import Addresses
 from stream.policy import load_policy
 from stream.runtime import SystemClock
@@ -65,6 +69,7 @@ SAMPLE = {
     ("worker", "requests", "DescribeConfigs"),
     ("gateway", "requests", "Write"),
     ("operator", "journal", "Read"),
+    ("operator", "dead-letters.retry", "Write"),
     ("admin", "journal", "Create"),
 }
 
@@ -109,6 +114,26 @@ class Estate:
             for each in range(40)
         ]
         await self.super.feed([b"no event", *events])
+        # One more that a gateway put elsewhere than its home.
+        wrong = 1 - home_partition(workload.encode(), self.config.topics.partitions)
+        async with opened(KafkaPublisher(self.super.config.kafka)) as publisher:
+            topic = self.config.topics.requests
+            await (await publisher.send(topic, b"k", events[0], wrong))
+
+    async def letter(self) -> None:
+        """Have a dead letter that may be retried."""
+        now_ms = SystemClock().wall_ms()
+        reject = Reject(
+            code=RejectCode.TOO_MANY,
+            message="no room",
+            topic=self.config.topics.requests,
+            partition=0,
+            offset=now_ms,
+            raw=encode_request(Request(at_ms=now_ms, workload=BAD, operation="tool:x")),
+        )
+        value = msgspec.json.encode(dead_letter(reject))
+        async with opened(KafkaPublisher(self.super.config.kafka)) as publisher:
+            await (await publisher.send(self.config.topics.dead_letters, None, value, 0))
 
 
 @pytest.fixture(scope="module")
@@ -255,8 +280,12 @@ async def gateway_meets(estate: Estate, right: Right) -> str:
 async def operator_meets(estate: Estate, right: Right) -> str:
     """What the verb says that needs the right."""
     config = estate.of("operator")
+    retried = (config.topics.dead_letters, config.topics.requests)
     if right.resource == config.topics.journal:
         verb: Awaitable[Any] = _conditions(config, 0, 0)
+    elif right.resource.startswith(retried):
+        await estate.letter()
+        verb = retry_letters(config, Plan(Choice(), 10), Tally(Screen(is_json=True)))
     else:
         verb = perform(config, Change(BAD, "lift", 60_000, "test"), SystemClock())
     with pytest.raises(ConfigError) as caught:
@@ -316,7 +345,7 @@ def test_each_right_is_needed(estate: Estate, place: int, caplog: pytest.LogCapt
     if right.operation == "DescribeConfigs":
         assert "taken for right" in caplog.text
         assert right.resource in caplog.text
-    elif right.role in ("gateway", "operator") and right.operation == "Write":
+    elif right.role == "gateway" and right.operation == "Write":
         assert "may write to no topic" in told
     else:
         assert _kind(right.resource) in told

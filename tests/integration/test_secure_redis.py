@@ -44,6 +44,7 @@ async def work(store: RedisStore) -> None:
     await store.save(0, whole._replace(number=number, names=full))
     assert await store.load(0, [0]) == [b"1"]
     assert await store.scan(0, 0) == [(0, b"1")]
+    assert await store.checkpoint(0) is None
 
 
 async def look(store: RedisStore) -> None:
