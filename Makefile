@@ -97,6 +97,14 @@ faults: $(STAMP) ## kill, stop, cut and fill servers and workers for some 40 min
 faults-short: $(STAMP) ## the same in some minutes
 	$(BIN)/python -m benchmarks.faults --short $(ARGS)
 
+.PHONY: sim
+sim: $(STAMP) ## run thousands of simulated seeds, and plant every deliberate bug
+	$(BIN)/python -m benchmarks.simulation $(ARGS)
+
+.PHONY: sim-short
+sim-short: $(STAMP) ## the same with 300 seeds, for CI
+	$(BIN)/python -m benchmarks.simulation --short $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

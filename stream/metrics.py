@@ -36,8 +36,11 @@ MODES: Final = (
     "broker_down",
     "behind",
     "store_forgot",
+    "checkpoint_corrupt",
+    "records_corrupt",
     "log_changed",
     "log_cut",
+    "journal_cut",
 )
 CONNECTIONS_MAX: Final = 64
 CONNECTION_S: Final = 10.0

@@ -18,11 +18,25 @@ from stream.store import Store
 
 from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
 from .owned import Owned
-from .takeover import LOG_CHANGED, LOG_CUT, STORE_FORGOT
+from .takeover import (
+    CHECKPOINT_CORRUPT,
+    JOURNAL_CUT,
+    LOG_CHANGED,
+    LOG_CUT,
+    RECORDS_CORRUPT,
+    STORE_FORGOT,
+)
 
 Answer = TypeVar("Answer")
 # Until a partition is settled, what its beginning was named for still shows.
-BEGINNINGS: Final = (STORE_FORGOT, LOG_CHANGED, LOG_CUT)
+BEGINNINGS: Final = (
+    STORE_FORGOT,
+    CHECKPOINT_CORRUPT,
+    RECORDS_CORRUPT,
+    LOG_CHANGED,
+    LOG_CUT,
+    JOURNAL_CUT,
+)
 
 
 class TopicGone(BusUnavailable):
@@ -52,7 +66,7 @@ class Looking:
         if asked is not None:
             self._judge_lag(owned, ends)
         beginnings = {
-            mode for each in owned.values() if not each.is_settled for mode in each.conditions.modes
+            mode for each in owned.values() if not each.is_settled for mode in each.began_in
         }
         self._modes.only(beginnings, BEGINNINGS, "a partition is being rebuilt, see the log")
         return ends

@@ -29,6 +29,7 @@ class Owned:
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
     prove nothing.
     `began_in` are the named modes of this takeover.
+    `journalled_ms` is the time of the entry in force, negative where it was written just now.
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
@@ -46,6 +47,7 @@ class Owned:
     topic_id: str
     conditions: Conditions
     journal_offset: int
+    journalled_ms: int
     published: Published
     coming: deque[tuple[int, Conditions]]
     version: Version

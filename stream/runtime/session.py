@@ -31,6 +31,7 @@ from .tenure import Tenure
 
 log = logging.getLogger(__name__)
 CONDITIONS_EVERY_MS: Final = 100
+JOURNAL_AGAIN_MS: Final = 86_400_000
 VERIFY_EVERY_S: Final = 5.0
 
 
@@ -224,7 +225,9 @@ class Session(Tenure):
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
         while await self._pause(CONDITIONS_EVERY_MS):
             for owned in list(self.owned.values()):
-                if owned.is_settled and self._wanted(owned) != owned.conditions:
+                if owned.is_settled and (
+                    self._wanted(owned) != owned.conditions or self._is_old(owned)
+                ):
                     async with self.turn:
                         if self.owned.get(owned.partition) is owned:
                             with self._careful():
@@ -233,7 +236,13 @@ class Session(Tenure):
     async def _change(self, owned: Owned) -> None:
         wanted = self._wanted(owned)
         await journal(self.publisher, self.topics.journal, owned, wanted)
+        owned.journalled_ms = self.clock.wall_ms()
         self._adopt(owned, owned.conditions)
+
+    def _is_old(self, owned: Owned) -> bool:
+        """Tell whether the entry in force must be written again, before retention takes it."""
+        age_ms = self.clock.wall_ms() - owned.journalled_ms
+        return age_ms > min(self.topics.retention_ms // 4, JOURNAL_AGAIN_MS)
 
     async def keep_sweeping(self) -> None:
         """Forget rows that have been idle too long, a bucket at a time."""

@@ -193,6 +193,7 @@ async def take(
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,
+        journalled_ms={each.offset: each.append_ms for each in records}.get(journal_offset, -1),
         published=published,
         coming=coming,
         version=version,

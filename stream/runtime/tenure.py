@@ -119,6 +119,8 @@ class Tenure:
         async with self.turn:
             for owned in taken:
                 self._adopt(owned, owned.conditions)
+                if owned.journalled_ms < 0:
+                    owned.journalled_ms = self.clock.wall_ms()
                 for mode in owned.began_in:
                     self.metrics.count_mode(mode)
                 self.owned[owned.partition] = owned

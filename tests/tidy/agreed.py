@@ -83,7 +83,7 @@ BARRED_NAMES = frozenset({"context"})
 
 TOP_LEVEL = frozenset(
     ".ci .dockerignore .editorconfig .gitignore CHANGELOG.md Dockerfile LICENSE Makefile README.md"
-    " benchmarks compose.yaml constraints.txt pyproject.toml stream tests".split()
+    " SECURITY.md benchmarks compose.yaml constraints.txt pyproject.toml stream tests".split()
 )
 
 # Hosts of registries and paths of machines: what is true in one place only.
