@@ -22,7 +22,7 @@ import stream.runtime.tenure
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
-from stream.runtime import Published
+from stream.runtime import Heard, Published
 from stream.runtime.outbox import Outbox
 from stream.runtime.repair import Repairs
 from stream.runtime.session import Session
@@ -284,6 +284,27 @@ def _another_log_not_noticed() -> Iterator[tuple[Any, str, Any]]:
     yield takeover, "_is_same_log", is_same
 
 
+def _forward_twice() -> Iterator[tuple[Any, str, Any]]:
+    def is_new(self: Heard, source: Any) -> bool:
+        return True
+
+    yield Heard, "is_new", is_new
+
+
+def _heard_too_early() -> Iterator[tuple[Any, str, Any]]:
+    def at(self: Heard, offset: int) -> tuple[int, Any]:
+        return offset, self.now()
+
+    yield Heard, "at", at
+
+
+def _strays_dropped() -> Iterator[tuple[Any, str, Any]]:
+    async def forward(self: Outbox, owned: Any, strays: Any) -> None:
+        return None
+
+    yield Outbox, "forward", forward
+
+
 def _one_round_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
     async def save_round(self: Session, owned: Any, rows_max: int) -> None:
         if self.is_broken:
@@ -323,5 +344,8 @@ BUGS: Final = (
     Bug("unsaved-evicted", "rows that are not stored are evicted", _unsaved_rows_evicted),
     Bug("coming-forgotten", "conditions journalled for later are lost", _what_comes_is_forgotten),
     Bug("shortened-log", "what a shortened log holds counts twice", _a_shortened_log_counted_again),
+    Bug("forward-twice", "a forwarded event that comes again counts again", _forward_twice),
+    Bug("heard-too-early", "what was heard is stored for an earlier offset", _heard_too_early),
+    Bug("strays-dropped", "misrouted events go nowhere", _strays_dropped),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
 )

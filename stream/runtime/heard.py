@@ -59,7 +59,8 @@ class Heard:
     def at(self, offset: int) -> tuple[int, Stored]:
         """Return the offset, or the last one before it, at which what was heard is known."""
         if offset >= self._since:
-            return offset, self.now()
+            # A batch may be decoded, and so heard, and not be applied yet.
+            return offset, self._held if self._has_changed else self.now()
         for since, until, held in reversed(self._before):
             if offset >= since:
                 return min(offset, until), held

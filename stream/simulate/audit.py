@@ -27,6 +27,7 @@ from stream.events import (
     subject_key,
     unwrap,
 )
+from stream.gateway import CommandTable, TableSpec
 from stream.identity import InvalidIdentity, canonical_workload, home_partition
 
 from .estate import KEY, NEVER, Estate, compiled
@@ -34,6 +35,7 @@ from .model import Change, Enforcer, Held, Line, Outcome, without_texts
 from .rows import audit_rows
 
 SHOWN = 5
+DOUBTS = frozenset({"malformed", "foreign_format", "misplaced"})
 
 
 class Era(NamedTuple):
@@ -84,7 +86,20 @@ async def audit(estate: Estate) -> list[str]:
     published = _published(estate, violations)
     for partition in range(estate.plan.partitions):
         violations += await _Auditor(estate, partition, published[partition]).laws()
-    return violations
+    return violations + _gateway(estate)
+
+
+def _gateway(estate: Estate) -> list[str]:
+    """A gateway that reads the topic now holds exactly what the owners say that it must."""
+    table = CommandTable(TableSpec(), estate.plan.enforcement_partitions)
+    for record in estate.log.of(estate.topics.enforcement):
+        table.apply(record)
+    table.finish_loading()
+    # Clocks may have stepped, so the last heartbeats may look old; what they say holds even so.
+    state = table.state(estate.broker_clock.wall_ms())
+    refused = {why: count for why, count in table.counts.items() if why in DOUBTS and count}
+    broken = [f"a gateway is in state {state}"] if state in ("mismatch", "overflow") else []
+    return broken + ([f"a gateway refuses {refused}"] if refused else [])
 
 
 def _published(estate: Estate, violations: list[str]) -> dict[int, list[Record]]:

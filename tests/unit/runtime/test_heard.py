@@ -47,6 +47,15 @@ def test_what_was_heard_fits_the_offset(given_batches: Any, asked: int) -> None:
     assert at >= max(each for each in known if each <= min(asked, position))
 
 
+def test_what_is_heard_and_not_applied_yet_is_not_stored() -> None:
+    """Between decoding and applying a checkpoint holds what was heard before."""
+    heard = Heard((("t", 0, 0, 1),))
+    assert heard.is_new(Source("t", 0, 0, 2))
+    assert heard.at(6) == (6, (("t", 0, 0, 1),))
+    heard.applied(6, 7)
+    assert heard.at(7) == (7, (("t", 0, 0, 2),))
+
+
 def test_it_stays_bounded_and_right() -> None:
     """With thousands of changes what comes back is coarser, and still what had been heard."""
     heard, known = Heard(()), {0: ()}
