@@ -39,12 +39,12 @@ SHOWN: int = 10
 )
 @json_option
 def simulate_seeds(*, seed: int, count: int, minutes: float, is_json: bool) -> int:
-    """Run worker, engine and codecs in virtual time, under seeded faults.
+    """Run everything in virtual time, under seeded faults.
 
-    Processes are killed, frozen and walk on as zombies; requests and replies are delayed, lost and
-    repeated; clocks jump, the store forgets, the log changes. An auditor then tells from log and
-    journal alone what rows, commands and dead letters must be. The same seed is the same run
-    everywhere. Exit code 1 if a law is broken.
+    Worker, engine and codecs are the real ones. Processes are killed, frozen and walk on as
+    zombies; requests and replies are delayed, lost and repeated; clocks jump, the store forgets,
+    the log changes. An auditor then tells from log and journal alone what rows, commands and dead
+    letters must be. The same seed is the same run everywhere. Exit code 1 if a law is broken.
     """
     if not __debug__:
         raise ConfigError("simulations need assertions", hint="run without -O")

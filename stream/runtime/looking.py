@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Final, TypeVar
 
 from stream.bus import Bounds, EventSource
-from stream.errors import BusUnavailable, ConfigError, StoreUnavailable
+from stream.errors import BusUnavailable, ConfigError, RowCorrupt, StoreUnavailable
 from stream.store import Store
 
 from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
@@ -97,6 +97,9 @@ class Looking:
         except (BusUnavailable, StoreUnavailable) as error:
             self._modes.begin(mode, error.message)
             return None
+        except RowCorrupt:
+            # It answers; what it holds is judged by whoever takes the partition.
+            answer = None
         self._modes.end(mode)
         return answer
 

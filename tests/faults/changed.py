@@ -62,7 +62,9 @@ def recreated(scene: Scene) -> Result:
         story.start("only")
         await story.wait_ready("only")
         assert await eras_of(story) == eras
-        segments = before + [each._replace(era=eras[each.partition]) for each in after]
+        segments = before + [
+            each._replace(era=eras[each.partition], log_era=eras[each.partition]) for each in after
+        ]
         return await story.verdict("recreated", {}, counted, segments)
 
     return told(story, playing())
@@ -97,7 +99,9 @@ def truncated(scene: Scene) -> Result:
         await story.settled(after)
         counted = await modes_seen(story)
         assert counted.get("log_cut", 0) >= 1, counted
-        return await story.verdict("truncated", {}, counted, before + after)
+        eras = await eras_of(story)
+        later = [each._replace(era=eras[each.partition]) for each in after]
+        return await story.verdict("truncated", {}, counted, before + later)
 
     return told(story, playing())
 

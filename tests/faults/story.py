@@ -67,6 +67,7 @@ class Segment(NamedTuple):
     era: int
     start: int
     values: list[bytes]
+    log_era: int = 0
 
 
 def traffic(seed: int, start_ms: int, step_ms: int = 25) -> Iterator[bytes]:
@@ -297,7 +298,7 @@ def oracle(
     for each in segments:
         conditions = Conditions(
             nonce="oracle", era=each.era, from_offset=each.start, policy_hash=policy.hash,
-            policy_text=policy.text,
+            policy_text=policy.text, log_era=each.log_era,
         )  # fmt: skip
         replay.state.adopt(each.partition, conditions, policy)
         replay._offsets[each.partition] = each.start

@@ -33,7 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--save", action="store_true", help="keep what reached new code")
     parser.add_argument("--json", action="store_true", dest="is_json")
     given = parser.parse_args(arguments)
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    try:
+        return fuzz_all(given)
+    finally:
+        logging.disable(before)
+
+
+def fuzz_all(given: argparse.Namespace) -> int:
+    """Fuzz what is asked for, tell, and return an exit code."""
     names = given.target or list(ALL)
     if given.input:
         ALL[names[0]].open()(base64.b64decode(given.input))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 from aiokafka.partitioner import murmur2
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from stream.identity import (
@@ -82,6 +82,7 @@ def test_the_fast_check_is_the_slow_model(text: str) -> None:
         assert model_canonical_id(text) is None
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(any_text)
 def test_what_is_accepted_is_canonical_for_ever(text: str) -> None:
     """The canonical form is accepted, stays as it is, is ASCII and at most 2048 bytes."""

@@ -26,6 +26,9 @@ def said(*args: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+KINDS = ("--topic", "--group", "--transactional-id")
+
+
 def test_text_and_json_say_the_same() -> None:
     """The commands hold each right once, with principals as one word, whatever is in them."""
     options = ("--worker", "User:CN=w,O=an example", "--prefix", "team-a", "--zone", "eu")
@@ -36,7 +39,7 @@ def test_text_and_json_say_the_same() -> None:
         if words[:1] == ["kafka-acls.sh"]:
             pairs = list(itertools.pairwise(words))
             (principal,) = [value for name, value in pairs if name == "--allow-principal"]
-            ((kind, resource),) = [each for each in pairs if each[0] in ("--topic", "--group")]
+            ((kind, resource),) = [each for each in pairs if each[0] in KINDS]
             for name, value in pairs:
                 if name == "--operation":
                     printed.add((principal, kind.removeprefix("--"), resource, value))
