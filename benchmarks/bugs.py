@@ -181,13 +181,6 @@ def _dirty_rows_forgotten() -> Iterator[tuple[Any, str, Any]]:
     yield saving, "_snapshot", snapshot
 
 
-def _every_entry_counts() -> Iterator[tuple[Any, str, Any]]:
-    def valid(records: Any) -> list[tuple[int, Any]]:
-        return [(each.offset, takeover.decode_entry(each.value)) for each in records]
-
-    yield takeover, "valid_entries", valid
-
-
 def _epoch_below_the_journal_s() -> Iterator[tuple[Any, str, Any]]:
     original = MemoryStore.claim
 
@@ -271,7 +264,7 @@ def _a_shortened_log_counted_again() -> Iterator[tuple[Any, str, Any]]:
     def where(place: Any, checkpoint: Any, entries: Any) -> Any:
         start = original(place, checkpoint, entries)
         if "log_changed" in start.modes:
-            return start._replace(offset=place.bounds.start, log_era=start.era, fresh_era=0)
+            return start._replace(log_era=start.era, fresh_era=0)
         return start
 
     yield takeover, "where_to_start", where
@@ -333,7 +326,6 @@ BUGS: Final = (
         "journal-after-effect", "conditions hold before the journal has them", _journal_after_effect
     ),
     Bug("dirty-rows", "the checkpoint passes rows that are not stored", _dirty_rows_forgotten),
-    Bug("zombie-journal", "entries of owners that are none count", _every_entry_counts),
     Bug("epoch-reused", "an emptied store counts epochs anew", _epoch_below_the_journal_s),
     Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
     Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),

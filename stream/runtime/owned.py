@@ -30,6 +30,7 @@ class Owned:
     prove nothing.
     `began_in` are the named modes of this takeover.
     `journalled_ms` is the time of the entry in force, negative where it was written just now.
+    `held_since` are the offsets from which conditions held, with their journal offsets.
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
@@ -51,6 +52,7 @@ class Owned:
     published: Published
     coming: deque[tuple[int, Conditions]]
     version: Version
+    held_since: list[tuple[int, int]] = field(default_factory=list)
     began_in: tuple[str, ...] = ()
     heard: Heard = field(default_factory=partial(Heard, ()))
     saved_position: int = -1
@@ -66,6 +68,10 @@ class Owned:
     foreign: dict[bytes, tuple[int, int | None]] = field(default_factory=dict)
     signatures: dict[bytes, bytes] = field(default_factory=dict)
     is_read_back: bool = False
+
+    def __post_init__(self) -> None:
+        self.hold(self.journal_offset, self.conditions)
+
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -84,10 +90,27 @@ class Owned:
             for key in [each for each, sent in self.sent.items() if _is_before(sent, offset)]:
                 del self.sent[key]
 
-    @property
-    def journal_from(self) -> int:
-        """Return the journal offset from which a new owner must read."""
-        return min([self.journal_offset, *(offset for offset, _ in self.coming)])
+    def hold(self, journal_offset: int, conditions: Conditions) -> None:
+        """Have conditions in force from their offset on. Mutates: self."""
+        self.journal_offset, self.conditions = journal_offset, conditions
+        self.held_since.append((conditions.from_offset, journal_offset))
+
+    def journal_from(self, next_offset: int) -> int:
+        """Return the journal offset from which an owner must read that begins at an offset.
+
+        That of the entry in force there: not that in force now, which may hold from later on.
+        """
+        place = max(
+            (place for place, each in enumerate(self.held_since) if each[0] <= next_offset),
+            default=0,
+        )
+        later = [offset for _, offset in self.held_since[place:]]
+        return min([*later, *(offset for offset, _ in self.coming)])
+
+    def passed_by(self, next_offset: int) -> None:
+        """Forget what held before an offset that no owner will begin before any more."""
+        while len(self.held_since) > 1 and self.held_since[1][0] <= next_offset:
+            del self.held_since[0]
 
     def limit(self) -> int | None:
         """Return the offset before which the conditions in force hold, None for no end."""

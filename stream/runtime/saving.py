@@ -88,7 +88,7 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
     next_offset, heard = owned.heard.at(min(next_offset, owned.position))
     checkpoint = Checkpoint(
         next_offset=next_offset,
-        journal_offset=owned.journal_from,
+        journal_offset=owned.journal_from(next_offset),
         topic_id=owned.topic_id,
         era=owned.conditions.era,
         check=owned.check,
@@ -144,6 +144,7 @@ async def save(state: State, store: Store, snapshot: Snapshot) -> None:
     state.table.sections.local["saving"][snapshot.slots] = 0
     owned.saved_position = snapshot.position
     owned.heard.forget_before(snapshot.checkpoint.next_offset)
+    owned.passed_by(snapshot.checkpoint.next_offset)
 
 
 def _parts(snapshot: Snapshot) -> list[Save]:

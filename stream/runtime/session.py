@@ -90,7 +90,7 @@ class Session(Tenure):
             for arrival in arrivals:
                 owned = self.owned[arrival.partition]
                 while (due := owned.due()) is not None:
-                    owned.journal_offset, owned.conditions = due
+                    owned.hold(*due)
                     self._adopt(owned, owned.conditions)
                 head, tail = cut(arrival, owned.limit())
                 if head is not None:
@@ -235,9 +235,17 @@ class Session(Tenure):
 
     async def _change(self, owned: Owned) -> None:
         wanted = self._wanted(owned)
-        await journal(self.publisher, self.topics.journal, owned, wanted)
-        owned.journalled_ms = self.clock.wall_ms()
+        await self._journal(owned, wanted)
         self._adopt(owned, owned.conditions)
+
+    async def _journal(self, owned: Owned, wanted: Conditions) -> None:
+        """Journal conditions; they hold once nobody else had the partition when they came in.
+
+        An entry behind the next owner's first counts for nobody, so it must not take effect here.
+        """
+        await journal(self.publisher, self.topics.journal, owned, wanted)
+        await verify(self.store, [owned])
+        owned.journalled_ms = self.clock.wall_ms()
 
     def _is_old(self, owned: Owned) -> bool:
         """Tell whether the entry in force must be written again, before retention takes it."""
@@ -266,7 +274,7 @@ class Session(Tenure):
                     wanted = msgspec.structs.replace(
                         owned.conditions, forgotten_before_ms=before_ms
                     )
-                    await journal(self.publisher, self.topics.journal, owned, wanted)
+                    await self._journal(owned, wanted)
                     self._adopt(owned, owned.conditions)
                 async with owned.saving:
                     before_ms = owned.conditions.forgotten_before_ms

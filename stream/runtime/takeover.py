@@ -85,10 +85,8 @@ def where_to_start(
         # An older copy of the store, from before the era that has begun since.
         return _without_store(place, entries)
     if max(checkpoint.next_offset, checkpoint.check_offset + 1) > end:
-        if checkpoint.next_offset < end:
-            return _rebuilt(place, era, LOG_CHANGED)
-        # What is left was applied by every row; what comes takes offsets that had been others'.
-        return Start(end, era + 1, era + 1, fresh_era, (LOG_CHANGED,))
+        # Where it was cut is not known: it may have grown again since, short of where it was.
+        return _rebuilt(place, era, LOG_CHANGED)
     if checkpoint.next_offset < start:
         return Start(start, era + 1, log_era, fresh_era, (LOG_CUT,))
     return Start(checkpoint.next_offset, era, log_era, fresh_era, ())
@@ -362,6 +360,5 @@ async def journal(
         from_offset=owned.position,
     )
     sent = await publisher.send(topic, owned.nonce.encode(), encode_entry(entry), owned.partition)
-    owned.journal_offset = await sent
-    owned.conditions = entry
+    owned.hold(await sent, entry)
     return entry

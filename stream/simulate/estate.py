@@ -62,10 +62,14 @@ Image = Mapping[int, Any]
 
 
 class Change(NamedTuple):
-    """The log of requests before it became another: by partition, with the journals' ends."""
+    """The log of requests before it became another, by partition.
+
+    `journal_ends` tell which eras came before; `left` is where what was left of it ended.
+    """
 
     records: list[list[Record]]
     journal_ends: list[int]
+    left: list[int]
 
 
 class Member:
@@ -152,6 +156,7 @@ class Estate:
             slots_max=SLOTS,
             batch_events_max=plan.batch_events_max,
             save_every_ms=plan.save_every_ms,
+            save_rows_max=plan.save_rows_max,
             heartbeat_ms=500,
             tombstone_after_ms=5_000,
             sweep_every_ms=25_600,
@@ -206,6 +211,7 @@ class Estate:
         self.changed = Change(
             [self.lines(each) for each in range(self.plan.partitions)],
             [each.end for each in journal],
+            [],
         )
 
     def latest_ms(self) -> int:

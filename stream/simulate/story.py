@@ -22,7 +22,7 @@ from .audit import audit
 from .chance import Plan, plan_of, stream
 from .doors import SimSource
 from .estate import SESSION_S, Estate, Member, compiled
-from .loop import VirtualLoop
+from .loop import Process, VirtualLoop
 from .traffic import payload, placed, policies, workload
 
 CALM_S: Final = 180.0
@@ -179,7 +179,17 @@ class _Story:
             loop.run_in(
                 broker, lambda: loop.call_later(span_s + unaware_s, self._notice, member, source)
             )
-        loop.run_in(broker, lambda: loop.call_later(span_s, process.thaw, loop))
+        loop.run_in(broker, lambda: loop.call_later(span_s, self._thaw, process))
+
+    def _thaw(self, process: Process) -> None:
+        """Let a process go on, often with something at once that it would journal."""
+        for member in self.estate.members:
+            if member.process is not process or member.worker is None:
+                continue
+            if "reload" in self.plan.faults and self.chance.random() < 0.7:
+                policy = compiled(self.chance.choice(policies()), "simulation")
+                member.worker.reload(policy)
+        process.thaw(self.estate.loop)
 
     def _expire(self) -> None:
         """The group gives the partitions away, and the member learns of it late."""
@@ -291,6 +301,8 @@ class _Story:
             lost = min(part.end - part.start, self.chance.randrange(1, 20))
             if kind != "remake":
                 estate.log.truncate(topic, partition, part.end - lost)
+        assert estate.changed is not None
+        estate.changed.left.extend(each.end for each in estate.log.partitions(topic))
         chance = stream(self.plan.seed, "after")
         for _ in range(self.chance.choice((1, 30)) if kind != "regrow" else 200):
             self._send(*payload(self.plan, chance, estate.broker_clock.wall_ms()))

