@@ -48,10 +48,10 @@ class Owned:
     topic_id: str
     conditions: Conditions
     journal_offset: int
-    journalled_ms: int
     published: Published
     coming: deque[tuple[int, Conditions]]
     version: Version
+    journalled_ms: int = 0
     held_since: list[tuple[int, int]] = field(default_factory=list)
     began_in: tuple[str, ...] = ()
     heard: Heard = field(default_factory=partial(Heard, ()))
@@ -143,4 +143,4 @@ def cut(arrival: Arrival, limit: int | None) -> tuple[Arrival | None, Arrival | 
 
 def record_check(value: bytes | None, append_ms: int) -> int:
     """Return a checksum by which a record of the log is known again; never 0."""
-    return 1 + zlib.crc32(value or b"", append_ms & 0xFFFF_FFFF)
+    return 1 + zlib.crc32(append_ms.to_bytes(8, "little", signed=True), zlib.crc32(value or b""))

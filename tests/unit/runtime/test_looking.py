@@ -73,13 +73,12 @@ class Scene:
 
 def owned(position: int, replay_until: int = 0, modes: tuple[str, ...] = ()) -> Owned:
     """Partition 0 at a position."""
-    conditions = Conditions(
-        nonce="n", era=0, from_offset=0, policy_hash="h", policy_text="t", modes=modes
-    )
+    conditions = Conditions(nonce="n", era=0, from_offset=0, policy_hash="h", policy_text="t")
     return Owned(
         partition=0, nonce="n", epoch=1, number=0, position=position, replay_until=replay_until,
         topic_id="", conditions=conditions,
         journal_offset=0, published=Published({}), coming=deque(), version=Version(0, -1),
+        began_in=modes,
     )  # fmt: skip
 
 
