@@ -102,11 +102,14 @@ class KafkaTogether:
             await producer.commit_transaction()
         except FENCED as error:
             raise _ended(self._name) from error
-        except AssertionError as error:
-            # The client asserts what state it is in, and its sender may have failed in between.
-            if not producer._txn_manager.is_fatal_error():
+        except (AssertionError, vendor.IllegalOperation) as error:
+            # The client's sender failed behind our back, and the client minds only that we go on.
+            cause = _failure(producer)
+            if cause is None:
                 raise
-            raise _ended(self._name) from error
+            if isinstance(cause, FENCED):
+                raise _ended(self._name) from error
+            raise cause from error
         return [int(each.result().offset) for each in waiting]
 
     async def stop(self) -> None:
@@ -114,6 +117,14 @@ class KafkaTogether:
         producer, self._producer = self._producer, None
         if producer is not None:
             await stop_client("a transactional producer", producer)
+
+
+def _failure(producer: AIOKafkaProducer) -> BaseException | None:
+    """What ended the transaction of this client, if anything has."""
+    end: asyncio.Future[Any] | None = producer._txn_manager.wait_for_transaction_end()
+    if end is None or not end.done() or end.cancelled():
+        return None
+    return end.exception()
 
 
 def _ended(name: str) -> OwnershipLost:

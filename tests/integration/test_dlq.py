@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaTogether, Sending
@@ -208,6 +209,32 @@ def test_a_fenced_writer_writes_nothing(servers: Addresses, fresh_name: str) -> 
                 end = (await reader.bounds(topic))[0].end
                 records = await reader.read(topic, 0, 0, end)
                 assert [each.value for each in records] == [b"first", b"second"]
+
+    asyncio.run(story())
+
+
+def test_a_writer_fenced_between_two_records_is_told_so(
+    servers: Addresses, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own sender may learn of the newer writer while records are still handed in."""
+    installation = Installation(servers, fresh_name)
+    requests = installation.config.topics.requests
+    send = AIOKafkaProducer.send
+
+    async def slowly(self: AIOKafkaProducer, *args: Any) -> Any:
+        sent = await send(self, *args)
+        await asyncio.wait([sent], timeout=5)
+        return sent
+
+    async def story() -> None:
+        await installation.topics()
+        async with (
+            opened(KafkaTogether(installation.config.kafka, fresh_name)) as old,
+            opened(KafkaTogether(installation.config.kafka, fresh_name)),
+        ):
+            monkeypatch.setattr(AIOKafkaProducer, "send", slowly)
+            with pytest.raises(OwnershipLost, match="another writer"):
+                await old.send_all([Sending(requests, 0, b"k", b"late")] * 3)
 
     asyncio.run(story())
 
