@@ -282,18 +282,11 @@ def step(state: State, batch: Batch) -> StepResult:
         most = bound.operations.operations_max
         for start in range(0, len(places), most):
             chosen, known = places[start : start + most], len(result.refused)
-            _step_one(state, _part(batch, chosen), bound, result)
+            _step_one(state, batch.chosen(chosen), bound, result)
             result.refused[known:] = [
                 (int(chosen[event]), code) for event, code in result.refused[known:]
             ]
     return result
-
-
-def _part(batch: Batch, places: Any) -> Batch:
-    """Return the events at these places, ascending."""
-    if len(places) == len(batch.events):
-        return batch
-    return Batch(batch.events[places], [batch.payloads[each] for each in places.tolist()])
 
 
 def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> None:
@@ -336,7 +329,7 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
         for event in np.flatnonzero(homeless).tolist():
             result.refused.append((event, RejectCode.TOO_MANY))
         kept = np.flatnonzero(~homeless)
-        batch, slots = _part(batch, kept), slots[kept]
+        batch, slots = batch.chosen(kept), slots[kept]
     return batch, slots
 
 

@@ -21,10 +21,17 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
 from numba.core.errors import NumbaExperimentalFeatureWarning
+from numba.extending import intrinsic
+
+from stream.identity import positive_murmur2
 
 KERNEL_ROOMS: Final = (
     "kernel.py",
+    "records",
     "profiles",
     "baselines",
     "detectors",
@@ -88,15 +95,28 @@ def kernel(function: Function) -> Function:
 
     Requires: no allocation, no exception, bounded loops, at most six arguments.
     """
+    # The tables are tuples of arrays. Called, each is copied and its arrays are counted up and
+    # down, atomically; inlined, and without counting (nothing is allocated here, so nothing
+    # can be freed), an event costs 0.3 us instead of 1.1 (10,000 workloads, 7 windows).
+    return _compiled(function, is_inlined=True)
+
+
+def routine(function: Function) -> Function:
+    """Compile a function like a kernel, once, however many kernels call it.
+
+    For what takes few arrays and is called in many places: inlined into all of them it would take
+    long to compile (24 s instead of 9 for the reading of events).
+    """
+    return _compiled(function, is_inlined=False)
+
+
+def _compiled(function: Function, *, is_inlined: bool) -> Function:
     compiled = numba.njit(
         nogil=True,
         cache=True,
         fastmath=False,
         error_model="numpy",
-        # The tables are tuples of arrays. Called, each is copied and its arrays are counted up and
-        # down, atomically; inlined, and without counting (nothing is allocated here, so nothing
-        # can be freed), an event costs 0.3 us instead of 1.1 (10,000 workloads, 7 windows).
-        forceinline=True,
+        forceinline=is_inlined,
         _nrt=False,
     )(function)
     return cast(Function, compiled)
@@ -170,45 +190,181 @@ def _mix64_python(first: np.uint64, second: np.uint64) -> np.uint64:
     return np.uint64(value ^ (value >> 31))
 
 
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def _load64(_: Any, data: Any, place: Any) -> Any:
+    """Eight bytes as they lie in memory, wherever they begin; the caller sees to the bounds."""
+    word = ir.IntType(64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        at = context.cast(builder, args[1], signature.args[1], types.intp)
+        value = builder.load(builder.bitcast(builder.gep(array.data, [at]), word.as_pointer()))
+        value.align = 1
+        return value
+
+    return types.uint64(data, place), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def _zeros64(_: Any, value: Any) -> Any:
+    """The number of zero bits below the lowest one bit; 64 of a zero."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
+@kernel
+def load64(data: Any, place: int) -> np.uint64:
+    """Return eight bytes from a place on as a little-endian number.
+
+    Shapes:   data: [byte] of uint8, contiguous.
+    Requires: 0 <= place <= len(data) - 8; a little-endian machine, as all that Numba knows are.
+    """
+    return _load64(data, place)  # type: ignore[no-any-return]
+
+
+def _has_crc32c() -> bool:
+    """Tell whether kernels are compiled for a processor that takes CRC-32C itself."""
+    asked_otherwise = numba.config.CPU_NAME or numba.config.CPU_FEATURES
+    features = binding.get_host_cpu_features()
+    return is_compiled() and not asked_otherwise and bool(features.get("sse4.2"))
+
+
+HAS_CRC32C: Final = _has_crc32c()
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def _crc32c_step(_: Any, rest: Any, word: Any) -> Any:
+    """The processor's own step of CRC-32C over eight bytes."""
+    wide = ir.IntType(64)
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        kind = ir.FunctionType(wide, [wide, wide])
+        name = "llvm.x86.sse42.crc32.64.64"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+@kernel
+def crc32c_step(rest: np.uint64, word: np.uint64) -> np.uint64:
+    """Return the remainder of CRC-32C after eight more bytes.
+
+    Requires: HAS_CRC32C.
+    """
+    return _crc32c_step(rest, word)  # type: ignore[no-any-return]
+
+
+@kernel
+def zeros64(value: np.uint64) -> int:
+    """Return the number of zero bits below the lowest one bit; 64 of a zero."""
+    return _zeros64(value)  # type: ignore[no-any-return]
+
+
+@routine
+def sip(data: Any, start: int, end: int, key: Any) -> np.uint64:
+    """Return the keyed hash of the bytes [start, end); never 0. See `HashKey`.
+
+    Shapes:   data: [byte] of uint8, contiguous; key: [2] of uint64.
+    Requires: 0 <= start <= end <= len(data).
+    """
+    v0, v1 = key[0] ^ np.uint64(0x736F6D6570736575), key[1] ^ np.uint64(0x646F72616E646F6D)
+    v2, v3 = key[0] ^ np.uint64(0x6C7967656E657261), key[1] ^ np.uint64(0x7465646279746573)
+    length = end - start
+    words = length // 8 + 1
+    for index in range(words + 3):
+        word = np.uint64(0)
+        place = start + index * 8
+        if index < words - 1:
+            word = load64(data, place)
+        elif index == words - 1:
+            word = np.uint64(length & 255) << np.uint64(56)
+            for rest in range(end - place):
+                word |= np.uint64(data[place + rest]) << np.uint64(8 * rest)
+        elif index == words:
+            v2 ^= np.uint64(0xFF)
+        v3 ^= word
+        v0 += v1
+        v1 = rotate64(v1, np.uint64(13)) ^ v0
+        v0 = rotate64(v0, np.uint64(32))
+        v2 += v3
+        v3 = rotate64(v3, np.uint64(16)) ^ v2
+        v0 += v3
+        v3 = rotate64(v3, np.uint64(21)) ^ v0
+        v2 += v1
+        v1 = rotate64(v1, np.uint64(17)) ^ v2
+        v2 = rotate64(v2, np.uint64(32))
+        v0 ^= word
+    value = v0 ^ v1 ^ v2 ^ v3
+    return value if value != np.uint64(0) else np.uint64(1)
+
+
+@routine
+def murmur(data: Any, start: int, end: int) -> int:
+    """Return what `positive_murmur2` returns for the bytes [start, end).
+
+    Shapes:   data: [byte] of uint8, contiguous.
+    Requires: 0 <= start <= end <= len(data).
+    Source:   see stream.identity.
+    """
+    word32, multiplier = np.uint64(0xFFFFFFFF), np.uint64(0x5BD1E995)
+    hashed = np.uint64(0x9747B28C) ^ np.uint64(end - start)
+    pair = np.uint64(0)
+    for index in range((end - start) // 4):
+        place = start + index * 4
+        if index % 2:
+            mixed = pair >> np.uint64(32)
+        elif place + 8 <= end:
+            pair = load64(data, place)
+            mixed = pair & word32
+        else:
+            mixed = np.uint64(0)
+            for byte in range(4):
+                mixed |= np.uint64(data[place + byte]) << np.uint64(8 * byte)
+        mixed = mixed * multiplier & word32
+        mixed = (mixed ^ (mixed >> np.uint64(24))) * multiplier & word32
+        hashed = (hashed * multiplier & word32) ^ mixed
+    rest = (end - start) % 4
+    if rest:
+        for byte in range(rest):
+            hashed ^= np.uint64(data[end - rest + byte]) << np.uint64(8 * byte)
+        hashed = hashed * multiplier & word32
+    hashed = (hashed ^ (hashed >> np.uint64(13))) * multiplier & word32
+    return np.int64((hashed ^ (hashed >> np.uint64(15))) & np.uint64(0x7FFFFFFF))  # type: ignore[return-value]
+
+
+def _load64_python(data: Any, place: int) -> np.uint64:
+    return np.uint64(int.from_bytes(bytes(data[place : place + 8]), "little"))
+
+
+def _zeros64_python(value: np.uint64) -> int:
+    bits = int(value)
+    return (bits & -bits).bit_length() - 1 if bits else 64
+
+
+def _sip_python(data: Any, start: int, end: int, key: Any) -> np.uint64:
+    words = int(key[0]), int(key[1])
+    return np.uint64(_siphash_python(bytes(data[start:end]), words) or 1)
+
+
+def _murmur_python(data: Any, start: int, end: int) -> int:
+    return positive_murmur2(bytes(data[start:end]))
+
+
 if not is_compiled():
-    mix64 = _mix64_python
+    mix64, load64, zeros64 = _mix64_python, _load64_python, _zeros64_python
+    sip, murmur = _sip_python, _murmur_python
 
 
 @kernel
 def _sip_all(data: Any, ends: Any, key: Any, out: Any) -> None:
     """Hash every slice of `data` between two ends; see `hash_all`."""
-    one, eight = np.uint64(1), np.uint64(8)
     start = 0
     for text in range(len(ends)):
         end = ends[text]
-        v0, v1 = key[0] ^ np.uint64(0x736F6D6570736575), key[1] ^ np.uint64(0x646F72616E646F6D)
-        v2, v3 = key[0] ^ np.uint64(0x6C7967656E657261), key[1] ^ np.uint64(0x7465646279746573)
-        length = end - start
-        words = length // 8 + 1
-        for index in range(words + 3):
-            word = np.uint64(0)
-            if index < words:
-                base = start + index * 8
-                for place in range(min(8, end - base)):
-                    word |= np.uint64(data[base + place]) << (eight * np.uint64(place))
-                if index == words - 1:
-                    word |= np.uint64(length & 255) << np.uint64(56)
-            elif index == words:
-                v2 ^= np.uint64(0xFF)
-            v3 ^= word
-            v0 += v1
-            v1 = rotate64(v1, np.uint64(13)) ^ v0
-            v0 = rotate64(v0, np.uint64(32))
-            v2 += v3
-            v3 = rotate64(v3, np.uint64(16)) ^ v2
-            v0 += v3
-            v3 = rotate64(v3, np.uint64(21)) ^ v0
-            v2 += v1
-            v1 = rotate64(v1, np.uint64(17)) ^ v2
-            v2 = rotate64(v2, np.uint64(32))
-            v0 ^= word
-        value = v0 ^ v1 ^ v2 ^ v3
-        out[text] = value if value != np.uint64(0) else one
+        out[text] = sip(data, start, end, key)
         start = end
 
 
@@ -220,6 +376,8 @@ class HashKey:
     Source: Aumasson, Bernstein, SipHash, INDOCRYPT 2012.
     """
 
+    words: Any  # the secret as kernels take it: [2] of uint64
+
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_BYTES:
             raise ValueError(f"the hash key must have {KEY_BYTES} bytes, it has {len(secret)}")
@@ -227,7 +385,7 @@ class HashKey:
             int.from_bytes(secret[:8], "little"),
             int.from_bytes(secret[8:], "little"),
         )
-        self._array = np.array(self._words, np.uint64)
+        self.words = np.array(self._words, np.uint64)
         self._seal = hashlib.blake2b(key=secret, digest_size=KEY_BYTES, person=b"forward")
         self.id = int.from_bytes(hashlib.sha256(b"stream-enforcer" + secret).digest()[:2], "big")
 
@@ -247,7 +405,7 @@ class HashKey:
         encoded = [text.encode() for text in texts]
         ends = np.cumsum([len(each) for each in encoded], dtype=np.int64)
         out = np.empty(len(encoded), np.uint64)
-        _sip_all(np.frombuffer(b"".join(encoded), np.uint8), ends, self._array, out)
+        _sip_all(np.frombuffer(b"".join(encoded), np.uint8), ends, self.words, out)
         return out.tolist()
 
     def hash(self, text: str) -> int:

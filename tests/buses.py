@@ -145,10 +145,10 @@ class Member:
             assert chunk.partition in self.held
             assert len(chunk.offsets) == len(chunk.append_ms) == len(chunk.values) > 0
             self.seen += [
-                (chunk.partition, offset, value)
+                (chunk.partition, int(offset), value)
                 for offset, value in zip(chunk.offsets, chunk.values, strict=True)
             ]
-            self.checkpoints[chunk.partition] = chunk.offsets[-1] + 1
+            self.checkpoints[chunk.partition] = int(chunk.offsets[-1]) + 1
         return [len(chunk.offsets) for chunk in chunks]
 
     async def read(self, is_enough: Callable[[], bool]) -> None:

@@ -27,7 +27,8 @@ class Chunk(NamedTuple):
     """Consecutive records of one partition as columns, so that no object per record is needed.
 
     Shapes: the three columns have one entry per record, at least one; offsets rise strictly, with
-            gaps where the log has them (compaction, transaction markers, aborted records).
+            gaps where the log has them (compaction, transaction markers, aborted records). Columns
+            may be arrays over the bytes that came: take `int()` of an entry that is kept.
     """
 
     topic: str

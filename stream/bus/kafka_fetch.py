@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -39,10 +40,14 @@ class Columns(NamedTuple):
     """Consecutive records of one partition; `keys` is empty where nobody asked for them."""
 
     at: TopicPartition
-    offsets: list[int]
-    append_ms: list[int]
-    values: list[bytes | None]
-    keys: list[bytes | None]
+    offsets: Sequence[int]
+    append_ms: Sequence[int]
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+
+
+# Takes up to so many records from a response, and tells whether that is used up.
+Hand = Callable[[TopicPartition, Any, int], tuple[Columns | None, bool]]
 
 
 class Drain(Protocol):
@@ -63,7 +68,7 @@ class Drain(Protocol):
 def open_drain(consumer: AIOKafkaConsumer, *, with_keys: bool) -> Drain:
     """Return the fast way out of a started consumer, or the public one where it is not safe."""
     if can_hand_over(consumer):
-        return Handover(consumer, with_keys=with_keys)
+        return Handover(consumer, partial(hand_over, with_keys=with_keys))
     log.warning(
         "aiokafka's internals differ from those known here: records are read the public way,"
         " at about half the speed"
@@ -72,10 +77,10 @@ def open_drain(consumer: AIOKafkaConsumer, *, with_keys: bool) -> Drain:
 
 
 class Handover:
-    """The fast way: columns straight from the parser of record batches."""
+    """The fast way: `hand` takes columns from a fetched response, one step before the consumer."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, *, with_keys: bool) -> None:
-        self._with_keys = with_keys
+    def __init__(self, consumer: AIOKafkaConsumer, hand: Hand) -> None:
+        self._hand = hand
         self._fetcher = consumer._fetcher
         # One request a broker is under way at a time, and one that asks only for partitions without
         # news keeps the others waiting. So while a partition has records left, nothing is asked,
@@ -102,7 +107,7 @@ class Handover:
                     result.check_raise()
                 continue
             try:
-                columns, is_empty = hand_over(at, result, left, with_keys=self._with_keys)
+                columns, is_empty = self._hand(at, result, left)
             except UNREADABLE as error:
                 self._drop(at)
                 if not taken:
@@ -161,27 +166,33 @@ def hand_over(
     """
     if not result.check_assignment(at) or not result.has_more():
         return None, True
-    columns = Columns(at, [], [], [], [])
+    offsets: list[int] = []
+    append_ms: list[int] = []
+    values: list[bytes | None] = []
+    keys: list[bytes | None] = []
     records = result._partition_records
-    records._consumer_record = _into(columns, columns.keys.append if with_keys else None)
+    records._consumer_record = _into(
+        offsets.append, append_ms.append, values.append, keys.append if with_keys else None
+    )
     is_broken = False
     try:
         deque(islice(records._records_iterator, records_max), maxlen=0)
     except (vendor.KafkaError, UnicodeDecodeError):
-        if not columns.offsets:
+        if not offsets:
             raise
         is_broken = True
     result._update_position()
-    is_empty = is_broken or len(columns.offsets) < records_max
-    return (columns if columns.offsets else None), is_empty
+    is_empty = is_broken or len(offsets) < records_max
+    return (Columns(at, offsets, append_ms, values, keys) if offsets else None), is_empty
 
 
 def _into(
-    columns: Columns, add_key: Callable[[bytes | None], None] | None
+    add_offset: Callable[[int], None],
+    add_append_ms: Callable[[int], None],
+    add_value: Callable[[bytes | None], None],
+    add_key: Callable[[bytes | None], None] | None,
 ) -> Callable[[TopicPartition, Any], None]:
     """Return what the client calls with each record, and takes for its result."""
-    add_offset, add_append_ms = columns.offsets.append, columns.append_ms.append
-    add_value = columns.values.append
 
     def hand(_: TopicPartition, record: Any) -> None:
         add_offset(record.offset)

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 import aiokafka.errors as vendor
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.util import calc_crc32c
 
@@ -23,6 +22,7 @@ from stream.errors import BusUnavailable
 
 from .contract import Record
 from .kafka import answered
+from .kafka_codecs import TooLarge, inflate
 from .rarely import Rarely
 
 rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
@@ -35,7 +35,6 @@ CRC_FROM: Final = 21
 MAGIC: Final = 2
 CODEC_MASK: Final = 0x07
 APPEND_TIME_MASK: Final = 0x08
-CODECS: Final = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 READ_COMMITTED: Final = 1
 # aiokafka's compiled parser lets the first out; the one in Python the second, which also says that
 # a checksum is wrong.
@@ -104,7 +103,11 @@ def read_batch(raw: bytes, partition: int, position: int) -> Rescued:
         at += len(whole)
     if calc_crc32c(whole[CRC_FROM:]) != crc:
         raise ValueError("checksum differs")
-    body = CODECS[attributes & CODEC_MASK](whole[HEADER.size :])
+    next_offset = base + last_delta + 1
+    try:
+        body = inflate(attributes & CODEC_MASK, whole[HEADER.size :])
+    except TooLarge as error:
+        return Rescued([one_for_all(partition, next_offset, last_ms, whole, error)], next_offset)
     append_ms = last_ms if attributes & APPEND_TIME_MASK else None
     records = []
     place = 0
@@ -118,7 +121,18 @@ def read_batch(raw: bytes, partition: int, position: int) -> Rescued:
         if base + delta >= position:
             at_ms = first_ms + delta_ms if append_ms is None else append_ms
             records.append(Record(partition, base + delta, at_ms, key, value))
-    return Rescued(records, base + last_delta + 1)
+    return Rescued(records, next_offset)
+
+
+def one_for_all(
+    partition: int, next_offset: int, append_ms: int, whole: bytes, error: TooLarge
+) -> Record:
+    """Return what stands for a batch that inflates too far: its bytes, as if one record's value.
+
+    That is no event, so it becomes one dead letter, and the log goes on behind it.
+    """
+    rarely.warning("partition %s before %s: %s; kept as one record", partition, next_offset, error)
+    return Record(partition, next_offset - 1, append_ms, None, whole[HEADER.size :])
 
 
 def _varint(body: bytes, place: int) -> tuple[int, int]:

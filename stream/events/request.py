@@ -18,14 +18,23 @@ COST_MICRO_MAX: Final = 10**15  # a billion units in one request
 RESOURCES_MAX: Final = 8
 SCOPES_MAX: Final = 32
 ACTORS_MAX: Final = 16
+STATUS_MAX: Final = 999
+# In characters.
+WORKLOAD_LENGTH_MAX: Final = 2_048
 OPERATION_LENGTH_MAX: Final = 256
+LABEL_LENGTH_MAX: Final = 256
+SHORT_LENGTH_MAX: Final = 128
+RESOURCE_LENGTH_MIN: Final = 3
+RESOURCE_LENGTH_MAX: Final = 1_024
 
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=TIME_MS_MAX)]
-WorkloadText = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+WorkloadText = Annotated[str, msgspec.Meta(min_length=1, max_length=WORKLOAD_LENGTH_MAX)]
 OperationText = Annotated[str, msgspec.Meta(min_length=1, max_length=OPERATION_LENGTH_MAX)]
-Label = Annotated[str, msgspec.Meta(max_length=256)]
-ShortLabel = Annotated[str, msgspec.Meta(max_length=128)]
-ResourceText = Annotated[str, msgspec.Meta(min_length=3, max_length=1024)]
+Label = Annotated[str, msgspec.Meta(max_length=LABEL_LENGTH_MAX)]
+ShortLabel = Annotated[str, msgspec.Meta(max_length=SHORT_LENGTH_MAX)]
+ResourceText = Annotated[
+    str, msgspec.Meta(min_length=RESOURCE_LENGTH_MIN, max_length=RESOURCE_LENGTH_MAX)
+]
 
 Kind = Literal["request", "grant", "completion"]
 Effect = Literal["", "read", "change"]
@@ -40,7 +49,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The credential used: who issued it, its id (`jti`), and its life in Unix milliseconds."""
 
     issuer: Label = ""
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=LABEL_LENGTH_MAX)]
     issued_at_ms: TimeMs = 0
     expires_at_ms: TimeMs = 0
 
@@ -59,7 +68,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     kind: Kind = "request"
     effect: Effect = ""
     outcome: Outcome = "served"
-    status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
+    status: Annotated[int, msgspec.Meta(ge=0, le=STATUS_MAX)] = 0
     bytes: Annotated[int, msgspec.Meta(ge=0, le=BYTES_MAX)] = 0
     cost: Annotated[int, msgspec.Meta(ge=0, le=COST_MICRO_MAX)] = 0
     count: Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)] = 1

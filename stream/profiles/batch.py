@@ -1,20 +1,21 @@
 """A batch of events as one structured array: the seam between bytes and kernels.
 
-Whatever stands before this array (msgspec here, a kernel that reads record batches later) gives
-the same columns; nothing behind it needs a Python object per event. Strings are in it as keyed
+Whatever stands before this array (a kernel for plain payloads, msgspec for all others) gives the
+same columns; nothing behind it needs a Python object per event. Strings are in it as keyed
 hashes; the few texts that a reason or a new row needs are decoded again from the payload.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from stream.events import Request, decode_request
 from stream.identity import canonical_workload
+from stream.records import Values
 
 EVENT: Final = np.dtype(
     [
@@ -45,6 +46,43 @@ SERVED, FAILED, DENIED, REFUSED = 0, 1, 2, 3
 Events = npt.NDArray[np.void]
 
 
+class Payloads(Sequence[bytes]):
+    """The payloads of events, each where it came: nothing is copied before it is asked for.
+
+    Shapes: parts: the buffers; part, place: [event] of int64, which buffer, and where in it.
+    """
+
+    def __init__(self, parts: Sequence[Values], part: Any, place: Any) -> None:
+        self._parts = parts
+        self._part = part
+        self._place = place
+
+    @classmethod
+    def of(cls, parts: Sequence[Values]) -> Payloads:
+        """Return all payloads of these, one after another."""
+        sizes = [len(each) for each in parts]
+        places = [np.arange(size) for size in sizes]
+        part = np.repeat(np.arange(len(parts)), sizes)
+        return cls(parts, part, np.concatenate(places) if places else part)
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    @overload
+    def __getitem__(self, event: int) -> bytes: ...
+    @overload
+    def __getitem__(self, event: slice) -> Payloads: ...
+    def __getitem__(self, event: int | slice) -> bytes | Payloads:
+        """Return the payload of one event, or those of some."""
+        if isinstance(event, slice):
+            return self.chosen(event)
+        return self._parts[self._part[event]][int(self._place[event])] or b""
+
+    def chosen(self, events: Any) -> Payloads:
+        """Return the payloads of the events at these places."""
+        return Payloads(self._parts, self._part[events], self._place[events])
+
+
 class Batch(NamedTuple):
     """Events in arrival order, and the payload each came from.
 
@@ -52,7 +90,7 @@ class Batch(NamedTuple):
     """
 
     events: Events
-    payloads: Sequence[bytes]
+    payloads: Payloads
 
     def request(self, event: int) -> Request:
         """Return the request of one event as it was written; decodes the payload again."""
@@ -66,7 +104,13 @@ class Batch(NamedTuple):
         """Return the events of [start, end)."""
         return Batch(self.events[start:end], self.payloads[start:end])
 
+    def chosen(self, places: Any) -> Batch:
+        """Return the events at these places, ascending."""
+        if len(places) == len(self.events):
+            return self
+        return Batch(self.events[places], self.payloads.chosen(places))
+
 
 def empty_batch() -> Batch:
     """Return a batch without events."""
-    return Batch(np.empty(0, EVENT), [])
+    return Batch(np.empty(0, EVENT), Payloads.of([]))

@@ -1,8 +1,8 @@
-"""Payloads to a batch by msgspec: the path that defines what a payload means.
+"""Payloads to a batch: plain ones by a kernel, all others by msgspec, which defines what they mean.
 
-One payload at a time is decoded; then whole columns are moved at once. Strings become keyed hashes
-through bounded caches, so that a hash is computed once per distinct text, in one kernel call for
-all that a batch brings anew.
+What the kernel does not accept is decoded one payload at a time; then whole columns are moved at
+once, to the same places in the same array. Strings become keyed hashes through bounded caches, so
+that a hash is computed once per distinct text, in one kernel call for all that a batch brings anew.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from stream.events import (
     unwrap,
 )
 from stream.identity import InvalidIdentity, canonical_workload, positive_murmur2
-from stream.kernel import HashKey
+from stream.kernel import HashKey, is_compiled
+from stream.records import Values
 
-from .batch import EVENT, Batch
+from .batch import EVENT, Batch, Payloads
+from .json_event import SCRATCH_BYTES, read_events
 
 CACHE_MAX: Final = 262_144  # texts a cache, and
 CACHED_CHARACTERS_MAX: Final = 64_000_000  # in all of them: names may be 2 KiB long
@@ -74,6 +76,18 @@ class Arrival(NamedTuple):
     values: Sequence[bytes | None]
 
 
+class Read(NamedTuple):
+    """An arrival as far as the kernel could read it.
+
+    Shapes: events: [record] of EVENT, all zero where a record is not plain; is_plain: [record].
+    """
+
+    arrival: Arrival
+    values: Values
+    events: np.ndarray[Any, Any]
+    is_plain: np.ndarray[Any, Any]
+
+
 class Decoder:
     """Turns arrivals into batches; keeps the caches of hashes."""
 
@@ -82,8 +96,31 @@ class Decoder:
         self._partitions = partitions
         self._empty_caches()
 
+    def read(self, arrivals: Sequence[Arrival]) -> list[Read]:
+        """Read what is plain; needs no state of the decoder, so another thread may do it.
+
+        As plain Python the kernel would take longer than msgspec for all, so it is left out then.
+        """
+        scratch = np.empty(SCRATCH_BYTES, np.uint8)
+        read = []
+        for arrival in arrivals:
+            values = Values.of(arrival.values)
+            events = np.zeros(len(values), EVENT)
+            is_plain = np.zeros(len(values), np.bool_)
+            if is_compiled():
+                payloads = values.data, values.starts, values.sizes
+                read_events(payloads, events, is_plain, (self._key.words, scratch))
+            read.append(Read(arrival, values, events, is_plain))
+        return read
+
     def decode(
         self, arrivals: Sequence[Arrival], hears: Hears | None = None
+    ) -> tuple[Batch, list[Reject]]:
+        """Return the events in arrival order, and what was not one; see `finish`."""
+        return self.finish(self.read(arrivals), hears)
+
+    def finish(
+        self, read: Sequence[Read], hears: Hears | None = None
     ) -> tuple[Batch, list[Reject]]:
         """Return the events in arrival order, and what was not one.
 
@@ -92,76 +129,87 @@ class Decoder:
         Errors: none; a bad payload is a Reject.
         """
         rejects: list[Reject] = []
-        parts, payloads = [], []
-        for arrival in arrivals:
-            events, kept = self._decode_one(arrival, rejects, hears)
-            parts.append(events)
-            payloads += kept
-        events = np.concatenate(parts) if parts else np.empty(0, EVENT)
-        return Batch(events, payloads), rejects
+        parts = [self._finish_one(each, rejects, hears) for each in read]
+        events = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, EVENT)
+        return Batch(events, Payloads.of([part[1] for part in parts])), rejects
 
-    def _decode_one(
-        self, arrival: Arrival, rejects: list[Reject], hears: Hears | None
-    ) -> tuple[np.ndarray[Any, Any], list[bytes]]:
-        values, faults = arrival.values, _Faults(arrival, rejects)
-        try:
-            if values and max(map(len, values)) > PAYLOAD_BYTES_MAX:  # type: ignore[arg-type]
-                raise ValueError
-            requests = [decode_json(value) for value in values]  # type: ignore[arg-type]
-            kept: Sequence[int] | None = None
-        except (ValueError, TypeError, RecursionError):
-            requests, kept, values = self._decode_each(arrival, faults, hears)
-        events = np.zeros(len(requests), EVENT)
-        if not requests:
-            return events, []
-        good = self._fill(events, _columns(requests), kept, faults)
-        events["offset"] = _pick(arrival.offsets, kept)
-        events["append_ms"] = _pick(arrival.append_ms, kept)
+    def _finish_one(
+        self, read: Read, rejects: list[Reject], hears: Hears | None
+    ) -> tuple[np.ndarray[Any, Any], Values]:
+        arrival, values, events, good = read
+        faults = _Faults(arrival, rejects)
+        odd = np.flatnonzero(~good)
+        if len(odd):
+            values = self._decode_odd(read, odd.tolist(), faults, hears)
+        events["offset"] = np.asarray(arrival.offsets, np.int64)
+        events["append_ms"] = np.asarray(arrival.append_ms, np.int64)
         events["partition"] = arrival.partition
-        payloads: list[Any] = list(values)
         at_home = events["home"] % self._partitions == arrival.partition
         if not at_home[good].all():
             for place in np.flatnonzero(good & ~at_home).tolist():
                 message = self._home(events, place)
-                faults.add(_origin(kept, place), RejectCode.MISROUTED, message, payloads[place])
+                faults.add(place, RejectCode.MISROUTED, message, values[place])
             good &= at_home
-        if not good.all():
-            payloads = [payloads[each] for each in np.flatnonzero(good)]
-            events = events[good]
-        return events, payloads
+        if good.all():
+            return events, values
+        kept = np.flatnonzero(good)
+        return events[kept], Values(values.data, values.starts[kept], values.sizes[kept])
+
+    def _decode_odd(
+        self, read: Read, odd: Sequence[int], faults: _Faults, hears: Hears | None
+    ) -> Values:
+        """Decode what the kernel left; return where each event's own payload lies.
+
+        Mutates: the events and is_plain of `read`.
+        """
+        payloads: Sequence[bytes | None] = [read.values[place] for place in odd]
+        values = read.values
+        try:
+            if max(map(len, payloads)) > PAYLOAD_BYTES_MAX:  # type: ignore[arg-type]
+                raise ValueError
+            requests = [decode_json(payload) for payload in payloads]  # type: ignore[arg-type]
+            kept = odd
+        except (ValueError, TypeError, RecursionError):
+            requests, kept, forwarded = self._decode_each(read, odd, faults, hears)
+            if forwarded:
+                values = _shortened(values, forwarded)
+        if requests:
+            events = np.zeros(len(requests), EVENT)
+            read.is_plain[kept] = self._fill(events, _columns(requests), kept, faults)
+            read.events[kept] = events
+        return values
 
     def _decode_each(
-        self, arrival: Arrival, faults: _Faults, hears: Hears | None
-    ) -> tuple[list[Request], list[int], list[bytes]]:
-        """Decode one by one where some payload is not plain JSON.
+        self, read: Read, odd: Sequence[int], faults: _Faults, hears: Hears | None
+    ) -> tuple[list[Request], list[int], dict[int, int]]:
+        """Decode one by one where some payload is not JSON.
 
-        Returns the requests, their places, and the payloads that they were decoded from.
+        Returns the requests, their places, and the size of each payload that came forwarded.
         """
-        requests, kept, payloads = [], [], []
-        for place, value in enumerate(arrival.values):
+        requests, kept, forwarded = [], [], {}
+        for place in odd:
+            value = read.values[place]
             payload = value or b""
             try:
                 if payload.startswith(FORWARDED):
                     source, payload = unwrap(payload, self._key.seal)
-                    if hears is not None and not hears(arrival.partition, source):
+                    if hears is not None and not hears(read.arrival.partition, source):
                         continue
+                    forwarded[place] = len(payload)
                 requests.append(decode_request(payload))
                 kept.append(place)
-                payloads.append(payload)
             except (ValueError, RecursionError) as error:
                 if payload is value and payload.startswith(FORWARDED):
                     faults.add(place, RejectCode.FORGED, str(error))
                 else:
                     faults.add(place, *fault_of(payload, error))
-        return requests, kept, payloads
+        return requests, kept, forwarded
 
     def _home(self, events: Any, place: int) -> str:
         home = int(events["home"][place]) % self._partitions
         return f"the workload's home is partition {home} of {self._partitions}"
 
-    def _fill(
-        self, events: Any, columns: _Columns, kept: Sequence[int] | None, faults: _Faults
-    ) -> Any:
+    def _fill(self, events: Any, columns: _Columns, kept: Sequence[int], faults: _Faults) -> Any:
         """Move the columns into the array; return which events are good. Mutates: events."""
         count = len(events)
         self._bound_caches()
@@ -191,7 +239,7 @@ class Decoder:
         return good
 
     def _fill_workloads(
-        self, events: Any, names: list[str], kept: Sequence[int] | None, faults: _Faults
+        self, events: Any, names: list[str], kept: Sequence[int], faults: _Faults
     ) -> Any:
         """Fill hash and home of each workload; return which are valid. Mutates: events."""
         known, count = self._workloads, len(names)
@@ -207,7 +255,7 @@ class Decoder:
         if not good.all():
             for place in np.flatnonzero(~good).tolist():
                 message = self._faulty[names[place]]
-                faults.add(_origin(kept, place), RejectCode.BAD_IDENTITY, message)
+                faults.add(kept[place], RejectCode.BAD_IDENTITY, message)
         return good
 
     def _empty_caches(self) -> None:
@@ -296,17 +344,17 @@ class _Faults:
             message=message,
             topic=arrival.topic,
             partition=arrival.partition,
-            offset=arrival.offsets[place],
+            offset=int(arrival.offsets[place]),
             raw=arrival.values[place] or b"" if raw is None else raw,
-            append_ms=arrival.append_ms[place],
+            append_ms=int(arrival.append_ms[place]),
         )
         self._rejects.append(reject)
 
 
-def _origin(kept: Sequence[int] | None, place: Any) -> int:
-    return int(place) if kept is None else kept[place]
-
-
-def _pick(column: Sequence[int], kept: Sequence[int] | None) -> Any:
-    values = column if kept is None else [column[each] for each in kept]
-    return np.fromiter(values, np.int64, len(values))
+def _shortened(values: Values, sizes: dict[int, int]) -> Values:
+    """Return the values, of some only their last bytes: a forwarded payload stands at the end."""
+    starts, lengths = values.starts.copy(), values.sizes.copy()
+    for place, size in sizes.items():
+        starts[place] += lengths[place] - size
+        lengths[place] = size
+    return Values(values.data, starts, lengths)

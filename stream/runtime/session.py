@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 CONDITIONS_EVERY_MS: Final = 100
 JOURNAL_AGAIN_MS: Final = 86_400_000
 VERIFY_EVERY_S: Final = 5.0
+# Below so many events the way to a thread and back costs more than reading them.
+INLINE_EVENTS: Final = 512
 
 
 class Session(Tenure):
@@ -96,7 +98,7 @@ class Session(Tenure):
                 if head is not None:
                     now.append(head)
                 elif tail is not None:
-                    owned.position = max(owned.position, tail.offsets[0])
+                    owned.position = max(owned.position, int(tail.offsets[0]))
                 if tail is not None:
                     later.append(tail)
             if now:
@@ -106,18 +108,25 @@ class Session(Tenure):
     async def _apply_now(self, arrivals: Sequence[Arrival]) -> None:
         """Apply arrivals that all lie before any change of conditions."""
         began_s = self.clock.monotonic_s()
-        batch, rejects = self.decoder.decode(arrivals, self._hears)
+        if sum(len(each.offsets) for each in arrivals) > INLINE_EVENTS:
+            # The kernel holds no lock, so the next batches are fetched meanwhile.
+            read = await asyncio.to_thread(self.decoder.read, arrivals)
+        else:
+            read = self.decoder.read(arrivals)
+        batch, rejects = self.decoder.finish(read, self._hears)
         decoded_s = self.clock.monotonic_s()
         self.metrics.spend("decode", decoded_s - began_s)
         self.metrics.batch.observe(len(batch.events))
         rejects += await self._step(batch)
         for arrival in arrivals:
             owned = self.owned[arrival.partition]
-            owned.position = arrival.offsets[-1] + 1
-            owned.clock_ms = max(owned.clock_ms, arrival.append_ms[-1])
-            owned.check_offset = arrival.offsets[-1]
-            owned.check = record_check(arrival.values[-1], arrival.append_ms[-1])
-            owned.heard.applied(arrival.offsets[0], owned.position)
+            first, last = int(arrival.offsets[0]), int(arrival.offsets[-1])
+            append_ms = int(arrival.append_ms[-1])
+            owned.position = last + 1
+            owned.clock_ms = max(owned.clock_ms, append_ms)
+            owned.check_offset = last
+            owned.check = record_check(arrival.values[-1], append_ms)
+            owned.heard.applied(first, owned.position)
             mine = [each for each in rejects if each.partition == owned.partition]
             await self.outbox.send_away(owned, mine)
             if len(owned.outputs) > self.spec.outputs_max:

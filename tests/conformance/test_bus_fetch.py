@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import aiokafka.errors as vendor
@@ -33,6 +34,7 @@ from hypothesis import strategies as st
 from stream.bus import KafkaTopics, Record, TopicSpec
 from stream.bus.kafka_fetch import Drain, Handover, Public, can_hand_over, hand_over, open_drain
 from stream.bus.kafka_rescue import read_batch
+from stream.bus.kafka_whole import Whole, can_hand_over_whole, hand_over_whole, open_whole
 from tests.buses import kafka_spec, run
 
 # The numbers of codecs in a batch's attributes.
@@ -50,7 +52,7 @@ DECODERS = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_d
 # One header, `h`, with a value that no other part of a batch has.
 HEADER = b"\x02\x02h\x10mark-0f7"
 AT = TopicPartition("t", 0)
-Row = tuple[int, int, bytes | None, bytes | None]
+Row = tuple[Any, ...]  # offset, append time, value, and key where it was asked for
 
 
 def batch(drawn: dict[str, Any], base: int) -> bytes:
@@ -107,13 +109,21 @@ def next_offset(one: bytes) -> int:
 class Fetched:
     """One response for one partition: from the batch that holds the offset on, as brokers do."""
 
-    def __init__(self, log: list[bytes], aborted: list[tuple[int, int]], offset: int) -> None:
+    def __init__(
+        self,
+        log: list[bytes],
+        aborted: list[tuple[int, int]],
+        offset: int,
+        *,
+        is_whole: bool = False,
+    ) -> None:
         raw = b"".join(one for one in log if next_offset(one) > offset)
+        records: Any = Whole(raw, aborted) if is_whole else MemoryRecords(raw)
         assignment = Assignment({AT})
         self.state = assignment.state_value(AT)
         self.state.seek(offset)
         self.records = inner.PartitionRecords(
-            AT, MemoryRecords(raw), aborted, offset, None, None, True, inner.READ_COMMITTED
+            AT, records, aborted, offset, None, None, True, inner.READ_COMMITTED
         )
         self.result = inner.FetchResult(
             AT, partition_records=self.records, assignment=assignment, backoff=0
@@ -131,11 +141,17 @@ def public_rows(fetched: Fetched) -> Iterator[Row]:
     st.lists(st.tuples(st.integers(1, 2), st.integers(0, 40)), max_size=2),
     st.integers(0, 12),
     st.lists(st.integers(1, 7), min_size=1),
+    st.booleans(),
 )
 def test_columns_equal_the_clients_own_records(
-    drawn: list[dict[str, Any]], aborted: list[tuple[int, int]], start: int, steps: list[int]
+    drawn: list[dict[str, Any]],
+    aborted: list[tuple[int, int]],
+    start: int,
+    steps: list[int],
+    is_whole: bool,
 ) -> None:
     """Columns, positions and errors are the client's own, however small the steps are."""
+    hand: Any = hand_over_whole if is_whole else partial(hand_over, with_keys=True)
 
     async def scene() -> None:
         log: list[bytes] = []
@@ -149,7 +165,7 @@ def test_columns_equal_the_clients_own_records(
         except vendor.KafkaError as error:
             wanted_error = str(error)
 
-        ours = Fetched(log, aborted, start)
+        ours = Fetched(log, aborted, start, is_whole=is_whole)
         rows: list[Row] = []
         error_seen = ""
         is_empty, step = False, 0
@@ -157,19 +173,18 @@ def test_columns_equal_the_clients_own_records(
             records_max = steps[step % len(steps)]
             step += 1
             try:
-                columns, is_empty = hand_over(AT, ours.result, records_max, with_keys=True)
+                columns, is_empty = hand(AT, ours.result, records_max)
             except vendor.KafkaError as error:
                 error_seen, is_empty = str(error), True
                 continue
             if columns is not None:
                 assert 0 < len(columns.offsets) <= records_max
-                rows += zip(
-                    columns.offsets, columns.append_ms, columns.values, columns.keys, strict=True
-                )
+                keys = [b"key"] * len(columns.offsets) if is_whole else columns.keys
+                rows += zip(columns.offsets, columns.append_ms, columns.values, keys, strict=True)
                 assert ours.state.position > columns.offsets[-1]
             if is_empty and wanted_error and not error_seen:
                 # The response is dropped; the client asks again from the position.
-                ours = Fetched(log, aborted, ours.state.position)
+                ours = Fetched(log, aborted, ours.state.position, is_whole=is_whole)
                 is_empty = False
         assert rows == wanted
         assert error_seen == wanted_error
@@ -205,12 +220,13 @@ def test_response_of_an_old_assignment_is_dropped() -> None:
     async def scene() -> None:
         drawn = {"kind": "plain", "codec": 0, "producer": 1, "deltas": [0, 1], "gap": 0, "mark": 0}
         one = batch(drawn | {"value": b"v", "append_time": False, "is_corrupt": False}, 0)
-        moved, paused, taken = (Fetched([one], [], 0) for _ in range(3))
-        moved.state.seek(1)
-        paused.state.pause()
-        taken.result._assignment._unassign()
-        for fetched in (moved, paused, taken):
-            assert hand_over(AT, fetched.result, 10, with_keys=True) == (None, True)
+        for is_whole in (False, True):
+            moved, paused, taken = (Fetched([one], [], 0, is_whole=is_whole) for _ in range(3))
+            moved.state.seek(1)
+            paused.state.pause()
+            taken.result._assignment._unassign()
+            for fetched in (moved, paused, taken):
+                assert hand_over_whole(AT, fetched.result, 10) == (None, True)
 
     run(scene())
 
@@ -265,7 +281,7 @@ async def rows_of(drain: Drain, consumer: AIOKafkaConsumer, ends: dict[TopicPart
             assert sum(len(columns.offsets) for columns in taken) <= 37
             for columns in taken:
                 rows[columns.at.partition] += zip(
-                    columns.offsets, columns.append_ms, columns.values, columns.keys, strict=True
+                    columns.offsets, columns.append_ms, columns.values, strict=True
                 )
             if not taken:
                 await drain.wait(0.1, never)
@@ -274,7 +290,7 @@ async def rows_of(drain: Drain, consumer: AIOKafkaConsumer, ends: dict[TopicPart
 
 @pytest.mark.parametrize("offset", [0, 101])
 def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) -> None:
-    """On a real log with codecs, transactions and their markers, both ways give the same."""
+    """On a real log with codecs, transactions and their markers, all ways give the same."""
 
     async def scene() -> None:
         topics = KafkaTopics(kafka_spec(servers.kafka, fresh_name))
@@ -283,13 +299,19 @@ def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) 
         await topics.stop()
         await fill(servers.kafka, fresh_name)
         found = []
-        for way in (Handover, Public):
+        ways: list[Callable[[AIOKafkaConsumer], Drain]] = [
+            open_whole,
+            partial(open_drain, with_keys=False),
+            partial(Public, with_keys=False),
+        ]
+        for way in ways:
             async with consumer_at(servers.kafka, fresh_name, offset) as consumer:
                 assert can_hand_over(consumer)
+                assert can_hand_over_whole(consumer)
                 ends = await consumer.end_offsets(list(consumer.assignment()))
-                found.append(await rows_of(way(consumer, with_keys=True), consumer, ends))
-        fast, public = found
-        assert fast == public
+                found.append(await rows_of(way(consumer), consumer, ends))
+        whole, fast, public = found
+        assert whole == fast == public
         # Per codec and partition, 6 times 20 plain ones and 3 times 15 committed ones.
         if offset == 0:
             assert len(fast[0]) == len(fast[1]) == (1 + len(CODECS)) * (6 * 20 + 3 * 15)
@@ -303,6 +325,7 @@ def test_fast_way_equals_public_way(servers: Any, fresh_name: str, offset: int) 
         (inner.FetchResult, "check_assignment"),
         (inner.PartitionRecords, "_unpack_records"),
         (inner.Fetcher, "_notify"),
+        (inner.Fetcher, "_proc_fetch_request"),
     ],
 )
 def test_other_internals_mean_the_public_way(
@@ -313,10 +336,12 @@ def test_other_internals_mean_the_public_way(
     async def scene() -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
         consumer._fetcher = inner.Fetcher(consumer._client, consumer._subscription)
-        assert isinstance(open_drain(consumer, with_keys=False), Handover)
+        assert isinstance(open_whole(consumer), Handover)
         assert not caplog.records
         monkeypatch.delattr(where, what)
-        assert isinstance(open_drain(consumer, with_keys=False), Public)
+        if what != "_proc_fetch_request":
+            assert isinstance(open_drain(consumer, with_keys=False), Public)
+        assert isinstance(open_whole(consumer), Public)
         assert "public way" in caplog.text
         monkeypatch.undo()
         await consumer._fetcher.close()

@@ -83,7 +83,7 @@ def test_compiled_and_plain_agree(secret: bytes, texts: list[str]) -> None:
         data = np.frombuffer("".join(texts).encode(), np.uint8)
         ends = np.cumsum([len(each.encode()) for each in texts], dtype=np.int64)
         out = np.empty(len(texts), np.uint64)
-        kernels._sip_all(data, ends, key._array, out)
+        kernels._sip_all(data, ends, key.words, out)
         assert out.tolist() == plain
 
 
