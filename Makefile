@@ -66,6 +66,10 @@ soak: $(STAMP) ## run the tests that take minutes
 fuzz: $(STAMP) ## put a million hostile inputs through everything that reads
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+.PHONY: fuzz-plain
+fuzz-plain: $(STAMP) ## compare the kernel that reads events with msgspec, on ten million payloads
+	$(BIN)/python -m tests.fuzz.plain $(ARGS)
+
 .PHONY: check check-lint check-format check-types check-tidy
 check: check-lint check-format check-types check-tidy ## ruff, formatting, types, and the tidy test
 

@@ -21,9 +21,8 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.extending import intrinsic
 
@@ -225,42 +224,16 @@ def load64(data: Any, place: int) -> np.uint64:
     return _load64(data, place)  # type: ignore[no-any-return]
 
 
-def _has_crc32c() -> bool:
-    """Tell whether kernels are compiled for a processor that takes CRC-32C itself."""
-    asked_otherwise = numba.config.CPU_NAME or numba.config.CPU_FEATURES
-    features = binding.get_host_cpu_features()
-    return is_compiled() and not asked_otherwise and bool(features.get("sse4.2"))
-
-
-HAS_CRC32C: Final = _has_crc32c()
-
-
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
-def _crc32c_step(_: Any, rest: Any, word: Any) -> Any:
-    """The processor's own step of CRC-32C over eight bytes."""
-    wide = ir.IntType(64)
-
-    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        kind = ir.FunctionType(wide, [wide, wide])
-        name = "llvm.x86.sse42.crc32.64.64"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
-
-    return types.uint64(types.uint64, types.uint64), generate
-
-
-@kernel
-def crc32c_step(rest: np.uint64, word: np.uint64) -> np.uint64:
-    """Return the remainder of CRC-32C after eight more bytes.
-
-    Requires: HAS_CRC32C.
-    """
-    return _crc32c_step(rest, word)  # type: ignore[no-any-return]
-
-
 @kernel
 def zeros64(value: np.uint64) -> int:
     """Return the number of zero bits below the lowest one bit; 64 of a zero."""
     return _zeros64(value)  # type: ignore[no-any-return]
+
+
+@kernel
+def minus64(value: np.uint64, less: np.uint64) -> np.uint64:
+    """Return the difference of two numbers, modulo 2^64."""
+    return value - less
 
 
 @routine
@@ -332,7 +305,8 @@ def murmur(data: Any, start: int, end: int) -> int:
             hashed ^= np.uint64(data[end - rest + byte]) << np.uint64(8 * byte)
         hashed = hashed * multiplier & word32
     hashed = (hashed ^ (hashed >> np.uint64(13))) * multiplier & word32
-    return np.int64((hashed ^ (hashed >> np.uint64(15))) & np.uint64(0x7FFFFFFF))  # type: ignore[return-value]
+    hashed = (hashed ^ (hashed >> np.uint64(15))) & np.uint64(0x7FFFFFFF)
+    return np.int64(hashed)  # type: ignore[return-value]
 
 
 def _load64_python(data: Any, place: int) -> np.uint64:
@@ -342,6 +316,10 @@ def _load64_python(data: Any, place: int) -> np.uint64:
 def _zeros64_python(value: np.uint64) -> int:
     bits = int(value)
     return (bits & -bits).bit_length() - 1 if bits else 64
+
+
+def _minus64_python(value: np.uint64, less: np.uint64) -> np.uint64:
+    return np.uint64((int(value) - int(less)) & _MASK)
 
 
 def _sip_python(data: Any, start: int, end: int, key: Any) -> np.uint64:
@@ -355,7 +333,7 @@ def _murmur_python(data: Any, start: int, end: int) -> int:
 
 if not is_compiled():
     mix64, load64, zeros64 = _mix64_python, _load64_python, _zeros64_python
-    sip, murmur = _sip_python, _murmur_python
+    minus64, sip, murmur = _minus64_python, _sip_python, _murmur_python
 
 
 @kernel

@@ -30,7 +30,7 @@ class TooLarge(ValueError):
         super().__init__(f"a batch inflates to more than {INFLATED_BYTES_MAX >> 20} MiB")
 
 
-def inflate(codec: int, body: bytes, bytes_max: int = INFLATED_BYTES_MAX) -> bytes:
+def inflate(codec: int, body: bytes) -> bytes:
     """Return the records of a batch.
 
     Errors: ValueError when they are damaged, or the codec is not known; TooLarge.
@@ -39,13 +39,13 @@ def inflate(codec: int, body: bytes, bytes_max: int = INFLATED_BYTES_MAX) -> byt
         return body
     try:
         if codec == GZIP:
-            return _gunzip(body, bytes_max)
+            return _gunzip(body, INFLATED_BYTES_MAX)
         if codec == SNAPPY:
-            return _unsnap(body, bytes_max)
+            return _unsnap(body, INFLATED_BYTES_MAX)
         if codec == LZ4:
-            return _grow(cramjam.lz4, body, bytes_max)
+            return _grow(cramjam.lz4, body, INFLATED_BYTES_MAX)
         if codec == ZSTD:
-            return _grow(cramjam.zstd, body, bytes_max)
+            return _grow(cramjam.zstd, body, INFLATED_BYTES_MAX)
     except (zlib.error, cramjam.DecompressionError, struct.error) as error:
         raise ValueError(f"compressed records are damaged: {error}") from error
     raise ValueError(f"codec {codec} is not known")

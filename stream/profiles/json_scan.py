@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel, load64, routine, zeros64
+from stream.kernel import kernel, load64, minus64, routine, zeros64
 
 DEPTH_MAX: Final = 16
 DIGITS_MAX: Final = 18  # so many fit int64
@@ -79,8 +79,8 @@ def string_end(data: Any, at: int, end: int) -> int:
         # A high bit says that the byte is a quote, a backslash, a control or no ASCII, or stands
         # behind one that is: so the lowest of them is the first one that is.
         quotes, slashes = word ^ _QUOTES, word ^ _BACKSLASHES
-        found = ((quotes - _ONES) & ~quotes) | ((slashes - _ONES) & ~slashes)
-        found = (found | ((word - _SPACES) & ~word) | word) & _HIGHS
+        found = minus64(quotes, _ONES) & ~quotes | minus64(slashes, _ONES) & ~slashes
+        found = (found | minus64(word, _SPACES) & ~word | word) & _HIGHS
         if found:
             at += zeros64(found) >> 3
             return at if data[at] == _QUOTE else -1

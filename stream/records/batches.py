@@ -108,9 +108,9 @@ def _read_batch(data: Any, span: Any, batch: Any, columns: Any, filled: int) -> 
     last = -1
     for _ in range(batch["count"]):
         size, at = _varint(data, at, end)
-        behind = at + size
-        if at < 0 or size < RECORD_BYTES_MIN - 1 or behind > end:
+        if at < 0 or not RECORD_BYTES_MIN - 1 <= size <= end - at:
             return -1
+        behind = at + size
         delta_ms, at = _varint(data, at + 1, behind)
         if at < 0:
             return -1

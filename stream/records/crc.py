@@ -7,9 +7,38 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numba
 import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from stream.kernel import HAS_CRC32C, crc32c_step, kernel, load64, routine
+from stream.kernel import is_compiled, kernel, load64, routine
+
+
+def _has_instruction() -> bool:
+    """Tell whether kernels are compiled for a processor that takes CRC-32C itself."""
+    asked_otherwise = numba.config.CPU_NAME or numba.config.CPU_FEATURES
+    features = binding.get_host_cpu_features()
+    return is_compiled() and not asked_otherwise and bool(features.get("sse4.2"))
+
+
+HAS_INSTRUCTION: Final = _has_instruction()
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def _step(_: Any, rest: Any, word: Any) -> Any:
+    """The processor's own step of CRC-32C over eight bytes."""
+    wide = ir.IntType(64)
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        kind = ir.FunctionType(wide, [wide, wide])
+        name = "llvm.x86.sse42.crc32.64.64"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
 
 _POLYNOMIAL: Final = 0x82F63B78
 _WORD: Final = 0xFFFFFFFF
@@ -64,9 +93,9 @@ def crc32c_by_tables(data: Any, start: int, end: int) -> int:
 def _crc32c_by_instruction(data: Any, start: int, end: int) -> int:
     rest = np.uint64(_WORD)
     while start + 8 <= end:
-        rest = crc32c_step(rest, load64(data, start))
+        rest = _step(rest, load64(data, start))
         start += 8
     return _finish(data, start, end, np.int64(rest))  # type: ignore[arg-type]
 
 
-crc32c = _crc32c_by_instruction if HAS_CRC32C else crc32c_by_tables
+crc32c = _crc32c_by_instruction if HAS_INSTRUCTION else crc32c_by_tables

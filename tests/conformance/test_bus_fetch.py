@@ -31,7 +31,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bus import KafkaTopics, Record, TopicSpec
+from stream.bus import KafkaTopics, Record, TopicSpec, kafka_codecs
 from stream.bus.kafka_fetch import Drain, Handover, Public, can_hand_over, hand_over, open_drain
 from stream.bus.kafka_rescue import read_batch
 from stream.bus.kafka_whole import Whole, can_hand_over_whole, hand_over_whole, open_whole
@@ -212,6 +212,37 @@ def test_batch_is_read_without_its_headers(drawn: dict[str, Any], position: int)
             read_batch(batch(drawn | {"is_corrupt": True}, 5), 0, 5 + position)
     with pytest.raises((UnicodeDecodeError, vendor.CorruptRecordException)):
         list(MemoryRecords(odd).next_batch())
+
+
+@pytest.mark.parametrize("codec", CODECS.values())
+def test_a_batch_that_inflates_too_far_is_one_record(
+    codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes stand at its last offset, whoever reads it and from where; the log goes on."""
+    monkeypatch.setattr(kafka_codecs, "INFLATED_BYTES_MAX", 2_000)
+    drawn = {"kind": "plain", "producer": 1, "deltas": [0, 1, 2], "gap": 1, "mark": 0}
+    drawn |= {"append_time": True, "is_corrupt": False, "codec": 0, "value": b"v"}
+
+    async def scene() -> None:
+        log = [batch(drawn, 0)]
+        bomb = batch(drawn | {"value": bytes(1_000), "codec": codec}, next_offset(log[-1]))
+        log += [bomb, batch(drawn, next_offset(bomb))]
+        at, last = next_offset(log[0]), next_offset(bomb) - 1
+        for start in (0, at + 1):
+            columns, is_empty = hand_over_whole(
+                AT, Fetched(log, [], start, is_whole=True).result, 99
+            )
+            assert columns is not None
+            assert is_empty
+            rows = list(zip(columns.offsets, columns.values, strict=True))
+            before = [(0, b"v"), (1, b"v"), (2, b"v")] if start == 0 else []
+            behind = [(last + 1 + place, b"v") for place in range(3)]
+            assert rows == [*before, (last, bomb[61:]), *behind]
+        rescued = read_batch(bomb, 0, at + 1)
+        assert rescued.next_offset == last + 1
+        assert [(each.offset, each.value) for each in rescued.records] == [(last, bomb[61:])]
+
+    run(scene())
 
 
 def test_response_of_an_old_assignment_is_dropped() -> None:

@@ -14,7 +14,7 @@ import pytest
 from stream.events import decode_request
 from stream.gateway import Gateway
 from tests.fuzz import __main__ as command
-from tests.fuzz import loop
+from tests.fuzz import loop, plain
 from tests.fuzz.endpoints import ENDPOINTS
 from tests.fuzz.loop import Coverage, fuzz
 from tests.fuzz.mutate import HOSTILE_MSGPACK, HOSTILE_RAW, HOSTILE_TEXTS, Mutator
@@ -151,3 +151,17 @@ def test_the_command_tells_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["figures"]["fuzz.crashes"] == {"value": 0, "target": 0, "met": True}
     data = base64.b64encode(b"{").decode()
     assert command.main(["--target", "codec", "--input", data]) == 0
+
+
+def test_the_kernel_for_plain_payloads_agrees(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it takes of mutated events is what msgspec takes; if not, the payload is shown."""
+    assert plain.main(["--payloads", "3000", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["figures"]["plain.payloads"]["value"] == 3_000
+    assert told["figures"]["plain.disagreements"] == {"value": 0, "target": 0, "met": True}
+    assert 300 < told["plain"] < 2_700, "neither all plain nor none"
+    monkeypatch.setattr(plain, "differing", lambda payloads, *_: (payloads[0], "why"))
+    assert plain.main(["--payloads", "10"]) == 1
+    assert "why" in capsys.readouterr().out
