@@ -218,16 +218,22 @@ class State:
             for name, each in self.bound.items():
                 self.bound[name] = each._replace(tables=each.policy.bind(layout))
 
-    def resolve(self, slot: int, policy: Policy) -> None:
-        """Find out once what conditions mean for a row: class, exemption, lift."""
-        local, name = self.table.sections.local[slot], self.table.names[slot]
-        assert name is not None
-        partition = int(self.table.sections.head[slot]["partition"])
-        local["class_index"] = policy.class_of(name)
-        until_ms = FOREVER_MS if policy.is_exempt(name) else 0
-        local["exempt_until_ms"] = max(until_ms, self.exempt[partition].get(name, 0))
-        local["lift_offset"] = self.lifted[partition].get(name, 0)
-        local["serial"] = self.serial
+    def resolve(self, slots: Any, policy: Policy) -> None:
+        """Find out once what conditions mean for rows: class, exemption, lift."""
+        local = self.table.sections.local
+        partitions = self.table.sections.head["partition"][slots].tolist()
+        names = [self.table.names[slot] or "" for slot in slots.tolist()]
+        assert all(names), "every row in use has a name"
+        local["class_index"][slots] = [policy.class_of(name) for name in names]
+        local["exempt_until_ms"][slots] = [
+            FOREVER_MS if policy.is_exempt(name) else self.exempt[partition].get(name, 0)
+            for partition, name in zip(partitions, names, strict=True)
+        ]
+        local["lift_offset"][slots] = [
+            self.lifted[partition].get(name, 0)
+            for partition, name in zip(partitions, names, strict=True)
+        ]
+        local["serial"][slots] = self.serial
 
 
 def missing(state: State, batch: Batch) -> list[int]:
@@ -299,8 +305,7 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> N
         events = batch.events
     if _touch(slots, table.sections.local, state.batch_number, state.serial):
         used = np.unique(slots[slots >= 0])
-        for slot in used[table.sections.local["serial"][used] != state.serial].tolist():
-            state.resolve(slot, bound.policy)
+        state.resolve(used[table.sections.local["serial"][used] != state.serial], bound.policy)
     index, names = bound.operations.index(batch)
     result.names.extend(names)
     where = Where(slots, *bound.operations.view(index))
@@ -317,12 +322,11 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> N
 def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[Batch, Any]:
     """Make rows for new workloads; leave out events that find no place. Mutates: state, result."""
     events, table = batch.events, state.table
-    for event in missing(state, batch):
-        if table.free:
-            one = events[event]
-            table.admit(
-                int(one["workload"]), batch.workload(event), int(one["home"]), int(one["partition"])
-            )
+    fresh = missing(state, batch)[: table.free]
+    if fresh:
+        names = [batch.workload(event) for event in fresh]
+        ones = events[fresh]
+        table.admit_all(ones["workload"], names, ones["home"], ones["partition"])
     table.locate(events["workload"], slots)
     homeless = (slots < 0) & (events["authenticated"] != 0)
     if homeless.any():

@@ -8,7 +8,7 @@ but memory, because a row that comes back is the row that went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -66,6 +66,13 @@ def insert_key(keys: Any, slots: Any, key: Any, slot: int) -> None:
         place = (place + np.uint64(1)) & mask
     keys[np.int64(place)] = key
     slots[np.int64(place)] = slot
+
+
+@kernel
+def insert_keys(keys: Any, slots: Any, new: Any, new_slots: Any) -> None:
+    """Add keys that are not there. Mutates: keys, slots."""
+    for place in range(len(new)):
+        insert_key(keys, slots, new[place], new_slots[place])
 
 
 @kernel
@@ -143,30 +150,42 @@ class ProfileTable:
 
         Requires: a free slot, and that the key is not in the table.
         """
-        assert self.free > 0, "admit needs a free slot: evict first"
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = self._untouched
-            self._untouched += 1
-        insert_key(self.keys, self.slots, np.uint64(key), slot)
-        self.names[slot] = name
-        self.rows[slot] = np.zeros((), self.rows.dtype)
-        head = self.sections.head[slot]
-        head["workload"] = key
-        head["offset"] = -1
-        head["home"] = home
-        head["partition"] = partition
-        self.reset_local(slot)
-        return slot
+        one = np.array([key], np.uint64)
+        return int(self.admit_all(one, [name], np.array([home]), np.array([partition]))[0])
 
-    def reset_local(self, slot: int) -> None:
-        """Make the process-local section that of a row just admitted or restored: clean."""
-        local = self.sections.local[slot]
-        local["unsaved_from"] = 0
-        local["serial"] = -1
-        local["in_use"] = 1
-        local["saving"] = 0
+    def admit_all(self, keys: Words, names: Sequence[str], homes: Ints, partitions: Ints) -> Ints:
+        """Return the slots of new, empty rows.
+
+        Requires: as many free slots; keys that differ and are not in the table.
+        Shapes:   all [row].
+        """
+        count = len(keys)
+        assert self.free >= count, "admit needs free slots: evict first"
+        again = self._free[len(self._free) - min(count, len(self._free)) :]
+        del self._free[len(self._free) - len(again) :]
+        fresh = range(self._untouched, self._untouched + count - len(again))
+        self._untouched = fresh.stop
+        slots = np.array([*reversed(again), *fresh], np.int32)
+        insert_keys(self.keys, self.slots, keys, slots)
+        for slot, name in zip(slots.tolist(), names, strict=True):
+            self.names[slot] = name
+        if again:
+            self.rows[slots[: len(again)]] = np.zeros((), self.rows.dtype)
+        head = self.sections.head
+        head["workload"][slots] = keys
+        head["offset"][slots] = -1
+        head["home"][slots] = homes
+        head["partition"][slots] = partitions
+        self.reset_local(slots)
+        return slots
+
+    def reset_local(self, slots: Any) -> None:
+        """Make the process-local section that of rows just admitted or restored: clean."""
+        local = self.sections.local
+        local["unsaved_from"][slots] = 0
+        local["serial"][slots] = -1
+        local["in_use"][slots] = 1
+        local["saving"][slots] = 0
 
     def remove(self, slot: int) -> None:
         """Forget a row in this process."""
