@@ -16,18 +16,27 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import stream.kernel as kernels
+from stream.identity import positive_murmur2
 from stream.kernel import (
     CACHES_MAX,
     KERNEL_ROOMS,
     HashKey,
+    arithmetic,
     cache_folder,
+    compiling,
+    hashing,
     is_compiled,
+    load64,
+    minus64,
     mix64,
+    murmur,
+    prefetch,
     rotate64,
+    sip,
+    zeros64,
 )
 
-PACKAGE = Path(kernels.__file__).parent
+PACKAGE = Path(compiling.__file__).parent.parent
 # Outputs of the authors' reference implementation (github.com/veorq/SipHash, cROUNDS=1, dROUNDS=3)
 # for the key 00 01 .. 0f and the message 00 01 .. of each length.
 REFERENCE_KEY = HashKey(bytes(range(16)))
@@ -50,7 +59,7 @@ words = st.integers(0, (1 << 64) - 1)
 def test_the_hash_is_siphash_1_3(length: int) -> None:
     """Both ways give what the reference implementation gives."""
     message = bytes(range(length))
-    assert kernels._siphash_python(message, REFERENCE_KEY._words) == VECTORS[length]
+    assert hashing._siphash_python(message, REFERENCE_KEY._words) == VECTORS[length]
     assert REFERENCE_KEY.hash(message.decode("ascii")) == VECTORS[length]
 
 
@@ -76,21 +85,21 @@ def test_the_hash_is_that_of_cpython() -> None:
 def test_compiled_and_plain_agree(secret: bytes, texts: list[str]) -> None:
     """Any texts under any key, hashed together or one by one, in the kernel or in Python."""
     key = HashKey(secret)
-    plain = [kernels._siphash_python(each.encode(), key._words) or 1 for each in texts]
+    plain = [hashing._siphash_python(each.encode(), key._words) or 1 for each in texts]
     assert key.hash_all(texts) == plain
     assert [key.hash(each) for each in texts] == plain
     if is_compiled():
         data = np.frombuffer("".join(texts).encode(), np.uint8)
         ends = np.cumsum([len(each.encode()) for each in texts], dtype=np.int64)
         out = np.empty(len(texts), np.uint64)
-        kernels._sip_all(data, ends, key.words, out)
+        hashing._sip_all(data, ends, key.words, out)
         assert out.tolist() == plain
 
 
 def test_no_text_hashes_to_nought(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nought means none everywhere, so a text that would get it gets one."""
-    monkeypatch.setattr(kernels, "is_compiled", lambda: False)
-    monkeypatch.setattr(kernels, "_siphash_python", lambda data, key: 0)
+    monkeypatch.setattr(hashing, "is_compiled", lambda: False)
+    monkeypatch.setattr(hashing, "_siphash_python", lambda data, key: 0)
     assert HashKey(bytes(16)).hash_all(["a", "b"]) == [1, 1]
 
 
@@ -117,7 +126,7 @@ def test_mixing_is_that_of_splitmix64() -> None:
 @example(0, (1 << 64) - 1)
 def test_mixing_is_the_same_both_ways(first: int, second: int) -> None:
     """What kernels compute is what plain integers say; order matters, but for complements."""
-    plain = kernels._mix64_python(np.uint64(first), np.uint64(second))
+    plain = arithmetic._mix64_python(np.uint64(first), np.uint64(second))
     mixed = mix64(np.uint64(first), np.uint64(second))
     assert int(mixed) == int(plain)
     back = mix64(np.uint64(second), np.uint64(first))
@@ -130,7 +139,7 @@ def test_rotation_is_the_same_both_ways(value: int, left: int) -> None:
     """Bits that leave above come in below."""
     expected = (value << left | value >> 64 - left) & (1 << 64) - 1
     assert int(rotate64(np.uint64(value), np.uint64(left))) == expected
-    assert kernels._rotate(value, left) == expected
+    assert arithmetic.rotate(value, left) == expected
 
 
 def test_every_kernel_is_in_the_cache_key() -> None:
@@ -151,7 +160,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the sources, which now name the cache folder, and a cache of our own."""
     copy = tmp_path / "stream"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(kernels, "__file__", str(copy / "kernel.py"))
+    monkeypatch.setattr(compiling, "__file__", str(copy / "kernel" / "compiling.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return copy
 
@@ -188,10 +197,10 @@ def test_old_caches_are_few(sources: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """The folder in use and the newest before it stay, what is older goes."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     for _ in range(CACHES_MAX + 2):
-        kernels._use_cache()
+        compiling._use_cache()
         (sources / "engine.py").write_text((sources / "engine.py").read_text() + "\n")
     current = cache_folder()
-    kernels._use_cache()
+    compiling._use_cache()
     assert Path(numba.config.CACHE_DIR) == current
     left = list(current.parent.iterdir())
     assert current in left
@@ -206,7 +215,36 @@ def test_a_home_that_cannot_be_written_is_no_error(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    kernels._use_cache()
+    compiling._use_cache()
     folder = Path(numba.config.CACHE_DIR)
     assert folder.is_dir()
     assert folder.parent == tmp_path
+
+
+@given(st.binary(max_size=40), st.integers(0, 40), st.integers(0, 40))
+def test_hashes_of_slices_are_those_of_python(data: bytes, first: int, second: int) -> None:
+    """Wherever bytes lie in a buffer, kernels hash them as plain Python does, and only them."""
+    start, end = sorted((min(first, len(data)), min(second, len(data))))
+    array = np.frombuffer(data, np.uint8)
+    wanted = hashing._siphash_python(data[start:end], REFERENCE_KEY._words)
+    assert int(sip(array, start, end, REFERENCE_KEY.words)) == wanted
+    assert murmur(array, start, end) == positive_murmur2(data[start:end])
+
+
+@given(st.binary(min_size=8, max_size=24), st.integers(0, 16), words)
+def test_words_lie_anywhere(data: bytes, place: int, less: int) -> None:
+    """Eight bytes from any place are one little-endian word; its bits and differences are exact."""
+    place = min(place, len(data) - 8)
+    word = load64(np.frombuffer(data, np.uint8), place)
+    wanted = int.from_bytes(data[place : place + 8], "little")
+    assert int(word) == wanted
+    zeros = (wanted & -wanted).bit_length() - 1 if wanted else 64
+    assert zeros64(np.uint64(wanted)) == zeros
+    assert int(minus64(np.uint64(wanted), np.uint64(less))) == (wanted - less) % 2**64
+
+
+def test_asking_for_a_row_early_changes_nothing() -> None:
+    """Also for the last row, whose lines would reach beyond the table."""
+    rows = np.arange(6, dtype=np.int64).reshape(3, 2)[:, 0]
+    prefetch(rows, 2)
+    assert rows.tolist() == [0, 2, 4]
