@@ -217,17 +217,7 @@ class Installation:
 
     def replayed(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, bytes]]:
         """The command bodies and the rows of an undisturbed replay."""
-        replay = Replay(self.policy, KEY, self.config.topics.partitions, 20_000)
-        bodies = [
-            encode(each.command.body)
-            for result, _ in replay.run(payloads)
-            for each in result.outgoing
-        ]
-        table = replay.state.table
-        slots = table.used_slots().tolist()
-        ids = table.sections.head["workload"][slots].tolist()
-        rows = map(fixed_part, replay.state.stored(slots))
-        return bodies, dict(zip(ids, rows, strict=True))
+        return replayed(self.policy, self.config.topics.partitions, payloads)
 
 
 def worker_of(config: Config, policy: Policy, name: str, metrics: Metrics | None = None) -> Worker:
@@ -242,6 +232,25 @@ def worker_of(config: Config, policy: Policy, name: str, metrics: Metrics | None
     specs = config.worker, config.topics
     shown = SystemClock(), metrics or Metrics(), name
     return Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
+
+
+def replayed(
+    policy: Policy, partitions: int, payloads: Iterable[bytes]
+) -> tuple[list[bytes], dict[int, bytes]]:
+    """The command bodies and the rows of an undisturbed replay."""
+    replay = Replay(policy, KEY, partitions, 20_000)
+    bodies = [
+        encode(each.command.body) for result, _ in replay.run(payloads) for each in result.outgoing
+    ]
+    return bodies, rows_of(replay)
+
+
+def rows_of(replay: Replay) -> dict[int, bytes]:
+    """The rows that a replay has, by id, as a store would have them."""
+    table = replay.state.table
+    slots = table.used_slots().tolist()
+    ids = table.sections.head["workload"][slots].tolist()
+    return dict(zip(ids, map(fixed_part, replay.state.stored(slots)), strict=True))
 
 
 def fixed_part(row: bytes) -> bytes:
