@@ -41,7 +41,7 @@ def check(result: kafka.Result) -> None:
 @pytest.mark.timeout(400)
 def test_killed_at_random_moments(scene: Scene) -> None:
     """After SIGKILLs under load rows equal the replay's, no command is missing, none wrong."""
-    check(kafka.kills(scene, 8, random.SystemRandom().randrange(10**6)))
+    check(kafka.kills(scene, 5, random.SystemRandom().randrange(10**6)))
 
 
 @pytest.mark.timeout(300)
