@@ -34,7 +34,8 @@ def test_signing_changes_no_body_row_or_digest(algorithm: str) -> None:
     async def story() -> tuple[list[bytes], dict[int, bytes], list[Record]]:
         await estate.topics()
         for first, last in ((0, 500), (500, len(sent))):
-            async with estate.worker(batch_events_max=90) as worker:
+            # Seldom, so that who reads and verifies them all keeps up, also on a busy machine.
+            async with estate.worker(batch_events_max=90, heartbeat_ms=500) as worker:
                 await estate.feed(sent[first:last])
                 await stored(worker, last)
                 await wait_until(lambda: is_ready(estate, algorithm), bool)
