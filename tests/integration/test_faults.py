@@ -71,6 +71,17 @@ def test_links_are_cut(own: Scene, cluster: Cluster) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_worker_far_away(own: Scene, cluster: Cluster) -> None:
+    """Behind 200 ms and 250 kB/s to Kafka and Redis all is exact, soon, and never begun anew."""
+    result = network.far_away(own, cluster, network.NARROW)
+    check(result)
+    assert max(result.recovery_s.values()) < 10, result
+    assert result.notes["restarts"] == 0, result
+    # A wait or two may be said; what fails again and again would say so again and again.
+    assert result.notes["lines"] < 40, result
+
+
+@pytest.mark.timeout(300)
 def test_topic_made_anew(own: Scene) -> None:
     """A deleted and recreated topic begins one new era, named, journalled and counted."""
     check(changed.recreated(own))
