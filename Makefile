@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
-	@echo 'PYTHON=python3.13 chooses the interpreter, ARGS="..." is passed on (test, bench, demo, up).'
+	@echo 'PYTHON=python3.13 chooses the interpreter, ARGS="..." is passed on (test, bench, demo, up), PROCESSES=0 runs tests in one process.'
 
 .PHONY: venv
 venv: $(STAMP) ## create or update .venv
@@ -28,9 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make: $(PYTHON) cannot create environments: its module 'ensurepip' is missing."; \
 	  echo "      Debian and Ubuntu keep it in a package of its own: apt install python3-venv"; exit 1; }
-	@echo '--- .venv: installing what stream-enforcer needs (about 160 MB to download, most of it a Java runtime for the local Kafka and a compiler)'
+	@echo '--- .venv: installing what stream-enforcer needs (about 160 MB to download, most of it a Java runtime for the local Kafka and a compiler; half a minute where the network is good)'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || '$(PYTHON)' -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 .PHONY: demo
@@ -45,17 +45,22 @@ up: $(STAMP) ## start a Kafka, a Valkey and a worker on this machine
 warm: $(STAMP) ## compile the kernels ahead
 	$(BIN)/enforcer warm
 
+# Tests run in so many processes: more than small machines have cores, since most of them wait.
+# They share what `warm` compiles; PROCESSES=0 runs them in one, as a debugger wants it.
+PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
+
 .PHONY: test
-test: $(STAMP) ## run all tests, with those on real servers
-	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+test: warm ## run all tests, with those on real servers
+	$(PYTEST) -m 'not soak' $(ARGS)
 
 .PHONY: test-fast
-test-fast: $(STAMP) ## run the tests that need no server
-	$(BIN)/python -m pytest -m 'not soak and not integration' $(ARGS)
+test-fast: warm ## run the tests that need no server
+	$(PYTEST) -m 'not soak and not integration' $(ARGS)
 
 .PHONY: nojit
 nojit: $(STAMP) ## run unit and property tests with kernels as plain Python
-	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(BIN)/python -m pytest \
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) \
 	  -m 'not soak and not integration' tests/unit tests/property $(ARGS)
 
 .PHONY: soak

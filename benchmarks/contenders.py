@@ -148,7 +148,8 @@ async def ours(settings: dict[str, Any]) -> dict[str, float]:
     while len(worker.progress()) < config.topics.partitions:
         await asyncio.sleep(0.005)
     meter.begin()
-    while sum(stored for _, stored in worker.progress().values()) < settings["events"]:
+    records = settings.get("records", settings["events"])
+    while sum(stored for _, stored in worker.progress().values()) < records:
         await asyncio.sleep(0.01)
     result = meter.result(settings["events"])
     samples = [each for family in metrics.registry.collect() for each in family.samples]

@@ -88,6 +88,10 @@ SCENARIOS = (
         "links_cut", 1, 30,
         lambda s, c, short: network.cuts(s, c, network.FEW if short else network.ALL),
     ),
+    Scenario(
+        "far_away", 1, 10,
+        lambda s, c, short: network.far_away(s, c, network.NARROW if short else network.NARROWEST),
+    ),
     Scenario("topic_recreated", 1, 30, lambda s, _c, _s: changed.recreated(s)),
     Scenario("topic_truncated", 1, 30, lambda s, _c, _s: changed.truncated(s)),
     *(Scenario(f"redis_{each.__name__}", 1, 5, of_redis(each)) for each in redis.SCENARIOS),

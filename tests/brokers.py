@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stream.local.folder import HOST, is_free
+from stream.local.folder import HOST
 from stream.local.jars import cache_folder, cache_jars, fetch_by_jgo, locked_jars
 from stream.local.kafka import (
     _FIXED_PROPERTIES,
@@ -26,20 +26,11 @@ from stream.local.kafka import (
 )
 from stream.local.program import Program, ProgramSpec
 from stream.local.wire import _METADATA, _METADATA_VERSION, _ask_kafka, parse_metadata
+from tests.ports import free_ports
 from tests.proxy import Proxy, between
 
 READY_WITHIN_S = 120.0
 HEAP_MB = 256
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below the range of outgoing connections, which a client must not be given meanwhile."""
-    found: list[int] = []
-    while len(found) < count:
-        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 12_000
-        if port not in found and is_free(port):
-            found.append(port)
-    return found
 
 
 class Broker:

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, settings
 
 # `servers` (a real Kafka and a real Valkey for the session) and `fresh_name` come from there.
 pytest_plugins = (
-    ["tests.servers", "tests.secure"] if (Path(__file__).parent / "servers.py").exists() else []
+    ["tests.beside", "tests.servers", "tests.secure"]
+    if (Path(__file__).parent / "servers.py").exists()
+    else []
 )
 
 INTEGRATION = Path(__file__).parent / "integration"

@@ -12,18 +12,16 @@ from stream.bus import (
     MemorySource,
     MemoryTopics,
 )
-from stream.events import SubjectRecord, decode_value, encode
+from stream.events import Request, SubjectRecord, decode_value, encode, encode_request
 from stream.gateway import CommandTable, TableSpec
-from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
-from stream.replay import Replay
-from stream.runtime import Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
+from stream.runtime import NO_KEYS, Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
 from stream.store import BUCKETS, MemoryServer, MemoryStore
-from tests.live import POLICY, fixed_part, key_of, wait_until
+from tests.live import KEY, POLICY, fixed_part, key_of, replayed, wait_until
 
-KEY = HashKey(b"a test key, 16 b")
 TOPICS = TopicsSpec()
+START_MS = 1_790_000_000_000
 Settings = Any
 
 
@@ -34,22 +32,26 @@ class Estate:
         self.log = MemoryLog(SystemClock())
         self.server = MemoryServer()
         self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
+        self.admin: Callable[[MemoryLog], MemoryTopics] = MemoryTopics
+        self.source: Callable[[MemoryLog, str], MemorySource] = MemorySource
+        self.keys = NO_KEYS
         self.policy = load_policy(policy, "test")
         self.metrics = Metrics()
 
     def made(self, **settings: Settings) -> Worker:
         """A worker that does not run yet."""
         doors = Doors(
-            source=lambda: MemorySource(self.log, TOPICS.requests),
+            source=lambda: self.source(self.log, TOPICS.requests),
             publisher=lambda: MemoryPublisher(self.log),
             reader=lambda: MemoryReader(self.log),
-            admin=lambda: MemoryTopics(self.log),
+            admin=lambda: self.admin(self.log),
             store=lambda: self.store(self.server),
         )
         spec = WorkerSpec(**({"slots_max": 64, "save_every_ms": 20, "heartbeat_ms": 20} | settings))
         self.metrics = Metrics()
         shown = (SystemClock(), self.metrics, "test")
-        return Worker((spec, TOPICS), doors, (self.policy, load_policy), KEY, shown)
+        policy = self.policy, load_policy
+        return Worker((spec, TOPICS), doors, policy, KEY, shown, self.keys)
 
     @contextlib.asynccontextmanager
     async def worker(self, **settings: Settings) -> AsyncIterator[Worker]:
@@ -108,16 +110,23 @@ class Estate:
 
     def replayed(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, bytes]]:
         """The command bodies and the rows of an undisturbed replay."""
-        replay = Replay(self.policy, KEY, TOPICS.partitions, 20_000)
-        bodies = [
-            encode(each.command.body)
-            for result, _ in replay.run(payloads)
-            for each in result.outgoing
-        ]
-        table = replay.state.table
-        slots = table.used_slots().tolist()
-        ids = table.sections.head["workload"][slots].tolist()
-        return bodies, dict(zip(ids, map(fixed_part, replay.state.stored(slots)), strict=True))
+        return replayed(self.policy, TOPICS.partitions, payloads)
+
+
+def busy(count: int, agents: int) -> list[bytes]:
+    """Events of some agents, some of which fail, send and flood."""
+    return [
+        encode_request(
+            Request(
+                at_ms=START_MS + each * 40,
+                workload=f"spiffe://test.example/agents/a{each * each % agents}",
+                operation=f"tool:{('get', 'send', 'delete')[each % 3]}_{each % 5}",
+                outcome=("served", "failed", "denied")[each % 7 % 3],
+                task=f"t{each % 4}",
+            )
+        )
+        for each in range(count)
+    ]
 
 
 async def stored(worker: Worker, count: int) -> None:

@@ -23,13 +23,15 @@ from stream.kernel import HashKey
 from stream.local import Addresses
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
-from stream.profiles import Layout
+from stream.profiles import LEDGER_ENTRY, Layout
+from stream.profiles.rowformat import KIND_HEAD, KIND_LEDGER
 from stream.replay import Replay
 from stream.runtime import Doors, SystemClock, Worker, WorkerSpec
 from stream.store import BUCKETS, RedisStore
 
 KEY = HashKey(b"a test key, 16 b")
 PATIENCE_S = 90.0
+_HEAD = Layout((), (), ()).dtype["head"]
 
 POLICY = """
 name: live-test
@@ -217,17 +219,7 @@ class Installation:
 
     def replayed(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, bytes]]:
         """The command bodies and the rows of an undisturbed replay."""
-        replay = Replay(self.policy, KEY, self.config.topics.partitions, 20_000)
-        bodies = [
-            encode(each.command.body)
-            for result, _ in replay.run(payloads)
-            for each in result.outgoing
-        ]
-        table = replay.state.table
-        slots = table.used_slots().tolist()
-        ids = table.sections.head["workload"][slots].tolist()
-        rows = map(fixed_part, replay.state.stored(slots))
-        return bodies, dict(zip(ids, rows, strict=True))
+        return replayed(self.policy, self.config.topics.partitions, payloads)
 
 
 def worker_of(config: Config, policy: Policy, name: str, metrics: Metrics | None = None) -> Worker:
@@ -244,14 +236,46 @@ def worker_of(config: Config, policy: Policy, name: str, metrics: Metrics | None
     return Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
 
 
+def replayed(
+    policy: Policy, partitions: int, payloads: Iterable[bytes]
+) -> tuple[list[bytes], dict[int, bytes]]:
+    """The command bodies and the rows of an undisturbed replay."""
+    replay = Replay(policy, KEY, partitions, 20_000)
+    bodies = [
+        encode(each.command.body) for result, _ in replay.run(payloads) for each in result.outgoing
+    ]
+    return bodies, rows_of(replay)
+
+
+def rows_of(replay: Replay) -> dict[int, bytes]:
+    """The rows that a replay has, by id, as a store would have them."""
+    table = replay.state.table
+    slots = table.used_slots().tolist()
+    ids = table.sections.head["workload"][slots].tolist()
+    return dict(zip(ids, map(fixed_part, replay.state.stored(slots)), strict=True))
+
+
 def fixed_part(row: bytes) -> bytes:
     """A stored row without its tail, which holds append times, and the checksum over both."""
     return row[:8] + row[16 : int.from_bytes(row[4:8], "little") * 8]
 
 
+def placeless(row: bytes) -> bytes:
+    """The fixed part of a row without offsets: what is left when its events came another way."""
+    left, at = bytearray(row), 8
+    while at < len(row):
+        words, start = int.from_bytes(row[at + 2 : at + 4], "little"), at + 16
+        kind = {KIND_HEAD: _HEAD, KIND_LEDGER: LEDGER_ENTRY}.get(row[at])
+        for name in ("offset", "ordinal") if kind else ():
+            field, place = kind.fields[name][:2]
+            left[start + place : start + place + field.itemsize] = bytes(field.itemsize)
+        at = start + 8 * words
+    return bytes(left)
+
+
 def events_in(row: bytes) -> int:
     """How many requests a row counted: a word of the head, behind word 0 and the section's two."""
-    at = 24 + Layout((), (), ()).dtype["head"].fields["events"][1]
+    at = 24 + _HEAD.fields["events"][1]
     return int.from_bytes(row[at : at + 8], "little")
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 HOST = "127.0.0.1"
 PIECE_BYTES = 65_536
 RST = struct.pack("ii", 1, 0)
+ROUNDS = 10
 LOOK_S = 0.01
 
 
@@ -44,6 +45,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to listen."""
@@ -56,7 +58,19 @@ class Proxy:
         self._call(self._end_all(with_reset=True))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
+        self._loop.run_until_complete(self._wind_up())
         self._loop.close()
+
+    async def _wind_up(self) -> None:
+        """End what was accepted, or begun to connect, in the last moment: no socket stays open."""
+        for _ in range(ROUNDS):
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for transport in list(self._loop._transports.values()):
+                transport.abort()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     def hold(self, *, up: bool = True, down: bool = True) -> None:
         """Let nothing through in these directions, and lose nothing."""
@@ -86,37 +100,48 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, HOST, self.port)
+            self._server = await asyncio.start_server(self._accepted, HOST, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _deafen(self) -> None:
         server, self._server = self._server, None
         if server is not None:
+            # What was accepted already becomes a connection first: a server that is closed lets go
+            # of those sockets without closing them (CPython: Server._attach fails an assertion).
+            for each in server.sockets:
+                self._loop.remove_reader(each.fileno())
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)
             server.close()
 
     async def _end_all(self, *, with_reset: bool) -> None:
         for writer in list(self._writers):
             raw = writer.get_extra_info("socket")
             if with_reset and raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                with contextlib.suppress(OSError):  # It has ended by itself.
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
             writer.transport.abort()
 
     async def _may_pass(self, *, is_up: bool) -> None:
         while self.link.holds_up if is_up else self.link.holds_down:  # noqa: ASYNC110 - see Link
             await asyncio.sleep(LOOK_S)
 
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known from its first moment, so that nothing is forgotten when all must end.
+        self._writers.add(writer)
+        task = self._loop.create_task(self._connected(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        try:
+        with self._kept(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             there = await asyncio.open_connection(HOST, self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        with self._kept(writer), self._kept(there[1]):
-            await asyncio.gather(
-                self._pass(reader, there[1], is_up=True),
-                self._pass(there[0], writer, is_up=False),
-            )
+            with self._kept(there[1]):
+                await asyncio.gather(
+                    self._pass(reader, there[1], is_up=True),
+                    self._pass(there[0], writer, is_up=False),
+                )
 
     @contextlib.contextmanager
     def _kept(self, writer: asyncio.StreamWriter) -> Iterator[None]:

@@ -37,7 +37,7 @@ from stream.bus import KafkaSpec
 from stream.local import LocalServers
 from stream.local.folder import HOST
 from tests.certificates import Authority
-from tests.valkey import free_port
+from tests.ports import free_port
 
 # The listener, what it speaks, and the name by which it says that it is reached.
 LISTENERS = (

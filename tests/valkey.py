@@ -6,7 +6,6 @@ Ready in a tenth of a second.
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +15,7 @@ import pytest
 import redis
 
 from stream.local.valkey import valkey_binary
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+from tests.ports import free_port
 
 
 class Valkey:

@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from stream.local.valkey import valkey_binary
-from tests.valkey import free_port
+from tests.ports import free_port
 
 PATIENCE_S = 60.0
 SERVICE = "main"

@@ -23,6 +23,7 @@ from redis import exceptions as vendor
 from stream.errors import StoreUnavailable
 
 from .redis_cluster import BySlots
+from .redis_connection import PlainConnection, TlsConnection
 from .redis_link import (
     Address,
     RedisSpec,
@@ -34,7 +35,6 @@ from .redis_link import (
     translate,
 )
 from .redis_route import BySentinels, Hop, Node, OneServer, Route, Servers, as_primary
-from .redis_tls import TlsConnection
 
 RETRY_FIRST_S: Final = 0.02
 RETRY_MAX_S: Final = 0.5
@@ -200,7 +200,7 @@ def _opener(
     spec: RedisSpec, address: Address, settings: Mapping[str, Any]
 ) -> Callable[[Node], Any]:
     """Return what makes the client of a server; nothing is connected by that."""
-    connection = TlsConnection if address.has_tls else client.Connection
+    connection = TlsConnection if address.has_tls else PlainConnection
 
     def opened(node: Node) -> Any:
         pool: Any = client.BlockingConnectionPool(

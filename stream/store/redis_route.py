@@ -91,10 +91,11 @@ class Servers:
 
     async def stop(self) -> None:
         """Close everything."""
-        for each in (*self._clients.values(), *self._left):
-            await each.aclose()
+        clients = [*self._clients.values(), *self._left]
         self._clients.clear()
         self._left.clear()
+        # Side by side: each may take its time, and none may keep the others open.
+        await asyncio.gather(*(each.aclose() for each in clients))
 
 
 class Route(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.brokers import Cluster
@@ -46,7 +46,6 @@ FEW = (
     Cut("redis", "both", LONG_S),
     Cut("redis", "refused", SHORT_S),
 )
-SLOW = (Cut("kafka", "slow", 3.0), Cut("redis", "slow", 3.0))
 ALL = tuple(
     Cut(link, how, span_s)
     for link in ("kafka", "redis")
@@ -98,6 +97,63 @@ def cuts(scene: Scene, cluster: Cluster, faults: tuple[Cut, ...]) -> Result:
                 recovery_s[fault.name] = await story.recovery()
                 await story.wait_ready("cut", "other")
         return await story.verdict("network", recovery_s, notes)
+
+    with between(redis.port) as to_redis:
+        return told(story, playing(to_redis))
+
+
+class Far(NamedTuple):
+    """A link that is long and narrow all the time, in each direction, and how the worker uses it.
+
+    `backlog`: how many events wait when the worker starts; `probes`: how often it is asked how long
+    an event takes until it is applied and stored.
+    """
+
+    delay_s: float
+    bytes_per_s: int
+    backlog: int
+    probes: int
+    request_ms: int = 20_000
+
+
+NARROW = Far(delay_s=0.1, bytes_per_s=250_000, backlog=1_000, probes=1)
+NARROWEST = Far(delay_s=0.2, bytes_per_s=60_000, backlog=20_000, probes=10)
+
+
+def far_away(scene: Scene, cluster: Cluster, far: Far) -> Result:
+    """A worker far from Kafka and Redis starts, catches up and keeps up, without one restart."""
+    story = Story(*scene)
+    redis = urlsplit(scene.servers.redis)
+    assert redis.port is not None
+
+    async def playing(to_redis: Proxy) -> Result:
+        await story.installation.topics()
+        await story.feed(23, far.backlog)
+        behind = f"redis://127.0.0.1:{to_redis.port}{redis.path}"
+        for link in (to_redis, cluster.brokers[0].proxy):
+            link.slow(far.delay_s, far.bytes_per_s)
+        recovery_s = {}
+        patient = {"session_ms": 6_000, "request_ms": far.request_ms}
+        patient["rebalance_ms"] = min(10_000, far.request_ms // 2)
+        began_s = time.monotonic()
+        story.start("far", behind, bootstrap=cluster.faulty, **patient)
+        try:
+            async with story.feeding(29, per_s=100):
+                await story.wait_ready("far")
+                notes: dict[str, Any] = {"ready_s": round(time.monotonic() - began_s, 2)}
+                for number in range(far.probes):
+                    await story.more(50)
+                    recovery_s[f"event {number + 1} over a slow link"] = await story.recovery()
+            shown = await story.page("far", "/metrics")
+            notes["restarts"] = sum(
+                float(line.rpartition(" ")[2])
+                for line in shown.splitlines()
+                if line.startswith("enforcer_restarts_total{")
+            )
+            notes["lines"] = len(story.log_of("far").splitlines())
+            return await story.verdict("far_away", recovery_s, notes)
+        finally:
+            cluster.brokers[0].proxy.heal()
 
     with between(redis.port) as to_redis:
         return told(story, playing(to_redis))

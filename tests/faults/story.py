@@ -27,7 +27,7 @@ from stream.events import Conditions, Request, encode, encode_request
 from stream.identity import home_partition
 from stream.local import Addresses
 from stream.replay import Replay
-from tests.live import KEY, Installation, fixed_part, key_of, opened, other_rows
+from tests.live import KEY, Installation, key_of, opened, other_rows, rows_of
 
 PATIENCE_S = 90.0
 # Events are recent, as live ones are: rows whose clock is far behind the broker's are forgotten by
@@ -304,11 +304,7 @@ def oracle(
         replay._offsets[each.partition] = each.start
         for result, _ in replay.run(each.values):
             bodies.update(encode(one.command.body) for one in result.outgoing)
-    table = replay.state.table
-    slots = table.used_slots().tolist()
-    ids = table.sections.head["workload"][slots].tolist()
-    images = map(fixed_part, replay.state.stored(slots))
-    return bodies, dict(zip(ids, images, strict=True))
+    return bodies, rows_of(replay)
 
 
 async def waited(is_so: Callable[[], Any], what: str) -> None:

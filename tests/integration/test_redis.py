@@ -11,8 +11,9 @@ import redis
 
 from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreUnavailable
 from stream.store import Fence, RedisSpec, RedisStore, StoreForgot
+from tests.ports import free_port
 from tests.stores import save
-from tests.valkey import Valkey, free_port, running_valkey
+from tests.valkey import Valkey, running_valkey
 
 IDS = [n << 56 | n for n in range(256)]
 SHORT = {"deadline_s": 0.5, "timeout_s": 0.3, "connect_timeout_s": 0.3}

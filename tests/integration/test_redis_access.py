@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from stream.errors import ConfigError, StoreUnavailable
-from stream.store import BUCKETS, RedisSpec, RedisStore, Save
+from stream.store import RedisSpec, RedisStore
+from tests.redis_use import attempt, spec, work
 from tests.tls import tls_in_front_of
 from tests.valkey import Valkey, running_valkey
 
@@ -23,46 +23,16 @@ SHORT = {"deadline_s": 1.0, "timeout_s": 0.5, "connect_timeout_s": 0.5}
 QUOTED = "s3cret%2F%40%3A%3F%23%25"
 
 
-def spec(url: str, **options) -> RedisSpec:
-    """Settings as a configuration file gives them."""
-    # A busy machine takes its time; what is refused is refused at once all the same.
-    patience = {"deadline_s": 20.0, "timeout_s": 10.0, "connect_timeout_s": 10.0}
-    given = {"kind": "redis", "url": url, "prefix": "t", **patience, **options}
-    return msgspec.convert(given, RedisSpec)
-
-
-async def use(store: RedisStore) -> None:
+async def everything(store: RedisStore) -> None:
     """Call everything there is, once."""
-    await store.start()
-    claim = await store.claim(0, "a")
-    rows = [(n << 56, b"1") for n in range(BUCKETS)]
-    whole = Save("a", claim.number, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
-    number = await store.save(0, whole)
-    full = dict.fromkeys(range(2**16 + 1), "n")
-    await store.save(0, whole._replace(number=number, names=full))
-    assert await store.load(0, [0]) == [b"1"]
-    assert await store.scan(0, 0) == [(0, b"1")]
+    await work(store)
     assert await store.names(0, [1]) == {1: "n"}
-    assert await store.checkpoint(0) is None
-
-
-def attempt(given: RedisSpec) -> None:
-    """Use a store and close it."""
-
-    async def whole() -> None:
-        store = RedisStore(given)
-        try:
-            await use(store)
-        finally:
-            await store.stop()
-
-    asyncio.run(whole())
 
 
 def told_by(given: RedisSpec, error: type[Exception]) -> str:
     """All that an operator can come to see of the failure, with its causes."""
     with pytest.raises(error) as caught:
-        attempt(given)
+        attempt(given, everything)
     return "".join(traceback.format_exception(caught.value)) + repr(given)
 
 
@@ -82,15 +52,15 @@ def test_password_comes_from_url_file_or_environment(
     url = f"redis://127.0.0.1:{port}/0"
     file = tmp_path / "password"
     file.write_text(SECRET + "\n")
-    attempt(spec(f"redis://:{QUOTED}@127.0.0.1:{port}/0"))
-    attempt(spec(f"redis://default:{QUOTED}@127.0.0.1:{port}/0"))
-    attempt(spec(f"redis://default:wrong@127.0.0.1:{port}/0", password_file=str(file)))
+    attempt(spec(f"redis://:{QUOTED}@127.0.0.1:{port}/0"), everything)
+    attempt(spec(f"redis://default:{QUOTED}@127.0.0.1:{port}/0"), everything)
+    attempt(spec(f"redis://default:wrong@127.0.0.1:{port}/0", password_file=str(file)), everything)
     monkeypatch.setenv("MY_PASSWORD", SECRET)
-    attempt(spec(url, password_env="MY_PASSWORD"))
+    attempt(spec(url, password_env="MY_PASSWORD"), everything)
     monkeypatch.setenv("ENFORCER_REDIS_PASSWORD", SECRET)
-    attempt(spec(url))
+    attempt(spec(url), everything)
     monkeypatch.setenv("ENFORCER_REDIS_PASSWORD", "wrong")
-    attempt(spec(f"redis://:{QUOTED}@127.0.0.1:{port}/0"))
+    attempt(spec(f"redis://:{QUOTED}@127.0.0.1:{port}/0"), everything)
 
 
 def test_wrong_password_is_told_without_it(locked: Valkey, tmp_path: Path) -> None:
@@ -161,7 +131,7 @@ def attempt_by_tls(
             scheme = options.pop("scheme", "rediss")
             store = RedisStore(spec(f"{scheme}://:{QUOTED}@{host}:{port}/0", **options))
             try:
-                await use(store)
+                await everything(store)
             finally:
                 await store.stop()
 

@@ -15,8 +15,8 @@ from stream.store import RedisSpec, RedisStore, redis_rules
 from stream.store.redis_route import Hop
 from tests.faults import redis as scenarios
 from tests.faults.run import assert_nothing_lost
+from tests.ports import free_port
 from tests.stores import save
-from tests.valkey import free_port
 from tests.valkeys import SERVICE, Member, raw
 
 

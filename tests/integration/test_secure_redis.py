@@ -9,63 +9,18 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 import redis
 
 from stream.cli.acl import redis_users
 from stream.config import Config
 from stream.errors import ConfigError
-from stream.store import BUCKETS, RedisSpec, RedisStore, Save, redis_rules
+from stream.store import RedisStore, redis_rules
 from tests.certificates import Authority
+from tests.redis_use import attempt, look, spec
 from tests.tls import tls_in_front_of
 from tests.valkey import Valkey, running_valkey
-
-# A busy machine takes its time; what is refused is refused at once all the same.
-PATIENCE = {"deadline_s": 20.0, "timeout_s": 10.0, "connect_timeout_s": 10.0}
-
-
-def spec(url: str, **options: Any) -> RedisSpec:
-    """Settings as a configuration file gives them."""
-    given = {"kind": "redis", "url": url, "prefix": "t", **PATIENCE, **options}
-    return msgspec.convert(given, RedisSpec)
-
-
-async def work(store: RedisStore) -> None:
-    """All that a worker does with a store: rows, names, records, also where there is no room."""
-    await store.start()
-    claim = await store.claim(0, "a")
-    rows = [(n << 56, b"1") for n in range(BUCKETS)]
-    whole = Save("a", claim.number, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
-    number = await store.save(0, whole)
-    full = dict.fromkeys(range(2**16 + 1), "n")
-    await store.save(0, whole._replace(number=number, names=full))
-    assert await store.load(0, [0]) == [b"1"]
-    assert await store.scan(0, 0) == [(0, b"1")]
-    assert await store.checkpoint(0) is None
-
-
-async def look(store: RedisStore) -> None:
-    """All that `explain` does with a store."""
-    await store.start()
-    assert await store.load(0, [0]) == [b"1"]
-    assert await store.names(0, [1]) == {1: "n"}
-    assert await store.checkpoint(0) is None
-
-
-def attempt(given: RedisSpec, use: Any = work) -> None:
-    """Use a store and close it."""
-
-    async def whole() -> None:
-        store = RedisStore(given)
-        try:
-            await use(store)
-        finally:
-            await store.stop()
-
-    asyncio.run(whole())
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The simulator: the same seed is the same run, laws hold, and bugs are found."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_the_same_seed_is_the_same_run_in_another_process() -> None:
         runs = {
             subprocess.run(
                 [sys.executable, "-c", code, str(seed)],
-                env={"PYTHONHASHSEED": chance},
+                env={**os.environ, "PYTHONHASHSEED": chance},
                 capture_output=True,
                 check=True,
                 timeout=100,

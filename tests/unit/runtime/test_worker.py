@@ -1,125 +1,22 @@
 """A whole worker on the doors in memory: no server, the same bodies and rows as a replay."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
 
 from stream.bus import (
     Chunk,
-    MemoryLog,
-    MemoryPublisher,
-    MemoryReader,
     MemorySource,
     MemoryTopics,
 )
 from stream.errors import BusUnavailable, StoreUnavailable
-from stream.events import Request, SubjectRecord, decode_value, encode, encode_request
-from stream.kernel import HashKey
-from stream.metrics import Metrics
-from stream.policy import load_policy
-from stream.replay import Replay
-from stream.runtime import NO_KEYS, Doors, SystemClock, TopicsSpec, Worker, WorkerSpec
-from stream.store import BUCKETS, MemoryServer, MemoryStore, Save, StoreFacts
-from tests.live import POLICY, differences, events_in, fixed_part, key_of, other_rows, wait_until
-
-KEY = HashKey(b"a test key, 16 b")
-TOPICS = TopicsSpec()
-START_MS = 1_790_000_000_000
-
-
-class Estate:
-    """A log and a store in memory, and workers on them."""
-
-    def __init__(self) -> None:
-        self.log = MemoryLog(SystemClock())
-        self.server = MemoryServer()
-        self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
-        self.admin: Callable[[MemoryLog], MemoryTopics] = MemoryTopics
-        self.source: Callable[[MemoryLog, str], MemorySource] = MemorySource
-        self.metrics = Metrics()
-        self.policy = load_policy(POLICY, "test")
-        self.keys = NO_KEYS
-
-    @contextlib.asynccontextmanager
-    async def worker(self, **settings: int) -> AsyncIterator[Worker]:
-        """A worker, stopped at the end."""
-        doors = Doors(
-            source=lambda: self.source(self.log, TOPICS.requests),
-            publisher=lambda: MemoryPublisher(self.log),
-            reader=lambda: MemoryReader(self.log),
-            admin=lambda: self.admin(self.log),
-            store=lambda: self.store(self.server),
-        )
-        spec = WorkerSpec(slots_max=64, save_every_ms=20, heartbeat_ms=20, **settings)
-        shown = (SystemClock(), self.metrics, "test")
-        policy = self.policy, load_policy
-        worker = Worker((spec, TOPICS), doors, policy, KEY, shown, self.keys)
-        task = asyncio.create_task(worker.run())
-        try:
-            yield worker
-        finally:
-            worker.stop()
-            await task
-
-    async def topics(self) -> None:
-        """Create the topics."""
-        admin = MemoryTopics(self.log)
-        await admin.start()
-        await admin.ensure(TOPICS.specs())
-
-    async def feed(self, payloads: list[bytes]) -> None:
-        """Send payloads as gateways do."""
-        publisher = MemoryPublisher(self.log)
-        await publisher.start()
-        for payload in payloads:
-            await publisher.send(TOPICS.requests, key_of(payload), payload)
-
-    async def bodies(self) -> list[bytes]:
-        """The bodies of all commands ever published, once each."""
-        reader, found = MemoryReader(self.log), {}
-        await reader.start()
-        for partition, bounds in (await reader.bounds(TOPICS.enforcement)).items():
-            for record in await reader.read(TOPICS.enforcement, partition, 0, bounds.end):
-                value = decode_value(record.value) if record.value else None
-                if isinstance(value, SubjectRecord):
-                    found |= {each.id: encode(each.body) for each in value.commands}
-        return list(found.values())
-
-    async def rows(self) -> dict[int, bytes]:
-        """All stored rows, without what differs between a log and a file."""
-        store = MemoryStore(self.server)
-        await store.start()
-        return {
-            row_id: fixed_part(row)
-            for partition in range(TOPICS.partitions)
-            for bucket in range(BUCKETS)
-            for row_id, row in await store.scan(partition, bucket)
-        }
-
-
-async def stored(worker: Worker, count: int) -> None:
-    """Wait until so many events are applied and stored."""
-
-    async def ask() -> int:
-        return sum(position for _, position in worker.progress().values())
-
-    await wait_until(ask, lambda position: position >= count)
+from stream.events import Request, encode_request
+from stream.store import MemoryStore, Save, StoreFacts
+from tests.estate import START_MS, TOPICS, Estate, busy, stored
+from tests.live import differences, events_in, other_rows, wait_until
 
 
 def test_sessions_one_after_another_equal_a_replay() -> None:
     """Three workers, few slots, small batches: bodies and rows are those of one replay."""
-    payloads = [
-        encode_request(
-            Request(
-                at_ms=START_MS + each * 40,
-                workload=f"spiffe://test.example/agents/a{each * each % 131}",
-                operation=f"tool:{('get', 'send', 'delete')[each % 3]}_{each % 5}",
-                outcome=("served", "failed", "denied")[each % 7 % 3],
-                task=f"t{each % 4}",
-            )
-        )
-        for each in range(2_400)
-    ]
+    payloads = busy(2_400, agents=131)
     estate = Estate()
 
     async def story() -> tuple[list[bytes], dict[int, bytes]]:
@@ -128,20 +25,13 @@ def test_sessions_one_after_another_equal_a_replay() -> None:
             async with estate.worker(batch_events_max=90) as worker:
                 await estate.feed(payloads[part * 800 : (part + 1) * 800])
                 await stored(worker, (part + 1) * 800)
-        return await estate.bodies(), await estate.rows()
+        return estate.bodies(), await estate.rows()
 
     bodies, rows = asyncio.run(story())
-    replay = Replay(estate.policy, KEY, TOPICS.partitions, 1_000)
-    expected = [
-        encode(each.command.body) for result, _ in replay.run(payloads) for each in result.outgoing
-    ]
-    table = replay.state.table
-    slots = table.used_slots().tolist()
-    ids = table.sections.head["workload"][slots].tolist()
-    images = map(fixed_part, replay.state.stored(slots))
+    expected, images = estate.replayed(payloads)
     assert len(expected) > 20
     assert differences(bodies, expected) == ""
-    assert other_rows(rows, dict(zip(ids, images, strict=True))) == []
+    assert other_rows(rows, images) == []
 
 
 def test_another_log_under_the_same_name_is_noticed() -> None:

@@ -1,0 +1,56 @@
+"""Connections to Redis that end when they are left.
+
+The client's own closes its side once all that was written is sent. A server that hangs takes
+nothing, so the socket, and what waits in it, stayed for each call that timed out; and closing a
+store failed at the first such connection, and left the others open.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import redis.asyncio as client
+from redis import exceptions as vendor
+
+from stream.transport import TlsFiles, tls_context
+
+log = logging.getLogger(__name__)
+
+
+class _Leaving(client.Connection):
+    """Drops what cannot be closed in good order."""
+
+    async def disconnect(self, *args: Any, **why: Any) -> None:
+        """End the connection; no answer is waited for any more, so nothing unsent matters."""
+        transport = self._writer.transport if self._writer is not None else None
+        try:
+            await super().disconnect(*args, **why)
+        except vendor.TimeoutError as error:
+            log.debug("dropped a connection to Redis: %s", error)
+        finally:
+            if transport is not None:
+                transport.abort()
+
+
+class PlainConnection(_Leaving):
+    """A connection without TLS."""
+
+
+class TlsConnection(_Leaving, client.SSLConnection):
+    """The client's connection by TLS that trusts whom the settings name, and nobody else.
+
+    The client's own adds `ca_file` to what the machine trusts, so any public authority could vouch
+    for a server as well; and for an encrypted key without a passphrase OpenSSL would ask at the
+    terminal. Files are read anew for each connection.
+
+    Errors: ConfigError when a file is not what it must be.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        names = (settings.get(f"ssl_{name}") or "" for name in ("ca_certs", "certfile", "keyfile"))
+        self._context = tls_context(TlsFiles(*names), settings.get("ssl_password") or "")
+        super().__init__(**settings)
+
+    def _connection_arguments(self) -> Any:
+        return {**super()._connection_arguments(), "ssl": self._context}
