@@ -19,6 +19,7 @@ import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
 import stream.runtime.tenure
+from benchmarks import bugs_gateway
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -340,4 +341,12 @@ BUGS: Final = (
     Bug("heard-too-early", "what was heard is stored for an earlier offset", _heard_too_early),
     Bug("strays-dropped", "misrouted events go nowhere", _strays_dropped),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
+    Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
+    Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),
+    Bug("expired-enforced", "a command binds beyond its end", bugs_gateway.expired_enforced),
+    Bug("older-wins", "a zombie's record replaces its heir's", bugs_gateway.older_wins),
+    Bug("mode-ignored", "a gateway that does not know decides", bugs_gateway.mode_ignored),
+    Bug("erased-held", "gateways hold what was erased", bugs_gateway.tombstones_ignored),
+    Bug("lifts-ignored", "what was lifted is enforced", bugs_gateway.lifts_ignored),
+    Bug("went-on-at-end", "a gateway skips what it missed", bugs_gateway.went_on_at_the_end),
 )

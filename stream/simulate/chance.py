@@ -9,7 +9,7 @@ changes nothing elsewhere.
 from __future__ import annotations
 
 import random
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 FAULTS: Final = (
     "slow",
@@ -58,6 +58,30 @@ class Plan(NamedTuple):
     rate: float
     gateways: str
     faults: frozenset[str]
+
+
+class GatePlan(NamedTuple):
+    """The gateway of a run: its mode while it does not know, and what happens to it.
+
+    `rate` is that of faults per call of its doors.
+    """
+
+    mode: Literal["open", "closed", "last"]
+    faults: frozenset[str]
+    rate: float
+
+
+GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze")
+
+
+def gate_plan_of(seed: int) -> GatePlan:
+    """Return the gateway of a seed, drawn from a stream of its own."""
+    chance = stream(seed, "gate")
+    return GatePlan(
+        mode=chance.choice(("open", "closed", "last", "last")),
+        faults=frozenset(each for each in GATE_FAULTS if chance.random() < 0.5),
+        rate=chance.choice((0.01, 0.03, 0.1)),
+    )
 
 
 def plan_of(seed: int, minutes: float = 0.5) -> Plan:

@@ -17,8 +17,9 @@ from stream.policy import Policy, load_policy
 from stream.runtime import Doors, TopicsSpec, Worker, WorkerSpec
 from stream.store import Checkpoint, MemoryServer, MemoryStore
 
-from .chance import Plan, stream
+from .chance import GatePlan, Plan, stream
 from .doors import SimPublisher, SimReader, SimSource, SimStore
+from .gate import Gate
 from .log import SimLog
 from .loop import Process, VirtualLoop
 from .network import Network
@@ -188,6 +189,15 @@ class Estate:
         self.changed: Change | None = None
         self._nonces = 0
         self.members = [Member(f"w{each}", self) for each in range(plan.workers)]
+        self.gates: list[Gate] = []
+
+    def open_gate(self, plan: GatePlan, network: Network | None = None) -> Gate:
+        """Have a gateway, with a network of its own unless one is given."""
+        chance = stream(self.plan.seed, "gate network")
+        own = network or Network(self.loop, chance, plan.faults, plan.rate)
+        gate = Gate(self.log, self.broker_clock, self.plan, plan, own)
+        self.gates.append(gate)
+        return gate
 
     def nonce(self) -> str:
         """Return a name that no owner had."""

@@ -19,6 +19,8 @@ QUIET_S: Final = 12.0
 async def at_rest(estate: Estate) -> list[str]:
     """End every fault and let the estate come to rest; return what did not."""
     estate.network.calm()
+    for gate in estate.gates:
+        gate.network.calm()
     limit_s = estate.loop.time() + CALM_S
     while estate.loop.time() < limit_s:
         violations = []
@@ -28,6 +30,11 @@ async def at_rest(estate: Estate) -> list[str]:
                 violations.append(f"{member.name} ended: {type(failure).__name__}: {failure}")
             elif member.process.is_dead or (member.task is not None and member.task.done()):
                 member.start()
+        for gate in estate.gates:
+            if gate.process.is_dead:
+                gate.start()
+            elif gate.task is not None and gate.task.done():
+                violations.append(f"the gateway ended: {gate.task.exception()!r}")
         if violations:
             return violations
         if await estate.is_drained() and await _is_quiet(estate):

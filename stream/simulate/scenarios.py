@@ -91,6 +91,7 @@ class Scenario(NamedTuple):
     slots: int = 0
     started: int = 1
     batch_events_max: int = 1_000
+    has_gateway: bool = False
 
 
 def plan_for(scenario: Scenario) -> Plan:
@@ -247,6 +248,18 @@ async def _failover(stage: Stage) -> None:
     await asyncio.sleep(1.0)
 
 
+async def _gateway(stage: Stage) -> None:
+    await asyncio.sleep(0.3)
+    await stage.burst(0, 8)
+    stage.send(1, outcome="denied", token=TOKEN)
+    stage.send(1, outcome="denied", token=TOKEN)
+    stage.operate("exempt", 0, 700)
+    await asyncio.sleep(1.0)
+    stage.operate("lift", 1)
+    stage.send(2, bytes=4_000)
+    await asyncio.sleep(1.5)
+
+
 SCENARIOS: Final = (
     Scenario("steady", "traffic, commands of each kind, saves", _steady),
     Scenario("takeover", "a second worker joins, the first dies", _takeover, 2, 2),
@@ -258,6 +271,7 @@ SCENARIOS: Final = (
     Scenario("stop", "the worker stops in good order and starts again", _stop),
     Scenario("crowd", "more workloads than rows fit, written and read back", _crowd, slots=8),
     Scenario("zombie", "a worker stands still, walks on and finds an heir", _zombie, 2),
+    Scenario("gateway", "a gateway is asked meanwhile", _gateway, has_gateway=True),
     Scenario("failover", "the store goes back, then comes back empty", _failover),
 )
 """All scenarios, each swept as a whole by `make sim`."""

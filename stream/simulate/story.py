@@ -19,8 +19,10 @@ from stream.identity import home_partition
 from stream.store import MemoryServer
 
 from .audit import audit
-from .chance import Plan, plan_of, stream
+from .audit_gate import audit_gate
+from .chance import Plan, gate_plan_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
+from .gate import gate_storm
 from .loop import Process, VirtualLoop
 from .rest import at_rest
 from .traffic import payload, placed, policies, workload
@@ -76,7 +78,8 @@ def run(
             dict(estate.network.happened),
             loop.steps,
         )
-        estate.network.is_closed = True
+        for network in (estate.network, *(each.network for each in estate.gates)):
+            network.is_closed = True
         loop.end()
         return outcome
     finally:
@@ -101,19 +104,23 @@ class _Story:
         await self._topics()
         for member in estate.members:
             member.start()
-        storm = asyncio.create_task(self._storm())
+        gate = estate.open_gate(gate_plan_of(self.plan.seed))
+        gate.start()
+        storms = {asyncio.create_task(each) for each in (self._storm(), gate_storm(gate))}
         await self._traffic()
-        storm.cancel()
-        await asyncio.wait({storm})
-        if storm.done() and not storm.cancelled() and storm.exception() is not None:
-            raise AssertionError("the storm itself failed") from storm.exception()
+        for storm in storms:
+            storm.cancel()
+        await asyncio.wait(storms)
+        for storm in storms:
+            if not storm.cancelled() and storm.exception() is not None:
+                raise AssertionError("the storm itself failed") from storm.exception()
         violations = await at_rest(estate)
         for kind in ("remake", "truncate", "regrow"):
             if not violations and kind in self.plan.faults:
                 await self._change_log(kind)
                 violations += await at_rest(estate)
                 break
-        return violations + await audit(estate)
+        return violations + await audit(estate) + await audit_gate(estate)
 
     async def _topics(self) -> None:
         admin = MemoryTopics(self.estate.log)

@@ -15,7 +15,10 @@ import msgspec
 from stream.bus import MemoryTopics
 
 from .audit import audit
+from .audit_gate import audit_gate
+from .chance import GatePlan
 from .estate import Estate, Member
+from .gate import Gate
 from .loop import Process
 from .network import Operation
 from .rest import at_rest
@@ -105,9 +108,11 @@ def _run(scenario: Scenario, prepare: Callable[[Estate], None]) -> Outcome:
         await MemoryTopics(estate.log).ensure(estate.topics.specs())
         for member in estate.members[: scenario.started]:
             member.start()
+        if scenario.has_gateway:
+            estate.open_gate(GatePlan("last", frozenset(), 0.0), estate.network).start()
         await scenario.told(Stage(estate))
         violations = await at_rest(estate)
-        return violations + (await audit(estate))
+        return violations + await audit(estate) + await audit_gate(estate)
 
     return run(plan_for(scenario), ready, tell)
 
@@ -116,25 +121,24 @@ def _fate_of(estate: Estate) -> Callable[[str, Process], None]:
     """Return what lets a member die and be started again, or stand still and go on."""
 
     def fate(how: str, process: Process) -> None:
-        for member in estate.members:
-            if member.process is not process:
-                continue
-            if how == "freeze":
-                member.freeze(FROZEN_S, UNAWARE_S, lambda held: held.thaw(estate.loop))
-            else:
-                member.kill()
-                _again(member, process)
-            return
+        one = next(each for each in (*estate.members, *estate.gates) if each.process is process)
+        if how != "freeze":
+            one.kill()
+            _again(estate, one)
+        elif isinstance(one, Member):
+            one.freeze(FROZEN_S, UNAWARE_S, lambda held: held.thaw(estate.loop))
+        else:
+            one.freeze(FROZEN_S)
 
     return fate
 
 
-def _again(member: Member, process: Process) -> None:
-    """Start a member again in a while, unless somebody does before."""
-    estate = member.estate
+def _again(estate: Estate, one: Member | Gate) -> None:
+    """Start a process again in a while, unless somebody does before."""
+    process = one.process
 
     def again() -> None:
-        if member.process is process:
-            member.start()
+        if one.process is process:
+            one.start()
 
     estate.loop.run_in(estate.network.process, lambda: estate.loop.call_later(RESTART_S, again))
