@@ -185,8 +185,17 @@ def _dirty_rows_forgotten() -> Iterator[tuple[Any, str, Any]]:
 def _epoch_below_the_journal_s() -> Iterator[tuple[Any, str, Any]]:
     original = MemoryStore.claim
 
-    async def claim(self: MemoryStore, partition: int, nonce: str, above: int = 0) -> Any:
-        return await original(self, partition, nonce, 0)
+    async def claim(self: Any, partition: int, nonce: str, seen: str, above: int = 0) -> Any:
+        return await original(self, partition, nonce, seen, 0)
+
+    yield MemoryStore, "claim", claim
+
+
+def _late_claim() -> Iterator[tuple[Any, str, Any]]:
+    original = MemoryStore.claim
+
+    async def claim(self: Any, partition: int, nonce: str, seen: str, above: int = 0) -> Any:
+        return await original(self, partition, nonce, await self.owner(partition), above)
 
     yield MemoryStore, "claim", claim
 
@@ -328,6 +337,7 @@ BUGS: Final = (
     ),
     Bug("dirty-rows", "the checkpoint passes rows that are not stored", _dirty_rows_forgotten),
     Bug("epoch-reused", "an emptied store counts epochs anew", _epoch_below_the_journal_s),
+    Bug("late-claim", "a claim that comes late takes the partition", _late_claim),
     Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
     Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),
     Bug("round-after-failure", "a save waits for one that fails", _one_round_behind_a_failed_one),

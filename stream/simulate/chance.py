@@ -9,6 +9,7 @@ changes nothing elsewhere.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 FAULTS: Final = (
@@ -71,7 +72,18 @@ class GatePlan(NamedTuple):
     rate: float
 
 
+ECHO_S: Final = 12.0
 GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze")
+
+
+def echoes_of(seed: int) -> Callable[[], float | None]:
+    """Return how long after each write of a store it comes once more, None where it does not.
+
+    In some seeds only, and drawn from a stream of its own.
+    """
+    chance = stream(seed, "echo")
+    rate = chance.choice((0.0, 0.0, 0.05, 0.3))
+    return lambda: chance.random() * ECHO_S if chance.random() < rate else None
 
 
 def gate_plan_of(seed: int) -> GatePlan:

@@ -35,9 +35,13 @@ class SimStore:
         """Connect."""
         return await self._network.call(self._inner.start, StoreUnavailable, "start")
 
-    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
+    async def owner(self, partition: int) -> str:
+        """Return the nonce of whoever claimed the partition last."""
+        return await self._call("owner", lambda: self._inner.owner(partition))
+
+    async def claim(self, partition: int, nonce: str, seen: str, above: int = 0) -> Claim:
         """Become the owner of the partition."""
-        return await self._call("claim", lambda: self._inner.claim(partition, nonce, above))
+        return await self._write("claim", lambda: self._inner.claim(partition, nonce, seen, above))
 
     async def load(
         self, partition: int, ids: Sequence[int], fence: Fence | None = None
@@ -47,7 +51,7 @@ class SimStore:
 
     async def save(self, partition: int, save: Save) -> int:
         """Write all of it or nothing."""
-        return await self._call("save", lambda: self._inner.save(partition, save))
+        return await self._write("save", lambda: self._inner.save(partition, save))
 
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
         """Return the rows of a bucket."""
@@ -60,6 +64,12 @@ class SimStore:
     async def checkpoint(self, partition: int) -> Checkpoint | None:
         """Return the checkpoint."""
         return await self._call("checkpoint", lambda: self._inner.checkpoint(partition))
+
+    async def _write(self, what: str, op: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        try:
+            return await self._call(what, op)
+        finally:
+            self._network.echo(op)
 
     async def _call(self, what: str, op: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         return await self._network.call(op, StoreUnavailable, what)

@@ -15,9 +15,10 @@ from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.runtime import Doors, TopicsSpec, Worker, WorkerSpec
-from stream.store import Checkpoint, MemoryServer, MemoryStore
+from stream.store import Checkpoint, MemoryStore
 
 from .chance import GatePlan, Plan, stream
+from .claims import SimMemoryStore, SimServer
 from .doors import SimPublisher, SimReader, SimSource, SimStore
 from .gate import Gate
 from .log import SimLog
@@ -112,7 +113,7 @@ class Member:
             publisher=lambda: SimPublisher(log, network),
             reader=lambda: SimReader(log, network),
             admin=lambda: SimTopics(log, network),
-            store=lambda: SimStore(MemoryStore(estate.server), network),
+            store=lambda: SimStore(SimMemoryStore(estate.server), network),
             nonce=estate.nonce,
         )
 
@@ -171,7 +172,7 @@ class Estate:
         self.network = Network(loop, stream(plan.seed, "network"), plan.faults, plan.rate)
         self.broker_clock = SimClock(loop)
         self.log = SimLog(self.broker_clock, lambda coro: loop.spawn(self.network.process, coro))
-        self.server = MemoryServer()
+        self.server = SimServer()
         self.topics = TopicsSpec(
             partitions=plan.partitions, enforcement_partitions=plan.enforcement_partitions
         )

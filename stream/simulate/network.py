@@ -53,7 +53,8 @@ class Network:
 
     `faults` is emptied when the storm is over. `fail_at` names the one call that fails, for
     sweeps; `how` is what happens to it, one of HOWS. `fate` ends or freezes a process.
-    `operations` has every call where it is kept, the n-th as operations[n - 1].
+    `operations` has every call where it is kept, the n-th as operations[n - 1]. `echo_s` says how
+    long after a write of a store a half-dead connection delivers it once more, None for never.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Network:
         self.how = ""
         self.fate: Callable[[str, Process], None] = lambda how, process: None
         self.operations: list[Operation] | None = None
+        self.echo_s: Callable[[], float | None] = lambda: None
         self.happened: Counter[str] = Counter()
         self._chance = chance
         self._rate = rate
@@ -77,6 +79,7 @@ class Network:
         self.faults = frozenset()
         self.fail_at = 0
         self.operations = None
+        self.echo_s = lambda: None
 
     def draw(
         self, what: str, kinds: tuple[str, ...], hows: tuple[str, ...], whose: Process | None
@@ -127,6 +130,19 @@ class Network:
         if kind == "lose_reply":
             raise error(f"{what}: the reply was lost")
         return result
+
+    def echo(self, op: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Carry out a write once more in a while, if a connection does, with nobody listening."""
+        after_s = self.echo_s()
+        if after_s is None:
+            return
+
+        async def again() -> None:
+            await asyncio.sleep(after_s)
+            await op()
+
+        self.happened["echo"] += 1
+        self.loop.spawn(self.process, again()).add_done_callback(heard)
 
     async def ask(self, what: str, error: type[Exception]) -> None:
         """Let pass what changes nothing and comes by itself, or lose the connection."""

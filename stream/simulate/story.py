@@ -20,7 +20,7 @@ from stream.store import MemoryServer
 
 from .audit import audit
 from .audit_gate import audit_gate
-from .chance import Plan, gate_plan_of, plan_of, stream
+from .chance import Plan, echoes_of, gate_plan_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .loop import Process, VirtualLoop
@@ -89,6 +89,11 @@ def run(
         gc.collect(0)
 
 
+async def judged(estate: Estate) -> list[str]:
+    """Return every law that does not hold in an estate at rest."""
+    return await audit(estate) + await audit_gate(estate) + estate.server.broken()
+
+
 class _Story:
     """The estate, and what happens to it."""
 
@@ -104,6 +109,7 @@ class _Story:
         await self._topics()
         for member in estate.members:
             member.start()
+        estate.network.echo_s = echoes_of(self.plan.seed)
         gate = estate.open_gate(gate_plan_of(self.plan.seed))
         gate.start()
         storms = {asyncio.create_task(each) for each in (self._storm(), gate_storm(gate))}
@@ -120,7 +126,7 @@ class _Story:
                 await self._change_log(kind)
                 violations += await at_rest(estate)
                 break
-        return violations + await audit(estate) + await audit_gate(estate)
+        return violations + await judged(estate)
 
     async def _topics(self) -> None:
         admin = MemoryTopics(self.estate.log)

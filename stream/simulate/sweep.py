@@ -14,8 +14,6 @@ import msgspec
 
 from stream.bus import MemoryTopics
 
-from .audit import audit
-from .audit_gate import audit_gate
 from .chance import GatePlan
 from .estate import Estate, Member
 from .gate import Gate
@@ -23,7 +21,7 @@ from .loop import Process
 from .network import Operation
 from .rest import at_rest
 from .scenarios import SCENARIOS, Scenario, Stage, plan_for
-from .story import Outcome, run
+from .story import Outcome, judged, run
 
 RESTART_S: Final = 3.0
 FROZEN_S: Final = 9.0
@@ -112,7 +110,7 @@ def _run(scenario: Scenario, prepare: Callable[[Estate], None]) -> Outcome:
             estate.open_gate(GatePlan("last", frozenset(), 0.0), estate.network).start()
         await scenario.told(Stage(estate))
         violations = await at_rest(estate)
-        return violations + await audit(estate) + await audit_gate(estate)
+        return violations + await judged(estate)
 
     return run(plan_for(scenario), ready, tell)
 
@@ -121,7 +119,8 @@ def _fate_of(estate: Estate) -> Callable[[str, Process], None]:
     """Return what lets a member die and be started again, or stand still and go on."""
 
     def fate(how: str, process: Process) -> None:
-        one = next(each for each in (*estate.members, *estate.gates) if each.process is process)
+        everyone: list[Member | Gate] = [*estate.members, *estate.gates]
+        one = next(each for each in everyone if each.process is process)
         if how != "freeze":
             one.kill()
             _again(estate, one)

@@ -15,6 +15,7 @@ import pytest
 
 from stream.errors import ConfigError, StoreUnavailable
 from stream.store import BUCKETS, RedisSpec, RedisStore, Save
+from tests.stores import take_over
 from tests.tls import tls_in_front_of
 from tests.valkey import Valkey, running_valkey
 
@@ -34,7 +35,7 @@ def spec(url: str, **options) -> RedisSpec:
 async def use(store: RedisStore) -> None:
     """Call everything there is, once."""
     await store.start()
-    claim = await store.claim(0, "a")
+    claim = await take_over(store, 0, "a")
     rows = [(n << 56, b"1") for n in range(BUCKETS)]
     whole = Save("a", claim.number, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
     number = await store.save(0, whole)

@@ -20,6 +20,7 @@ from stream.config import Config
 from stream.errors import ConfigError
 from stream.store import BUCKETS, RedisSpec, RedisStore, Save, redis_rules
 from tests.certificates import Authority
+from tests.stores import take_over
 from tests.tls import tls_in_front_of
 from tests.valkey import Valkey, running_valkey
 
@@ -36,7 +37,7 @@ def spec(url: str, **options: Any) -> RedisSpec:
 async def work(store: RedisStore) -> None:
     """All that a worker does with a store: rows, names, records, also where there is no room."""
     await store.start()
-    claim = await store.claim(0, "a")
+    claim = await take_over(store, 0, "a")
     rows = [(n << 56, b"1") for n in range(BUCKETS)]
     whole = Save("a", claim.number, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
     number = await store.save(0, whole)
