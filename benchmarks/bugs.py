@@ -354,7 +354,7 @@ BUGS: Final = (
     Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
     Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),
     Bug("expired-enforced", "a command binds beyond its end", bugs_gateway.expired_enforced),
-    Bug("older-wins", "a zombie's record replaces its heir's", bugs_gateway.older_wins),
+    Bug("zombies-believed", "a gateway takes what a zombie writes", bugs_gateway.zombies_believed),
     Bug("mode-ignored", "a gateway that does not know decides", bugs_gateway.mode_ignored),
     Bug("erased-held", "gateways hold what was erased", bugs_gateway.tombstones_ignored),
     Bug("lifts-ignored", "what was lifted is enforced", bugs_gateway.lifts_ignored),

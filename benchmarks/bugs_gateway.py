@@ -49,13 +49,13 @@ def expired_enforced() -> Planting:
     yield table, "judge_one", judge_one
 
 
-def older_wins() -> Planting:
-    """The record written last holds, not the one caused last."""
+def zombies_believed() -> Planting:
+    """What an earlier owner still writes is taken."""
 
-    def is_later(self: Holdings, held: Any, new: Any) -> bool:
-        return False
+    def meet(self: Home, epoch: int) -> bool:
+        return True
 
-    yield Holdings, "_is_later", is_later
+    yield Home, "meet", meet
 
 
 def mode_ignored() -> Planting:

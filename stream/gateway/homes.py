@@ -18,7 +18,7 @@ import msgspec
 
 from stream.events import TIME_MS_MAX, Heartbeat, Version
 
-from .binding import PARTITIONS_MAX
+from .binding import INT64_MAX, PARTITIONS_MAX
 
 StateName = Literal["ready", "loading", "overflow", "mismatch", "stale"]
 HomeStateName = Literal["ready", "overflow", "mismatch", "stale", "replaying", "unseen"]
@@ -47,13 +47,15 @@ class Home(msgspec.Struct, gc=False):
     """The account of one home partition; times in Unix milliseconds, 0 before the first.
 
     `records`, `digest` describe what is held; `published` what the last heartbeat claimed.
-    `alive_until_ms` follows every heartbeat, `proven_until_ms` only complete ones.
+    `epoch` is that of the latest owner of whom anything was read. `alive_until_ms` follows every
+    heartbeat, `proven_until_ms` only complete ones.
     """
 
     records: int = 0
     digest: int = 0
     published: int = 0
     version: Version = _ZERO
+    epoch: int = 0
     next_offset: int = 0
     said_ms: int = 0
     partitions: int = 0
@@ -63,6 +65,18 @@ class Home(msgspec.Struct, gc=False):
     is_proven: bool = False
     matches: bool = False
     overflowed: bool = False
+
+    def meet(self, epoch: int) -> bool:
+        """Note whose record or heartbeat was read; return False if a later owner was met before.
+
+        What an owner had published before its heir began to write lies before all that the heir
+        has written, and what lies behind that and counts, the heir writes again: so nothing is
+        missed. Mutates: self.
+        """
+        if 0 < epoch < self.epoch:
+            return False
+        self.epoch = max(self.epoch, epoch)
+        return True
 
     def is_behind(self, heartbeat: Heartbeat, append_ms: int, missed_max: int) -> bool:
         """Tell whether a heartbeat says no more than was heard before: where keys are, a replay.
@@ -86,6 +100,8 @@ class Home(msgspec.Struct, gc=False):
         Mutates: self.
         Requires: `is_sound_heartbeat(heartbeat)`.
         """
+        if not self.meet(heartbeat.epoch):
+            return False
         if heartbeat.complete and heartbeat.version < self.version:
             return False
         said_ms = min(heartbeat.at_ms, append_ms)
@@ -148,6 +164,10 @@ class Homes:
         """Compare a partition's account with its heartbeat; return False if that is too old."""
         return self._home(heartbeat.partition).hear(heartbeat, append_ms, self._missed_max)
 
+    def meet(self, partition: int, epoch: int) -> bool:
+        """Note whose record of a partition was read; return False if a later owner was met."""
+        return self._home(partition).meet(epoch)
+
     def is_behind(self, heartbeat: Heartbeat, append_ms: int) -> bool:
         """Tell whether a partition's heartbeat says no more than was heard of it before."""
         return self._home(heartbeat.partition).is_behind(heartbeat, append_ms, self._missed_max)
@@ -165,7 +185,7 @@ class Homes:
     def forget(self, partition: int) -> None:
         """Forget the heartbeats of a partition, but not what is held of it."""
         held = self._home(partition)
-        self._homes[partition] = Home(records=held.records, digest=held.digest)
+        self._homes[partition] = Home(records=held.records, digest=held.digest, epoch=held.epoch)
 
     def expected(self, now_ms: int) -> int:
         """Return the number of home partitions, 0 while no heartbeat has said.
@@ -232,6 +252,7 @@ def is_sound_heartbeat(heartbeat: Heartbeat) -> bool:
     return (
         0 <= heartbeat.partition < heartbeat.partitions <= PARTITIONS_MAX
         and heartbeat.records >= 0
+        and 0 <= heartbeat.epoch <= INT64_MAX
         and 0 <= heartbeat.at_ms <= TIME_MS_MAX
         and 0 < heartbeat.every_ms <= EVERY_MS_MAX
         and _is_digest(heartbeat.digest) is not None

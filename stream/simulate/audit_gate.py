@@ -79,6 +79,7 @@ class _Auditor:
         self.beats: dict[int, list[Beat]] = defaultdict(list)
         self.commands: dict[str, Steps[dict[bytes, SubjectRecord]]] = defaultdict(list)
         self.acts: dict[bytes, Steps[Acts | None]] = defaultdict(list)
+        self.epochs: dict[int, int] = defaultdict(int)
         self.seen = 0
         self._read()
 
@@ -92,6 +93,10 @@ class _Auditor:
             self.appended[record.partition].append(place)
             value = decode_value(record.value) if record.value is not None else None
             key = record.key or b""
+            if isinstance(value, Heartbeat | SubjectRecord):
+                if value.epoch < self.epochs[value.partition]:
+                    continue  # of an owner that had lost the partition
+                self.epochs[value.partition] = value.epoch
             if isinstance(value, Heartbeat):
                 said_ms = min(value.at_ms, record.append_ms)
                 until_ms = said_ms + self.missed_max * value.every_ms
@@ -231,9 +236,9 @@ class _Auditor:
         return [f"a gateway is {state}, {READY_S:.0f} s after the faults"]
 
 
-def _place(record: SubjectRecord) -> tuple[int, int, int, int]:
+def _place(record: SubjectRecord) -> tuple[int, ...]:
     version = record.version
-    return version.era, record.partition, version.offset, version.ordinal
+    return version.era, record.partition, version.offset, version.ordinal, record.epoch
 
 
 def _strength(command: Command) -> tuple[int, int]:

@@ -270,7 +270,9 @@ SCENARIOS: Final = (
     Scenario("letters", "what is no event goes to the dead letters", _letters),
     Scenario("stop", "the worker stops in good order and starts again", _stop),
     Scenario("crowd", "more workloads than rows fit, written and read back", _crowd, slots=8),
-    Scenario("zombie", "a worker stands still, walks on and finds an heir", _zombie, 2),
+    Scenario(
+        "zombie", "a worker stands still, walks on and finds an heir", _zombie, 2, has_gateway=True
+    ),
     Scenario("gateway", "a gateway is asked meanwhile", _gateway, has_gateway=True),
     Scenario("failover", "the store goes back, then comes back empty", _failover),
 )
