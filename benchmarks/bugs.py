@@ -35,11 +35,15 @@ Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
 
 
 class Bug(NamedTuple):
-    """A bug by name, what it does, and what it puts where: (owner, attribute, replacement)."""
+    """A bug by name, what it does, and what it puts where: (owner, attribute, replacement).
+
+    `is_rare`: seeds seldom come to it, a sweep does.
+    """
 
     name: str
     what: str
     plant: Plant
+    is_rare: bool = False
 
 
 @contextlib.contextmanager
@@ -354,7 +358,7 @@ BUGS: Final = (
     Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
     Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),
     Bug("expired-enforced", "a command binds beyond its end", bugs_gateway.expired_enforced),
-    Bug("zombies-believed", "a gateway takes what a zombie writes", bugs_gateway.zombies_believed),
+    Bug("zombies-believed", "gateways take a zombie's word", bugs_gateway.zombies_believed, True),
     Bug("mode-ignored", "a gateway that does not know decides", bugs_gateway.mode_ignored),
     Bug("erased-held", "gateways hold what was erased", bugs_gateway.tombstones_ignored),
     Bug("lifts-ignored", "what was lifted is enforced", bugs_gateway.lifts_ignored),

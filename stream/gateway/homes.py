@@ -47,7 +47,8 @@ class Home(msgspec.Struct, gc=False):
     """The account of one home partition; times in Unix milliseconds, 0 before the first.
 
     `records`, `digest` describe what is held; `published` what the last heartbeat claimed.
-    `epoch` is that of the latest owner of whom anything was read. `alive_until_ms` follows every
+    `epoch` is that of the latest owner of whom anything was read, `proven_epoch` that of the latest
+    who proved something. `alive_until_ms` follows every
     heartbeat, `proven_until_ms` only complete ones.
     """
 
@@ -56,6 +57,7 @@ class Home(msgspec.Struct, gc=False):
     published: int = 0
     version: Version = _ZERO
     epoch: int = 0
+    proven_epoch: int = 0
     next_offset: int = 0
     said_ms: int = 0
     partitions: int = 0
@@ -87,7 +89,8 @@ class Home(msgspec.Struct, gc=False):
         """
         if heartbeat.complete:
             said = heartbeat.version, heartbeat.next_offset, heartbeat.at_ms
-            return said <= (self.version, self.next_offset, self.said_ms)
+            is_first = heartbeat.epoch > self.proven_epoch
+            return not is_first and said <= (self.version, self.next_offset, self.said_ms)
         until_ms = min(heartbeat.at_ms, append_ms) + missed_max * heartbeat.every_ms
         return until_ms < self.alive_until_ms
 
@@ -95,14 +98,16 @@ class Home(msgspec.Struct, gc=False):
         """Compare the account with a heartbeat at its place in the log; return False if too old.
 
         An owner whose proof names a lower version than an earlier proof did has lost the
-        partition and does not know yet.
+        partition and does not know yet; not so the first proof of a later owner: whoever it took
+        the partition from may have gone on for a while, and named what never counted.
 
         Mutates: self.
         Requires: `is_sound_heartbeat(heartbeat)`.
         """
         if not self.meet(heartbeat.epoch):
             return False
-        if heartbeat.complete and heartbeat.version < self.version:
+        is_first = heartbeat.epoch > self.proven_epoch
+        if heartbeat.complete and heartbeat.version < self.version and not is_first:
             return False
         said_ms = min(heartbeat.at_ms, append_ms)
         until_ms = said_ms + missed_max * heartbeat.every_ms
@@ -110,6 +115,7 @@ class Home(msgspec.Struct, gc=False):
         self.alive_until_ms = until_ms
         if heartbeat.complete:
             self.version = heartbeat.version
+            self.proven_epoch = max(self.proven_epoch, heartbeat.epoch)
             self.next_offset = heartbeat.next_offset
             self.said_ms = heartbeat.at_ms
             self.published = heartbeat.records
@@ -172,10 +178,16 @@ class Homes:
         """Tell whether a partition's heartbeat says no more than was heard of it before."""
         return self._home(heartbeat.partition).is_behind(heartbeat, append_ms, self._missed_max)
 
-    def accounts_for(self, partition: int, version: Version) -> bool:
-        """Tell whether what is held of a partition is proven to be all up to a version."""
+    def accounts_for(self, partition: int, version: Version, epoch: int) -> bool:
+        """Tell whether what is held of a partition is proven to be all up to a version.
+
+        Of that owner's epoch or earlier: a later one publishes again what it replays, and counts
+        it.
+        """
         home = self._homes.get(partition)
-        return home is not None and home.is_proven and home.matches and version <= home.version
+        if home is None or epoch > home.proven_epoch:
+            return False
+        return home.is_proven and home.matches and version <= home.version
 
     def disagrees(self, partition: int) -> bool:
         """Tell whether what is held of a partition is proven not to be what was published."""

@@ -212,15 +212,33 @@ async def _crowd(stage: Stage) -> None:
 async def _zombie(stage: Stage) -> None:
     await asyncio.sleep(0.3)
     first, second = stage.estate.members
-    await stage.burst(0, 5)
     second.start()
-    await stage.burst(0, 2)
+    await asyncio.sleep(0.6)
+    await stage.burst(0, 7)
     if not first.process.is_dead:
         first.freeze(8.0, 1.0, _reloaded(first))
     await stage.burst(1, 12)
     await asyncio.sleep(8.0)
     await stage.burst(0, 12, 0.05)
     await asyncio.sleep(1.0)
+
+
+async def _outdated(stage: Stage) -> None:
+    """The heir leaves a workload alone as an operator said, and its zombie never heard of it."""
+    await asyncio.sleep(0.3)
+    first, second = stage.estate.members
+    second.start()
+    await asyncio.sleep(0.6)
+    await stage.burst(0, 3)
+    stage.send(1)  # its row is in memory, so what comes to it needs no store
+    await asyncio.sleep(0.3)
+    if not first.process.is_dead:
+        first.freeze(8.2, 1.0, lambda process: process.thaw(stage.estate.loop))
+    await asyncio.sleep(6.6)
+    stage.operate("exempt", 1, 900)
+    await asyncio.sleep(0.4)
+    stage.send(1, bytes=4_000)
+    await asyncio.sleep(3.0)
 
 
 def _reloaded(member: Member) -> Callable[[Process], None]:
@@ -273,6 +291,7 @@ SCENARIOS: Final = (
     Scenario(
         "zombie", "a worker stands still, walks on and finds an heir", _zombie, 2, has_gateway=True
     ),
+    Scenario("outdated", "a zombie knows old conditions only", _outdated, 2, has_gateway=True),
     Scenario("gateway", "a gateway is asked meanwhile", _gateway, has_gateway=True),
     Scenario("failover", "the store goes back, then comes back empty", _failover),
 )

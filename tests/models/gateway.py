@@ -26,6 +26,7 @@ class TableModel:
         self.held: dict[bytes, tuple[Record, SubjectRecord | OperatorRecord]] = {}
         self.heard: dict[int, tuple[Heartbeat, bool]] = {}
         self.epochs: dict[int, int] = {}
+        self.proven: dict[int, int] = {}
         for record in records:
             self._take(record)
 
@@ -45,7 +46,10 @@ class TableModel:
             self.epochs[value.partition] = max(latest, value.epoch)
         if isinstance(value, Heartbeat):
             known = self.heard.get(value.partition)
-            if value.complete and (known is None or value.version >= known[0].version):
+            proven = self.proven.get(value.partition, 0)
+            is_later = known is None or value.version >= known[0].version or value.epoch > proven
+            if value.complete and is_later:
+                self.proven[value.partition] = max(proven, value.epoch)
                 matches = (value.records, int(value.digest, 16)) == self.account(value.partition)
                 self.heard[value.partition] = value, matches
             return

@@ -58,6 +58,21 @@ def test_a_zombie_is_not_believed_once_its_heir_was_met() -> None:
     assert shelf.table.counts["older"] == 2
 
 
+def test_what_a_zombie_named_is_no_bound_for_its_heir() -> None:
+    """The heir's first proof counts though a zombie proved a higher version before it."""
+    shelf = Shelf()
+    shelf.table.finish_loading()
+    zombie, heir, subject = Owner(epoch=3), Owner(epoch=4), Subject(workload=AGENT)
+    key, _ = zombie.put(subject, command(subject, offset=9))
+    shelf.put((key, zombie.published[key]))
+    shelf.put(zombie.heartbeat())
+    assert shelf.decision() == "deny"
+    shelf.put(heir.drop(key))
+    assert shelf.put(heir.heartbeat()) == "heartbeat"
+    assert shelf.table.state(NOW_MS) == "ready"
+    assert shelf.decision() == "allow"
+
+
 def test_the_same_cause_counts_as_its_heir_published_it() -> None:
     """A record that a zombie and its heir both publish is the heir's, in whichever order."""
     subject = Subject(workload=AGENT)
