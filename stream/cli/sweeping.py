@@ -68,7 +68,10 @@ def sweep_one(screen: Screen, name: str, fail_at: int, how: str) -> int:
         raise ConfigError("--fail-at needs one scenario", hint="--sweep SCENARIO --fail-at N")
     operations = operations_of(scenario)
     if fail_at > len(operations):
-        raise ConfigError(f"{scenario.name} has {len(operations)} operations, and no {fail_at}")
+        raise ConfigError(
+            f"{scenario.name} has {len(operations)} operations, and no {fail_at}",
+            hint=f"--fail-at is one of 1 to {len(operations)}",
+        )
     operation = operations[fail_at - 1]
     if how not in operation.hows:
         raise ConfigError(

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 from stream.events import (
     OperatorAct,
     OperatorRecord,
@@ -40,7 +42,8 @@ class Stage:
         """Put an event of a workload on its home, or `off` partitions beside it."""
         name = workload(number)
         now_ms = self.estate.broker_clock.wall_ms()
-        request = Request(at_ms=now_ms, workload=name, operation=operation, **fields)  # type: ignore[arg-type] # fields of a Request
+        request = Request(at_ms=now_ms, workload=name, operation=operation)
+        request = msgspec.structs.replace(request, **fields)
         self.put(name, encode_request(request), off)
 
     def put(self, name: str, value: bytes, off: int = 0) -> None:
