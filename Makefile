@@ -107,11 +107,11 @@ faults-short: $(STAMP) ## the same in some minutes
 	$(BIN)/python -m benchmarks.faults --short $(ARGS)
 
 .PHONY: sim
-sim: $(STAMP) ## run thousands of simulated seeds, and plant every deliberate bug
+sim: $(STAMP) ## run thousands of simulated seeds, every fault of sweeps, and every deliberate bug
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 .PHONY: sim-short
-sim-short: $(STAMP) ## the same with 300 seeds, for CI
+sim-short: $(STAMP) ## the same with 300 seeds and a thin sweep, for CI
 	$(BIN)/python -m benchmarks.simulation --short $(ARGS)
 
 .PHONY: clean

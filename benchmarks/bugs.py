@@ -19,6 +19,7 @@ import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
 import stream.runtime.tenure
+from benchmarks import bugs_gateway
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -34,11 +35,15 @@ Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
 
 
 class Bug(NamedTuple):
-    """A bug by name, what it does, and what it puts where: (owner, attribute, replacement)."""
+    """A bug by name, what it does, and what it puts where: (owner, attribute, replacement).
+
+    `is_rare`: seeds seldom come to it, a sweep does.
+    """
 
     name: str
     what: str
     plant: Plant
+    is_rare: bool = False
 
 
 @contextlib.contextmanager
@@ -184,8 +189,17 @@ def _dirty_rows_forgotten() -> Iterator[tuple[Any, str, Any]]:
 def _epoch_below_the_journal_s() -> Iterator[tuple[Any, str, Any]]:
     original = MemoryStore.claim
 
-    async def claim(self: MemoryStore, partition: int, nonce: str, above: int = 0) -> Any:
-        return await original(self, partition, nonce, 0)
+    async def claim(self: Any, partition: int, nonce: str, seen: str, above: int = 0) -> Any:
+        return await original(self, partition, nonce, seen, 0)
+
+    yield MemoryStore, "claim", claim
+
+
+def _late_claim() -> Iterator[tuple[Any, str, Any]]:
+    original = MemoryStore.claim
+
+    async def claim(self: Any, partition: int, nonce: str, seen: str, above: int = 0) -> Any:
+        return await original(self, partition, nonce, await self.owner(partition), above)
 
     yield MemoryStore, "claim", claim
 
@@ -327,6 +341,7 @@ BUGS: Final = (
     ),
     Bug("dirty-rows", "the checkpoint passes rows that are not stored", _dirty_rows_forgotten),
     Bug("epoch-reused", "an emptied store counts epochs anew", _epoch_below_the_journal_s),
+    Bug("late-claim", "a claim that comes late takes the partition", _late_claim),
     Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
     Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),
     Bug("round-after-failure", "a save waits for one that fails", _one_round_behind_a_failed_one),
@@ -340,4 +355,12 @@ BUGS: Final = (
     Bug("heard-too-early", "what was heard is stored for an earlier offset", _heard_too_early),
     Bug("strays-dropped", "misrouted events go nowhere", _strays_dropped),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
+    Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
+    Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),
+    Bug("expired-enforced", "a command binds beyond its end", bugs_gateway.expired_enforced),
+    Bug("zombies-believed", "gateways take a zombie's word", bugs_gateway.zombies_believed, True),
+    Bug("mode-ignored", "a gateway that does not know decides", bugs_gateway.mode_ignored),
+    Bug("erased-held", "gateways hold what was erased", bugs_gateway.tombstones_ignored),
+    Bug("lifts-ignored", "what was lifted is enforced", bugs_gateway.lifts_ignored),
+    Bug("went-on-at-end", "a gateway skips what it missed", bugs_gateway.went_on_at_the_end),
 )

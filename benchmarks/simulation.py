@@ -1,10 +1,11 @@
-"""How much the simulator has seen, and that it sees: seeds without violation, bugs found.
+"""How much the simulator has seen, and that it sees: seeds and sweeps, bugs found.
 
-    python -m benchmarks.simulation --json            10,000 seeds, every deliberate bug
-    python -m benchmarks.simulation --short --json    300 seeds, a few bugs
+    python -m benchmarks.simulation --json            10,000 seeds, every fault, every bug
+    python -m benchmarks.simulation --short --json    300 seeds, each 150th fault, a few bugs
 
-Seeds run in processes beside each other. A seed that breaks a law is printed with its first law;
-`enforcer simulate --seed N` runs it again.
+Seeds and the runs of sweeps go in processes beside each other. A seed that breaks a law is printed
+with its first law, and `enforcer simulate --seed N` runs it again; so does `enforcer simulate
+--sweep SCENARIO --fail-at N --how HOW` a run of a sweep.
 """
 
 from __future__ import annotations
@@ -19,13 +20,35 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from benchmarks.bugs import BUGS, planted
-from stream.simulate import simulate
+from stream.simulate import (
+    SCENARIOS,
+    Fault,
+    Operation,
+    faults_of,
+    operations_of,
+    scenario_of,
+    simulate,
+    swept,
+)
 
 SEEDS: Final = 10_000
 SEEDS_SHORT: Final = 300
 BUG_SEEDS_MAX: Final = 200
 SHOWN_EVERY: Final = 500
+EVERY_SHORT: Final = 150
 # Found within a few seeds, so that CI can plant them.
+# Of the kind that one failing call brings to light; looked for in each BUG_EVERY-th fault.
+SWEPT: Final = (
+    "no-fence",
+    "save-before-publish",
+    "commit-before-save",
+    "saved-after-failure",
+    "forward-twice",
+    "nothing-read-back",
+    "zombies-believed",
+)
+SWEPT_SHORT: Final = SWEPT[:1]
+BUG_EVERY: Final = 60
 BUGS_SHORT: Final = ("no-fence", "no-skip", "group-offset", "forward-twice", "log-check")
 
 
@@ -45,7 +68,76 @@ def found_at(name: str) -> tuple[str, int]:
     return name, 0
 
 
-def figures(seeds: Iterable[int], bugs: Iterable[str], processes: int) -> dict[str, Any]:
+def operations_in(name: str) -> tuple[str, list[Operation]]:
+    """Return the calls of a scenario that nothing disturbs."""
+    scenario = scenario_of(name)
+    assert scenario is not None, name
+    return name, operations_of(scenario)
+
+
+def broken_by(run: tuple[str, Fault]) -> tuple[str, Fault, str]:
+    """Run a scenario with one call failing; return it with the first law it breaks."""
+    name, fault = run
+    scenario = scenario_of(name)
+    assert scenario is not None, name
+    violations = swept(scenario, fault).violations
+    return name, fault, violations[0] if violations else ""
+
+
+def swept_by(name: str) -> tuple[str, int]:
+    """Return how many runs of a thin sweep it takes to find a bug, 0 when it does not."""
+    known = [operations_in(each.name) for each in SCENARIOS]
+    bug = next(each for each in BUGS if each.name == name)
+    runs = 0
+    with planted(bug):
+        for scenario, operations in known:
+            for fault in list(faults_of(operations))[::BUG_EVERY]:
+                runs += 1
+                if broken_by((scenario, fault))[2]:
+                    return name, runs
+    return name, 0
+
+
+def sweep_figures(pool: Any, every: int, bugs: Iterable[str]) -> dict[str, Any]:
+    """Return what sweeps have to show: scenarios, runs, violations, and bugs that they find."""
+    scenarios, failing, planned = {}, [], []
+    for name, operations in pool.imap(operations_in, [each.name for each in SCENARIOS]):
+        faults = list(faults_of(operations))[::every]
+        planned += [(name, fault) for fault in faults]
+        scenarios[name] = {"operations": len(operations), "runs": len(faults)}
+    for name, fault, law in pool.imap_unordered(broken_by, planned, chunksize=10):
+        if law:
+            failing.append([name, *fault])
+            say(f"sweep {name}, call {fault.at}, {fault.how}: {law[:300]}")
+    found = dict(told(pool.imap_unordered(swept_by, bugs)))
+    missed = sorted(name for name, runs in found.items() if not runs)
+    return {
+        "sweep_runs": {
+            "value": len(planned),
+            "target": len(planned),
+            "met": True,
+            "every": every,
+            "scenarios": scenarios,
+        },
+        "sweep_violations": {
+            "value": len(failing),
+            "target": 0,
+            "met": not failing,
+            "runs": failing[:20],
+        },
+        "sweep_bugs_found": {
+            "value": len(found) - len(missed),
+            "target": len(found),
+            "met": not missed,
+            "missed": missed,
+            "runs_needed": found,
+        },
+    }
+
+
+def figures(
+    seeds: Iterable[int], bugs: Iterable[str], processes: int, sweep: tuple[int, Iterable[str]]
+) -> dict[str, Any]:
     """Return what there is to show, said on the way to standard error."""
     began_s, done, failing = time.monotonic(), 0, []
     planned = list(seeds)
@@ -59,6 +151,7 @@ def figures(seeds: Iterable[int], bugs: Iterable[str], processes: int) -> dict[s
             if done % SHOWN_EVERY == 0:
                 say(f"{done:,} of {len(planned):,} seeds, {time.monotonic() - began_s:.0f} s")
         found = dict(told(pool.imap_unordered(found_at, bugs)))
+        by_sweep = sweep_figures(pool, *sweep) if sweep[0] else {}
     missed = sorted(name for name, seeds_needed in found.items() if not seeds_needed)
     return {
         "seeds": {"value": done, "target": len(planned), "met": done == len(planned)},
@@ -75,14 +168,15 @@ def figures(seeds: Iterable[int], bugs: Iterable[str], processes: int) -> dict[s
             "missed": missed,
             "seeds_needed": found,
         },
+        **by_sweep,
     }
 
 
 def told(found: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    """Say each bug as it is found."""
-    for name, seeds_needed in found:
-        say(f"{name}: found after {seeds_needed} seeds" if seeds_needed else f"{name}: NOT FOUND")
-        yield name, seeds_needed
+    """Say each bug as it is found, after how many runs."""
+    for name, runs in found:
+        say(f"{name}: found after {runs} runs" if runs else f"{name}: NOT FOUND")
+        yield name, runs
 
 
 def say(text: str) -> None:
@@ -99,18 +193,23 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--bug", action="append", default=[], help="only these bugs")
     parser.add_argument("--no-bugs", action="store_true", help="no deliberate bugs")
+    parser.add_argument("--every", type=int, default=0, help="of sweeps each so many-th fault")
+    parser.add_argument("--no-sweep", action="store_true", help="no sweeps")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     count = given.seeds or (SEEDS_SHORT if given.short else SEEDS)
-    every = BUGS_SHORT if given.short else [each.name for each in BUGS]
+    every = BUGS_SHORT if given.short else [each.name for each in BUGS if not each.is_rare]
     bugs = [] if given.no_bugs else given.bug or every
-    shown = figures(range(given.first, given.first + count), bugs, given.processes)
+    faults_every = 0 if given.no_sweep else given.every or (EVERY_SHORT if given.short else 1)
+    swept_bugs = [] if given.no_bugs else SWEPT_SHORT if given.short else SWEPT
+    seeds = range(given.first, given.first + count)
+    shown = figures(seeds, bugs, given.processes, (faults_every, swept_bugs))
     if given.json:
         print(json.dumps({"figures": shown}))
     else:
         for name, each in shown.items():
             said = "met" if each["met"] else "MISSED"
-            print(f"{name:<12} {each['value']:>8,}  target {each['target']:,}  {said}")
+            print(f"{name:<16} {each['value']:>8,}  target {each['target']:,}  {said}")
     return 0 if all(each["met"] for each in shown.values()) else 1
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from stream.store import BUCKETS, RedisSpec, RedisStore, Save
+from tests.stores import take_over
 
 # A busy machine takes its time; what is refused is refused at once all the same.
 PATIENCE = {"deadline_s": 20.0, "timeout_s": 10.0, "connect_timeout_s": 10.0}
@@ -20,7 +21,7 @@ def spec(url: str, **options: Any) -> RedisSpec:
 async def work(store: RedisStore) -> None:
     """All that a worker does with a store: rows, names, records, also where there is no room."""
     await store.start()
-    claim = await store.claim(0, "a")
+    claim = await take_over(store, 0, "a")
     rows = [(n << 56, b"1") for n in range(BUCKETS)]
     whole = Save("a", claim.number, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
     number = await store.save(0, whole)

@@ -11,6 +11,7 @@ import redis
 from stream.store import (
     BUCKETS,
     Checkpoint,
+    Claim,
     MemoryServer,
     MemoryStore,
     RedisSpec,
@@ -45,6 +46,11 @@ def save(number: int, nonce: str = "a", **what) -> Save:
         checkpoint=None,
     )
     return nothing._replace(**what)
+
+
+async def take_over(store: Store, partition: int, nonce: str, above: int = 0) -> Claim:
+    """Claim a partition from whoever owns it, as a new owner does."""
+    return await store.claim(partition, nonce, await store.owner(partition), above)
 
 
 class MemoryLab:

@@ -1,15 +1,16 @@
-"""`simulate`: the whole product in virtual time, under faults that a seed draws."""
+"""`simulate`: the whole product in virtual time, under faults that a seed or a sweep places."""
 
 from __future__ import annotations
 
 import click
 
 from stream.errors import ConfigError
-from stream.simulate import Outcome, plan_of, shown, simulate
+from stream.simulate import HOWS, Outcome, plan_of, shown, simulate
 
 from .failure import NOT_SO
 from .options import examples, json_option
 from .screen import Screen
+from .sweeping import EVERYTHING, sweep, sweep_one
 
 SHOWN: int = 10
 
@@ -20,9 +21,11 @@ SHOWN: int = 10
         "enforcer simulate --seed 442",
         "enforcer simulate --seed 1000 --count 200",
         "enforcer simulate --seed 7 --minutes 5 --json",
+        "enforcer simulate --sweep letters --every 20",
+        "enforcer simulate --sweep takeover --fail-at 37 --how kill_late",
     ),
 )
-@click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), required=True, help="The run.")
+@click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), help="The run.")
 @click.option(
     "--count",
     type=click.IntRange(1, 1_000_000),
@@ -37,18 +40,60 @@ SHOWN: int = 10
     show_default=True,
     help="Virtual minutes of traffic under faults; what follows is calm.",
 )
+@click.option(
+    "--sweep",
+    "scenario",
+    metavar="[SCENARIO]",
+    is_flag=False,
+    flag_value=EVERYTHING,
+    help="Run a scenario, or all, with each call of a door failing in each way.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="Of a sweep, only every so many-th fault.",
+)
+@click.option("--fail-at", type=click.IntRange(1, 1_000_000), help="The one call that fails.")
+@click.option("--how", type=click.Choice(list(HOWS)), default="refuse", help="How it fails.")
 @json_option
-def simulate_seeds(*, seed: int, count: int, minutes: float, is_json: bool) -> int:
+def simulate_seeds(
+    *,
+    seed: int | None,
+    count: int,
+    minutes: float,
+    scenario: str | None,
+    every: int,
+    fail_at: int | None,
+    how: str,
+    is_json: bool,
+) -> int:
     """Run everything in virtual time, under seeded faults.
 
     Worker, engine and codecs are the real ones. Processes are killed, frozen and walk on as
     zombies; requests and replies are delayed, lost and repeated; clocks jump, the store forgets,
     the log changes. An auditor then tells from log and journal alone what rows, commands and dead
     letters must be. The same seed is the same run everywhere. Exit code 1 if a law is broken.
+
+    A sweep takes a small story without chance and lets its n-th call of a door fail, for every n
+    and in every way; --fail-at and --how run one of these again.
     """
     if not __debug__:
         raise ConfigError("simulations need assertions", hint="run without -O")
     screen = Screen(is_json=is_json)
+    if (seed is None) == (scenario is None):
+        raise ConfigError("what is to be run?", hint="give --seed N, or --sweep [SCENARIO]")
+    if scenario is not None:
+        if fail_at is not None:
+            return sweep_one(screen, scenario, fail_at, how)
+        return sweep(screen, scenario, every)
+    assert seed is not None, "one of the two was given"
+    return _run_seeds(screen, seed, count, minutes)
+
+
+def _run_seeds(screen: Screen, seed: int, count: int, minutes: float) -> int:
+    """Run seeds one after another; return the exit code."""
     broken = []
     for each in range(seed, seed + count):
         outcome = simulate(each, minutes)

@@ -40,6 +40,7 @@ from .command import (
     operator_key,
     record_hash,
     subject_key,
+    with_epoch,
 )
 from .convert import (
     CloudTrailSpec,
@@ -203,6 +204,7 @@ __all__ = [
     "split_signature",
     "subject_key",
     "unwrap",
+    "with_epoch",
     "with_signature",
     "wrap",
 ]

@@ -135,7 +135,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SubjectRecord(msgspec.Struct, frozen=True, kw_only=True, tag="commands", tag_field="type"):
-    """The value of one enforcement record: all that the issuer has in force on the subject."""
+    """The value of one enforcement record: all that the issuer has in force on the subject.
+
+    `epoch` is that of the owner who published it, 0 where none says: whoever heard of a later
+    owner believes nothing that an earlier one still writes.
+    """
 
     format: int = FORMAT
     issuer: Issuer
@@ -144,6 +148,7 @@ class SubjectRecord(msgspec.Struct, frozen=True, kw_only=True, tag="commands", t
     version: Version
     expires_at_ms: int
     commands: tuple[Command, ...]
+    epoch: int = 0
     signature: Signature | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -152,7 +157,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat", tag_
 
     `next_offset` is the progress, `records` and `digest` (hex of a sum of 64-bit hashes mod 2^64)
     describe the records published and not tombstoned; `complete` is false while an owner is
-    still replaying what an earlier one had published, and then proves nothing.
+    still replaying what an earlier one had published, and then proves nothing. `epoch` is the
+    owner's.
     """
 
     format: int = FORMAT
@@ -165,6 +171,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat", tag_
     complete: bool
     at_ms: int
     every_ms: int
+    epoch: int = 0
     signature: Signature | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -197,6 +204,7 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True, tag="operator", 
 EnforcementValue = SubjectRecord | Heartbeat | OperatorRecord
 TYPES: Final = ("commands", "heartbeat", "operator")
 
+_NO_EPOCH: Final = b',"epoch":0}'
 _encoder = msgspec.json.Encoder()
 _value_decoder: msgspec.json.Decoder[EnforcementValue] = msgspec.json.Decoder(EnforcementValue)
 
@@ -215,6 +223,15 @@ def decode_value(data: bytes) -> EnforcementValue:
     if len(data) > RECORD_BYTES_MAX:
         raise ValueError(f"record of {len(data)} bytes, at most {RECORD_BYTES_MAX}")
     return decode_known(_value_decoder, data, FORMAT, "an enforcement record", TYPES)
+
+
+def with_epoch(value: bytes, epoch: int) -> bytes:
+    """Return the encoding of a subject record as the owner of an epoch publishes it.
+
+    Requires: what was decided, so of nobody's epoch yet, and not signed.
+    """
+    assert value.endswith(_NO_EPOCH), "the epoch is the last member of a record"
+    return b'%b,"epoch":%d}' % (value[: -len(_NO_EPOCH)], epoch)
 
 
 def subject_key(issuer: Issuer, subject: Subject) -> bytes:

@@ -35,7 +35,7 @@ BINDINGS_MAX: Final = COMMANDS_MAX
 PERMITS_MAX: Final = 10**9
 PER_MS_MAX: Final = 366 * 24 * 3_600_000
 GATEWAYS_MAX: Final = 10_000
-_INT64_MAX: Final = (1 << 63) - 1
+INT64_MAX: Final = (1 << 63) - 1
 
 THROTTLE: Final = 1
 HOLD: Final = 2
@@ -99,6 +99,7 @@ def is_sound(record: SubjectRecord) -> bool:
     return (
         0 <= record.partition < PARTITIONS_MAX
         and 0 <= record.expires_at_ms <= TIME_MS_MAX
+        and 0 <= record.epoch <= INT64_MAX
         and _is_version(record.version)
         and is_subject(record.subject, is_estate=record.issuer != "home")
         and all(_is_command(command, record.subject) for command in record.commands)
@@ -176,7 +177,7 @@ def _is_rate(rate: Rate | None) -> bool:
 
 def _is_version(version: Version) -> bool:
     return (
-        0 <= version.era <= _INT64_MAX
-        and 0 <= version.offset <= _INT64_MAX
-        and 0 <= version.ordinal <= _INT64_MAX
+        0 <= version.era <= INT64_MAX
+        and 0 <= version.offset <= INT64_MAX
+        and 0 <= version.ordinal <= INT64_MAX
     )

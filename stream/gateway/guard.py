@@ -87,7 +87,7 @@ class Guard:
         if record.append_ms >= value.expires_at_ms + self._tombstone_after_ms:
             return "expired"
         is_ended = value.issuer == "home" and self._homes.accounts_for(
-            value.partition, value.version
+            value.partition, value.version, value.epoch
         )
         return "replayed" if is_ended else None
 

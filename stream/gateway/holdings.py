@@ -253,10 +253,11 @@ def _place(record: Record, value: SubjectRecord | OperatorRecord) -> tuple[int, 
     """Return what orders the records of one key.
 
     A cause is placed by era, home partition, offset, ordinal: partitions are only ever multiplied
-    within an era, so a workload's later home has the higher number. Acts have no cause; between
+    within an era, so a workload's later home has the higher number. Of two owners that publish
+    the same cause the later one counts it. Acts have no cause; between
     partitions their append time decides, within one the log.
     """
     if isinstance(value, SubjectRecord):
         version = value.version
-        return version.era, value.partition, version.offset, version.ordinal
+        return version.era, value.partition, version.offset, version.ordinal, value.epoch
     return record.append_ms, record.partition, record.offset

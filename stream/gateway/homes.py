@@ -18,7 +18,7 @@ import msgspec
 
 from stream.events import TIME_MS_MAX, Heartbeat, Version
 
-from .binding import PARTITIONS_MAX
+from .binding import INT64_MAX, PARTITIONS_MAX
 
 StateName = Literal["ready", "loading", "overflow", "mismatch", "stale"]
 HomeStateName = Literal["ready", "overflow", "mismatch", "stale", "replaying", "unseen"]
@@ -47,13 +47,17 @@ class Home(msgspec.Struct, gc=False):
     """The account of one home partition; times in Unix milliseconds, 0 before the first.
 
     `records`, `digest` describe what is held; `published` what the last heartbeat claimed.
-    `alive_until_ms` follows every heartbeat, `proven_until_ms` only complete ones.
+    `epoch` is that of the latest owner of whom anything was read, `proven_epoch` that of the latest
+    who proved something. `alive_until_ms` follows every
+    heartbeat, `proven_until_ms` only complete ones.
     """
 
     records: int = 0
     digest: int = 0
     published: int = 0
     version: Version = _ZERO
+    epoch: int = 0
+    proven_epoch: int = 0
     next_offset: int = 0
     said_ms: int = 0
     partitions: int = 0
@@ -64,6 +68,18 @@ class Home(msgspec.Struct, gc=False):
     matches: bool = False
     overflowed: bool = False
 
+    def meet(self, epoch: int) -> bool:
+        """Note whose record or heartbeat was read; return False if a later owner was met before.
+
+        What an owner had published before its heir began to write lies before all that the heir
+        has written, and what lies behind that and counts, the heir writes again: so nothing is
+        missed. Mutates: self.
+        """
+        if 0 < epoch < self.epoch:
+            return False
+        self.epoch = max(self.epoch, epoch)
+        return True
+
     def is_behind(self, heartbeat: Heartbeat, append_ms: int, missed_max: int) -> bool:
         """Tell whether a heartbeat says no more than was heard before: where keys are, a replay.
 
@@ -73,7 +89,8 @@ class Home(msgspec.Struct, gc=False):
         """
         if heartbeat.complete:
             said = heartbeat.version, heartbeat.next_offset, heartbeat.at_ms
-            return said <= (self.version, self.next_offset, self.said_ms)
+            is_first = heartbeat.epoch > self.proven_epoch
+            return not is_first and said <= (self.version, self.next_offset, self.said_ms)
         until_ms = min(heartbeat.at_ms, append_ms) + missed_max * heartbeat.every_ms
         return until_ms < self.alive_until_ms
 
@@ -81,12 +98,16 @@ class Home(msgspec.Struct, gc=False):
         """Compare the account with a heartbeat at its place in the log; return False if too old.
 
         An owner whose proof names a lower version than an earlier proof did has lost the
-        partition and does not know yet.
+        partition and does not know yet; not so the first proof of a later owner: whoever it took
+        the partition from may have gone on for a while, and named what never counted.
 
         Mutates: self.
         Requires: `is_sound_heartbeat(heartbeat)`.
         """
-        if heartbeat.complete and heartbeat.version < self.version:
+        if not self.meet(heartbeat.epoch):
+            return False
+        is_first = heartbeat.epoch > self.proven_epoch
+        if heartbeat.complete and heartbeat.version < self.version and not is_first:
             return False
         said_ms = min(heartbeat.at_ms, append_ms)
         until_ms = said_ms + missed_max * heartbeat.every_ms
@@ -94,6 +115,7 @@ class Home(msgspec.Struct, gc=False):
         self.alive_until_ms = until_ms
         if heartbeat.complete:
             self.version = heartbeat.version
+            self.proven_epoch = max(self.proven_epoch, heartbeat.epoch)
             self.next_offset = heartbeat.next_offset
             self.said_ms = heartbeat.at_ms
             self.published = heartbeat.records
@@ -148,14 +170,24 @@ class Homes:
         """Compare a partition's account with its heartbeat; return False if that is too old."""
         return self._home(heartbeat.partition).hear(heartbeat, append_ms, self._missed_max)
 
+    def meet(self, partition: int, epoch: int) -> bool:
+        """Note whose record of a partition was read; return False if a later owner was met."""
+        return self._home(partition).meet(epoch)
+
     def is_behind(self, heartbeat: Heartbeat, append_ms: int) -> bool:
         """Tell whether a partition's heartbeat says no more than was heard of it before."""
         return self._home(heartbeat.partition).is_behind(heartbeat, append_ms, self._missed_max)
 
-    def accounts_for(self, partition: int, version: Version) -> bool:
-        """Tell whether what is held of a partition is proven to be all up to a version."""
+    def accounts_for(self, partition: int, version: Version, epoch: int) -> bool:
+        """Tell whether what is held of a partition is proven to be all up to a version.
+
+        Of that owner's epoch or earlier: a later one publishes again what it replays, and counts
+        it.
+        """
         home = self._homes.get(partition)
-        return home is not None and home.is_proven and home.matches and version <= home.version
+        if home is None or epoch > home.proven_epoch:
+            return False
+        return home.is_proven and home.matches and version <= home.version
 
     def disagrees(self, partition: int) -> bool:
         """Tell whether what is held of a partition is proven not to be what was published."""
@@ -165,7 +197,7 @@ class Homes:
     def forget(self, partition: int) -> None:
         """Forget the heartbeats of a partition, but not what is held of it."""
         held = self._home(partition)
-        self._homes[partition] = Home(records=held.records, digest=held.digest)
+        self._homes[partition] = Home(records=held.records, digest=held.digest, epoch=held.epoch)
 
     def expected(self, now_ms: int) -> int:
         """Return the number of home partitions, 0 while no heartbeat has said.
@@ -232,6 +264,7 @@ def is_sound_heartbeat(heartbeat: Heartbeat) -> bool:
     return (
         0 <= heartbeat.partition < heartbeat.partitions <= PARTITIONS_MAX
         and heartbeat.records >= 0
+        and 0 <= heartbeat.epoch <= INT64_MAX
         and 0 <= heartbeat.at_ms <= TIME_MS_MAX
         and 0 < heartbeat.every_ms <= EVERY_MS_MAX
         and _is_digest(heartbeat.digest) is not None

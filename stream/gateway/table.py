@@ -270,12 +270,20 @@ class CommandTable:
                 return refusal
         if isinstance(value, Heartbeat):
             return self._hear(value, record.append_ms)
+        if self._is_of_a_zombie(value):
+            return "older"
         kept = self._holdings.hold(record, value, signed.key_id)
         if kept == "applied":
             self._bind(value, record.append_ms)
         elif kept == "overflow":
             self._doubt()
         return kept
+
+    def _is_of_a_zombie(self, value: SubjectRecord | OperatorRecord) -> bool:
+        """Tell whether a later owner of the home partition was met before who published this."""
+        if not isinstance(value, SubjectRecord) or value.issuer != "home":
+            return False
+        return not self._homes.meet(value.partition, value.epoch)
 
     def _end(self, record: Record) -> Applied:
         """Hold nothing of a tombstone's key any more."""

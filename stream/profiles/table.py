@@ -203,8 +203,11 @@ class ProfileTable:
     def slots_of(self, partitions: Iterable[int]) -> Ints:
         """Return the slots of rows that live in one of the partitions."""
         slots = self.used_slots()
+        homes = self.sections.head["partition"][slots]
         wanted = np.fromiter(partitions, np.int32)
-        here: Ints = slots[np.isin(self.sections.head["partition"][slots], wanted)]
+        # Of one, as at each save, a comparison costs a tenth of a search.
+        is_here = homes == wanted[0] if len(wanted) == 1 else np.isin(homes, wanted)
+        here: Ints = slots[is_here]
         return here
 
     def victims(self, count: int, batch_number: int) -> Ints:

@@ -9,7 +9,7 @@ doors reconnect by themselves, and the ordered save decides when to give up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 from stream.bus import Bounds, EventSource
@@ -59,8 +59,8 @@ class Looking:
         """Ask both, side by side; return the ends of the owned partitions that are known."""
         partitions = list(owned)
         asked, _ = await asyncio.gather(
-            self._answered(BROKER_DOWN, self._ask_broker(partitions)),
-            self._answered(STORE_DOWN, self._store.checkpoint(min(partitions, default=0))),
+            self._answered(BROKER_DOWN, lambda: self._ask_broker(partitions)),
+            self._answered(STORE_DOWN, lambda: self._store.checkpoint(min(partitions, default=0))),
         )
         ends = {partition: bounds.end for partition, bounds in (asked or {}).items()}
         if asked is not None:
@@ -84,11 +84,11 @@ class Looking:
             raise TopicGone(error.message, hint=error.hint) from error
         return {}
 
-    async def _answered(self, mode: str, question: Awaitable[Answer]) -> Answer | None:
+    async def _answered(self, mode: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
         """Return the answer, or nothing, having said which of the two it was."""
         try:
             async with asyncio.timeout(self._within_s):
-                answer = await question
+                answer = await ask()
         except TimeoutError:
             self._modes.begin(mode, f"no answer for {self._within_s:g} s")
             return None

@@ -31,6 +31,7 @@ from stream.events import (
     encode,
     heartbeat_key,
     split_signature,
+    with_epoch,
     wrap,
 )
 from stream.identity import canonical_workload, home_partition
@@ -85,8 +86,9 @@ class Outbox:
                 self._metrics.count_unpublished()
                 rarely.warning("%d records are in force, more are not published", RECORDS_MAX)
                 continue
-            owned.published.put(each.key, each.value, each.expires_at_ms, each.row)
-            sent = await self._to_enforcement(owned, each.key, each.value)
+            stamped = with_epoch(each.value, owned.epoch)
+            owned.published.put(each.key, stamped, each.expires_at_ms, each.row)
+            sent = await self._to_enforcement(owned, each.key, stamped)
             owned.version = max(owned.version, each.command.version)
             self._watch(owned, each.key, self._timed(sent, each.command.caused_at_ms))
             body = each.command.body
@@ -142,9 +144,10 @@ class Outbox:
         self, owned: Owned, record: tuple[bytes, bytes], expires_at_ms: int, row: int
     ) -> None:
         """Publish a record of what is in force anew. Mutates: owned."""
-        owned.published.put(*record, expires_at_ms, row)
-        sent = await self._to_enforcement(owned, *record)
-        self._watch(owned, record[0], _awaited(sent))
+        key, value = record[0], with_epoch(record[1], owned.epoch)
+        owned.published.put(key, value, expires_at_ms, row)
+        sent = await self._to_enforcement(owned, key, value)
+        self._watch(owned, key, _awaited(sent))
 
     def _watch(self, owned: Owned, key: bytes, sent: Coroutine[Any, Any, int]) -> None:
         """Keep an acknowledgement with the outputs, and as the last of its key."""
@@ -167,6 +170,7 @@ class Outbox:
             complete=owned.is_settled,
             at_ms=self._clock.wall_ms(),
             every_ms=every_ms,
+            epoch=owned.epoch,
         )
         key = heartbeat_key(owned.partition)
         owned.outputs.append(await self._to_enforcement(owned, key, encode(beat)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -50,7 +50,7 @@ class Session(Tenure):
                 await self.stopping.wait()
         return not self.stopping.is_set()
 
-    async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Work until it ends or fails; then the whole session stops.
 
         A cancellation alone does not end a task reliably: before Python 3.12 `asyncio.wait_for`,
@@ -59,7 +59,7 @@ class Session(Tenure):
         session can begin.
         """
         try:
-            await work
+            await work()
         finally:
             self.stopping.set()
 

@@ -7,7 +7,6 @@ end, so every later reader sees the same entries count as we do (DESIGN 3.3, 3.9
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -204,17 +203,16 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
     """Claim the partition with an epoch above every earlier owner's, whom the store may have
     forgotten; return the claim and the journal's records from its checkpoint on.
     """  # noqa: D205 - one sentence
-    # What a newer version wrote is met before anything is changed; a spoiled one is no reason.
-    with contextlib.suppress(RowCorrupt):
-        await store.checkpoint(place.partition)
-    claim = await store.claim(place.partition, place.nonce)
+    # What a newer version wrote is met before anything is changed.
+    seen = await store.owner(place.partition)
+    claim = await store.claim(place.partition, place.nonce, seen)
     bounds = (await reader.bounds(place.journal_topic))[place.partition]
     first = max(bounds.start, _journal_from(claim))
     records = await reader.read(place.journal_topic, place.partition, first, bounds.end)
     owners = [each for _, each in valid_entries(records) if isinstance(each, Owner)]
     highest = max((each.epoch for each in owners), default=NO_EPOCH)
     if highest >= claim.epoch:
-        claim = await store.claim(place.partition, place.nonce, highest)
+        claim = await store.claim(place.partition, place.nonce, place.nonce, highest)
     return claim, records
 
 

@@ -179,14 +179,14 @@ class Worker:
                 session.stopping.set()
             async with asyncio.TaskGroup() as group:
                 for work in (
-                    session.consume(),
-                    session.keep_saving(),
-                    session.keep_looking(looking),
-                    session.keep_beating(),
-                    session.keep_reading_back(),
-                    session.keep_conditions(),
-                    session.keep_sweeping(),
-                    session.keep_following(starts),
+                    session.consume,
+                    session.keep_saving,
+                    partial(session.keep_looking, looking),
+                    session.keep_beating,
+                    session.keep_reading_back,
+                    session.keep_conditions,
+                    session.keep_sweeping,
+                    partial(session.keep_following, starts),
                 ):
                     group.create_task(session.guarded(work))
 

@@ -6,16 +6,30 @@ processes. The same seed gives the same run anywhere, so a failure is a number.
 
 from .chance import FAULTS, Plan, plan_of
 from .loop import Process, VirtualLoop
+from .network import HOWS, Operation
+from .scenarios import SCENARIOS, Scenario
 from .story import Outcome, run, shown, simulate
+from .sweep import Broken, Fault, broken_of, faults_of, operations_of, scenario_of, swept
 
 __all__ = [
     "FAULTS",
+    "HOWS",
+    "SCENARIOS",
+    "Broken",
+    "Fault",
+    "Operation",
     "Outcome",
     "Plan",
     "Process",
+    "Scenario",
     "VirtualLoop",
+    "broken_of",
+    "faults_of",
+    "operations_of",
     "plan_of",
     "run",
+    "scenario_of",
     "shown",
     "simulate",
+    "swept",
 ]

@@ -83,10 +83,29 @@ def valid_conditions(records: list[Record]) -> list[tuple[int, Conditions]]:
 async def audit(estate: Estate) -> list[str]:
     """Return every law that does not hold, at most a few of each kind."""
     violations: list[str] = []
-    published = _published(estate, violations)
+    published, outlived = _published(estate, violations), _outlived(estate)
     for partition in range(estate.plan.partitions):
-        violations += await _Auditor(estate, partition, published[partition]).laws()
+        violations += await _Auditor(estate, partition, published[partition], outlived).laws()
     return violations + _gateway(estate)
+
+
+def _outlived(estate: Estate) -> set[tuple[int, int]]:
+    """Return where the records lie that an owner wrote after another had taken the partition.
+
+    What counts of them the heir writes again; gateways refuse the rest, which the heir erases.
+    """
+    epochs: dict[int, int] = defaultdict(int)
+    found = set()
+    for topic, _, record in estate.log.history:
+        if topic == estate.topics.journal:
+            entry = decode_entry(record.value or b"")
+            if isinstance(entry, Owner):
+                epochs[record.partition] = max(epochs[record.partition], entry.epoch)
+        elif topic == estate.topics.enforcement and record.value is not None:
+            value = decode_value(record.value)
+            if isinstance(value, SubjectRecord) and value.epoch < epochs[value.partition]:
+                found.add((record.partition, record.offset))
+    return found
 
 
 def _gateway(estate: Estate) -> list[str]:
@@ -126,10 +145,17 @@ def _published(estate: Estate, violations: list[str]) -> dict[int, list[Record]]
 class _Auditor:
     """The laws of one partition."""
 
-    def __init__(self, estate: Estate, partition: int, published: list[Record]) -> None:
+    def __init__(
+        self,
+        estate: Estate,
+        partition: int,
+        published: list[Record],
+        outlived: set[tuple[int, int]],
+    ) -> None:
         self.estate = estate
         self.partition = partition
         self.published = published
+        self.outlived = outlived
         topic = estate.topics.journal
         journal = [each for each in estate.log.of(topic) if each.partition == partition]
         self.entries = valid_conditions(journal)
@@ -234,7 +260,7 @@ class _Auditor:
         broken: list[str] = []
         seen: set[tuple[int, int, int]] = set()
         for record in self.published:
-            if record.value is None:
+            if record.value is None or (record.partition, record.offset) in self.outlived:
                 continue
             value = decode_value(record.value)
             assert isinstance(value, SubjectRecord)

@@ -9,7 +9,8 @@ changes nothing elsewhere.
 from __future__ import annotations
 
 import random
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
 
 FAULTS: Final = (
     "slow",
@@ -58,6 +59,41 @@ class Plan(NamedTuple):
     rate: float
     gateways: str
     faults: frozenset[str]
+
+
+class GatePlan(NamedTuple):
+    """The gateway of a run: its mode while it does not know, and what happens to it.
+
+    `rate` is that of faults per call of its doors.
+    """
+
+    mode: Literal["open", "closed", "last"]
+    faults: frozenset[str]
+    rate: float
+
+
+ECHO_S: Final = 12.0
+GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze")
+
+
+def echoes_of(seed: int) -> Callable[[], float | None]:
+    """Return how long after each write of a store it comes once more, None where it does not.
+
+    In some seeds only, and drawn from a stream of its own.
+    """
+    chance = stream(seed, "echo")
+    rate = chance.choice((0.0, 0.0, 0.05, 0.3))
+    return lambda: chance.random() * ECHO_S if chance.random() < rate else None
+
+
+def gate_plan_of(seed: int) -> GatePlan:
+    """Return the gateway of a seed, drawn from a stream of its own."""
+    chance = stream(seed, "gate")
+    return GatePlan(
+        mode=chance.choice(("open", "closed", "last", "last")),
+        faults=frozenset(each for each in GATE_FAULTS if chance.random() < 0.5),
+        rate=chance.choice((0.01, 0.03, 0.1)),
+    )
 
 
 def plan_of(seed: int, minutes: float = 0.5) -> Plan:

@@ -1,17 +1,13 @@
 """The memory doors behind a network that delays, loses and repeats, as a seed says.
 
-A request travels, is carried out, and its answer travels back. What is under way when its sender
-dies arrives all the same. A failure tells the sender nothing: the request may have been carried
-out, may be carried out later, or never. Only what a real client promises is kept: records of one
-producer and partition stay in order, and none is appended behind one that was lost, since an
-idempotent producer leaves no gap (KIP-98).
+Only what a real client promises is kept: records of one producer and partition stay in order, and
+none is appended behind one that was lost, since an idempotent producer leaves no gap (KIP-98).
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -20,80 +16,11 @@ from stream.errors import BusUnavailable, StoreUnavailable
 from stream.store import Checkpoint, Claim, Fence, MemoryStore, Save, StoreFacts
 
 from .log import SimLog
-from .loop import Process, VirtualLoop, current_process
+from .loop import Process, current_process
+from .network import APPENDED, ENDS, LATE_S, Network, heard
 
 Result = TypeVar("Result")
-LATENCY_S: Final = 0.001
-SLOW_S: Final = 2.0
 IN_FLIGHT_MAX: Final = 1_000
-
-
-class Network:
-    """What lies between processes and servers; counts every call, and may fail the n-th.
-
-    `faults` is emptied when the storm is over. `fail_at` names the one call that fails, for
-    sweeps; `how` is what happens to it.
-    """
-
-    def __init__(
-        self, loop: VirtualLoop, chance: random.Random, faults: frozenset[str], rate: float
-    ) -> None:
-        self.loop = loop
-        self.process = Process("network")
-        self.faults = faults
-        self.calls = 0
-        self.fail_at = 0
-        self.is_closed = False
-        self.how = ""
-        self.happened: Counter[str] = Counter()
-        self._chance = chance
-        self._rate = rate
-
-    def draw(self, *kinds: str) -> str:
-        """Return what happens to the next call: one of the kinds, or nothing."""
-        self.calls += 1
-        if self.is_closed:
-            return "refuse"
-        if self.calls == self.fail_at and self.how in kinds:
-            self.happened[self.how] += 1
-            return self.how
-        possible = [each for each in kinds if each in self.faults]
-        if possible and self._chance.random() < self._rate:
-            kind = self._chance.choice(possible)
-            self.happened[kind] += 1
-            return kind
-        return ""
-
-    def delay_s(self) -> float:
-        """Return how long something travels."""
-        if "slow" in self.faults and self._chance.random() < self._rate:
-            self.happened["slow"] += 1
-            return self._chance.random() * SLOW_S
-        return self._chance.random() * LATENCY_S
-
-    async def call(
-        self, op: Callable[[], Coroutine[Any, Any, Result]], error: type[Exception], what: str
-    ) -> Result:
-        """Carry out a call as the seed has it: refused, with its reply lost, twice."""
-        kind = self.draw("refuse", "lose_reply", "repeat")
-        if kind == "refuse":
-            await asyncio.sleep(self.delay_s())
-            raise error(f"{what}: cut on the way there")
-        # Whoever asked may die meanwhile: what was sent arrives.
-        sent = self.loop.spawn(self.process, self._carried(op, kind))
-        result = await asyncio.shield(sent)
-        if kind == "lose_reply":
-            raise error(f"{what}: the reply was lost")
-        return result
-
-    async def _carried(self, op: Callable[[], Coroutine[Any, Any, Result]], kind: str) -> Result:
-        await asyncio.sleep(self.delay_s())
-        result = await op()
-        await asyncio.sleep(self.delay_s())
-        if kind == "repeat":
-            result = await op()
-            await asyncio.sleep(self.delay_s())
-        return result
 
 
 class SimStore:
@@ -108,9 +35,13 @@ class SimStore:
         """Connect."""
         return await self._network.call(self._inner.start, StoreUnavailable, "start")
 
-    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
+    async def owner(self, partition: int) -> str:
+        """Return the nonce of whoever claimed the partition last."""
+        return await self._call("owner", lambda: self._inner.owner(partition))
+
+    async def claim(self, partition: int, nonce: str, seen: str, above: int = 0) -> Claim:
         """Become the owner of the partition."""
-        return await self._call("claim", lambda: self._inner.claim(partition, nonce, above))
+        return await self._write("claim", lambda: self._inner.claim(partition, nonce, seen, above))
 
     async def load(
         self, partition: int, ids: Sequence[int], fence: Fence | None = None
@@ -120,7 +51,7 @@ class SimStore:
 
     async def save(self, partition: int, save: Save) -> int:
         """Write all of it or nothing."""
-        return await self._call("save", lambda: self._inner.save(partition, save))
+        return await self._write("save", lambda: self._inner.save(partition, save))
 
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
         """Return the rows of a bucket."""
@@ -133,6 +64,12 @@ class SimStore:
     async def checkpoint(self, partition: int) -> Checkpoint | None:
         """Return the checkpoint."""
         return await self._call("checkpoint", lambda: self._inner.checkpoint(partition))
+
+    async def _write(self, what: str, op: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        try:
+            return await self._call(what, op)
+        finally:
+            self._network.echo(op)
 
     async def _call(self, what: str, op: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         return await self._network.call(op, StoreUnavailable, what)
@@ -164,7 +101,7 @@ class SimPublisher:
         assert partition is not None, "a worker says where"
         place = topic, partition
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_heard)
+        done.add_done_callback(heard)
         queue = self._queues.setdefault(place, deque())
         assert len(queue) < IN_FLIGHT_MAX
         queue.append(((topic, key, value, partition), done))
@@ -179,15 +116,26 @@ class SimPublisher:
         while queue:
             await asyncio.sleep(self._network.delay_s())
             is_gone = self._owner is not None and self._owner.is_dead
-            kind = self._network.draw("refuse", "lose_ack", "repeat")
+            kind = self._network.draw(
+                f"append to {place[0]}",
+                ("refuse", "lose_ack", "repeat"),
+                APPENDED if not is_gone else (),
+                self._owner,
+            )
             if is_gone and kind:
                 break
             record, done = queue.popleft()
-            if kind == "refuse":
+            if kind in ENDS or kind == "freeze":
+                await self._struck(kind, record)
+                if kind != "freeze":
+                    break
+            if kind in ("refuse", "late"):
                 self._broken.add(place)
             offset = -1
             if place not in self._broken:
                 offset = await (await self._inner.send(*record))
+            if kind == "late":
+                self._later(record)
             if kind == "lose_ack" or place in self._broken:
                 self._broken.add(place) if kind != "lose_ack" else None
                 error = BusUnavailable(f"send to {place[0]}: nobody knows")
@@ -195,6 +143,24 @@ class SimPublisher:
             else:
                 done.get_loop().call_soon(_resolve, done, offset)
         self._busy.discard(place)
+
+    async def _struck(self, kind: str, record: Any) -> None:
+        """Let the sender die or stand still at a record, which arrives or does not."""
+        assert self._owner is not None, "whoever sends has started"
+        self._network.fate("freeze" if kind == "freeze" else "kill", self._owner)
+        if kind == "kill_sent":
+            await (await self._inner.send(*record))
+        elif kind == "kill_late":
+            self._later(record)
+
+    def _later(self, record: Any) -> None:
+        """Append a record when nobody waits for it any more."""
+
+        async def late() -> None:
+            await asyncio.sleep(LATE_S)
+            await (await self._inner.send(*record))
+
+        _ = self._network.loop.spawn(self._network.process, late())
 
     async def flush(self) -> None:
         """Wait until nothing is queued."""
@@ -205,12 +171,6 @@ class SimPublisher:
     async def stop(self) -> None:
         """Flush and disconnect."""
         await self.flush()
-
-
-def _heard(done: asyncio.Future[int]) -> None:
-    """Nobody needs to await an acknowledgement."""
-    if not done.cancelled():
-        done.exception()
 
 
 def _fail(done: asyncio.Future[int], error: Exception) -> None:
@@ -248,8 +208,7 @@ class SimReader(MemoryReader):
         """Yield what comes from `starts` on, late, until the connection is lost."""
         async for records in super().follow(topic, starts, wait_s):
             await asyncio.sleep(self._network.delay_s())
-            if self._network.draw("refuse"):
-                raise BusUnavailable(f"follow {topic}: the connection was lost")
+            await self._network.ask(f"follow {topic}", BusUnavailable)
             yield records
 
 
@@ -267,8 +226,7 @@ class SimSource(MemorySource):
         self._home = current_process()
         self.is_member = True
         await asyncio.sleep(self._network.delay_s())
-        if self._network.draw("refuse"):
-            raise BusUnavailable("join: the connection was lost")
+        await self._network.ask("join", BusUnavailable)
         await super().start(listener)
 
     def take(self) -> asyncio.Task[None]:
@@ -282,8 +240,7 @@ class SimSource(MemorySource):
 
     async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
         """Return what has come; nothing is awaited once it is known."""
-        if self._network.draw("refuse"):
-            raise BusUnavailable("fetch: the connection was lost")
+        await self._network.ask("fetch", BusUnavailable)
         return await super().fetch(records_max, wait_s)
 
     async def stop(self) -> None:

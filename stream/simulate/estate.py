@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -15,12 +15,15 @@ from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.runtime import Doors, TopicsSpec, Worker, WorkerSpec
-from stream.store import Checkpoint, MemoryServer, MemoryStore
+from stream.store import Checkpoint, MemoryStore
 
-from .chance import Plan, stream
-from .doors import Network, SimPublisher, SimReader, SimSource, SimStore
+from .chance import GatePlan, Plan, stream
+from .claims import SimMemoryStore, SimServer
+from .doors import SimPublisher, SimReader, SimSource, SimStore
+from .gate import Gate
 from .log import SimLog
 from .loop import Process, VirtualLoop
+from .network import Network
 
 KEY: Final = HashKey(b"a simulated key.")
 BEGAN_MS: Final = 1_790_000_000_000
@@ -77,7 +80,7 @@ class Member:
 
     def __init__(self, name: str, estate: Estate) -> None:
         self.name = name
-        self._estate = estate
+        self.estate = estate
         self.clock = SimClock(estate.loop)
         self.process = Process(name)
         self.source: SimSource | None = None
@@ -86,7 +89,7 @@ class Member:
 
     def start(self) -> None:
         """Start a process."""
-        estate = self._estate
+        estate = self.estate
         self.process = Process(self.name)
         self.worker = Worker(
             (estate.spec, estate.topics),
@@ -98,7 +101,7 @@ class Member:
         self.task = estate.loop.spawn(self.process, self.worker.run())
 
     def _doors(self) -> Doors:
-        estate = self._estate
+        estate = self.estate
         log, network = estate.log, estate.network
 
         def source() -> SimSource:
@@ -110,19 +113,40 @@ class Member:
             publisher=lambda: SimPublisher(log, network),
             reader=lambda: SimReader(log, network),
             admin=lambda: SimTopics(log, network),
-            store=lambda: SimStore(MemoryStore(estate.server), network),
+            store=lambda: SimStore(SimMemoryStore(estate.server), network),
             nonce=estate.nonce,
         )
 
     def kill(self) -> None:
         """End the process as SIGKILL does; the group notices after the session's time."""
         self.process.is_dead = True
-        self._estate.loop.run_in(self._estate.network.process, self._expire_later)
+        self.estate.loop.run_in(self.estate.network.process, self._expire_later)
 
     def _expire_later(self) -> None:
         source = self.source
         if source is not None:
-            self._estate.loop.call_later(SESSION_S, source.expire)
+            self.estate.loop.call_later(SESSION_S, source.expire)
+
+    def freeze(self, span_s: float, unaware_s: float, thaw: Callable[[Process], None]) -> None:
+        """Stand still as after SIGSTOP, then go on; `thaw` lets it.
+
+        If that was longer than its session lasts, it is a zombie for `unaware_s`.
+        """
+        process, source, loop = self.process, self.source, self.estate.loop
+        process.freeze()
+
+        def later() -> None:
+            if source is not None and span_s > SESSION_S:
+                loop.call_later(SESSION_S, source.expire)
+                loop.call_later(span_s + unaware_s, self.notice, source)
+            loop.call_later(span_s, thaw, process)
+
+        loop.run_in(self.estate.network.process, later)
+
+    def notice(self, source: SimSource) -> None:
+        """Find out that the group goes on without this member, if it is still that member."""
+        if self.source is source and not self.process.is_dead and source.is_member:
+            source.notice()
 
     async def stop(self) -> None:
         """Stop in good order."""
@@ -148,7 +172,7 @@ class Estate:
         self.network = Network(loop, stream(plan.seed, "network"), plan.faults, plan.rate)
         self.broker_clock = SimClock(loop)
         self.log = SimLog(self.broker_clock, lambda coro: loop.spawn(self.network.process, coro))
-        self.server = MemoryServer()
+        self.server = SimServer()
         self.topics = TopicsSpec(
             partitions=plan.partitions, enforcement_partitions=plan.enforcement_partitions
         )
@@ -166,6 +190,15 @@ class Estate:
         self.changed: Change | None = None
         self._nonces = 0
         self.members = [Member(f"w{each}", self) for each in range(plan.workers)]
+        self.gates: list[Gate] = []
+
+    def open_gate(self, plan: GatePlan, network: Network | None = None) -> Gate:
+        """Have a gateway, with a network of its own unless one is given."""
+        chance = stream(self.plan.seed, "gate network")
+        own = network or Network(self.loop, chance, plan.faults, plan.rate)
+        gate = Gate(self.log, self.broker_clock, self.plan, plan, own)
+        self.gates.append(gate)
+        return gate
 
     def nonce(self) -> str:
         """Return a name that no owner had."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final, Literal, NamedTuple
 
 from stream.bus import MemoryTopics
@@ -19,14 +19,14 @@ from stream.identity import home_partition
 from stream.store import MemoryServer
 
 from .audit import audit
-from .chance import Plan, plan_of, stream
-from .doors import SimSource
-from .estate import SESSION_S, Estate, Member, compiled
+from .audit_gate import audit_gate
+from .chance import Plan, echoes_of, gate_plan_of, plan_of, stream
+from .estate import SESSION_S, Estate, compiled
+from .gate import gate_storm
 from .loop import Process, VirtualLoop
+from .rest import at_rest
 from .traffic import payload, placed, policies, workload
 
-CALM_S: Final = 180.0
-STEP_S: Final = 0.25
 ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
 
 
@@ -49,8 +49,15 @@ def simulate(
     return run(plan_of(seed, minutes), prepare)
 
 
-def run(plan: Plan, prepare: Callable[[Estate], None] | None = None) -> Outcome:
-    """Run a plan; `prepare` may change the estate before anything happens, as sweeps do."""
+def run(
+    plan: Plan,
+    prepare: Callable[[Estate], None] | None = None,
+    tell: Callable[[Estate], Coroutine[None, None, list[str]]] | None = None,
+) -> Outcome:
+    """Run a plan; `prepare` may change the estate before anything happens.
+
+    `tell` lets happen what happens and returns the violations: without it, a seed's own story.
+    """
     loop = VirtualLoop()
     quiet = logging.getLogger("stream")
     level, quiet.disabled = quiet.level, True
@@ -60,7 +67,7 @@ def run(plan: Plan, prepare: Callable[[Estate], None] | None = None) -> Outcome:
         estate = Estate(plan, loop, compiled(policies()[0], "simulation"))
         if prepare is not None:
             prepare(estate)
-        violations = loop.run(_Story(estate).told())
+        violations = loop.run(tell(estate) if tell else _Story(estate).told())
         violations += loop.faults
         outcome = Outcome(
             plan.seed,
@@ -71,7 +78,8 @@ def run(plan: Plan, prepare: Callable[[Estate], None] | None = None) -> Outcome:
             dict(estate.network.happened),
             loop.steps,
         )
-        estate.network.is_closed = True
+        for network in (estate.network, *(each.network for each in estate.gates)):
+            network.is_closed = True
         loop.end()
         return outcome
     finally:
@@ -79,6 +87,11 @@ def run(plan: Plan, prepare: Callable[[Estate], None] | None = None) -> Outcome:
         quiet.disabled = False
         quiet.setLevel(level)
         gc.collect(0)
+
+
+async def judged(estate: Estate) -> list[str]:
+    """Return every law that does not hold in an estate at rest."""
+    return await audit(estate) + await audit_gate(estate) + estate.server.broken()
 
 
 class _Story:
@@ -96,19 +109,24 @@ class _Story:
         await self._topics()
         for member in estate.members:
             member.start()
-        storm = asyncio.create_task(self._storm())
+        estate.network.echo_s = echoes_of(self.plan.seed)
+        gate = estate.open_gate(gate_plan_of(self.plan.seed))
+        gate.start()
+        storms = {asyncio.create_task(each) for each in (self._storm(), gate_storm(gate))}
         await self._traffic()
-        storm.cancel()
-        await asyncio.wait({storm})
-        if storm.done() and not storm.cancelled() and storm.exception() is not None:
-            raise AssertionError("the storm itself failed") from storm.exception()
-        violations = await self._calm()
+        for storm in storms:
+            storm.cancel()
+        await asyncio.wait(storms)
+        for storm in storms:
+            if not storm.cancelled() and storm.exception() is not None:
+                raise AssertionError("the storm itself failed") from storm.exception()
+        violations = await at_rest(estate)
         for kind in ("remake", "truncate", "regrow"):
             if not violations and kind in self.plan.faults:
                 await self._change_log(kind)
-                violations += await self._calm()
+                violations += await at_rest(estate)
                 break
-        return violations + await audit(estate)
+        return violations + await judged(estate)
 
     async def _topics(self) -> None:
         admin = MemoryTopics(self.estate.log)
@@ -166,20 +184,13 @@ class _Story:
 
     def _freeze(self) -> None:
         """SIGSTOP for longer than the session lasts or not; then it walks on as a zombie."""
-        member, loop = self.chance.choice(self.estate.members), self.estate.loop
+        member = self.chance.choice(self.estate.members)
         process, source = member.process, member.source
         if process.is_dead or source is None or not source.is_member:
             return
-        process.freeze()
         span_s = self.chance.choice((0.5, 3.0, 10.0, 15.0))
-        broker = self.estate.network.process
-        if span_s > SESSION_S:
-            loop.run_in(broker, lambda: loop.call_later(SESSION_S, source.expire))
-            unaware_s = self.chance.choice((0.0, 0.3, 3.0))
-            loop.run_in(
-                broker, lambda: loop.call_later(span_s + unaware_s, self._notice, member, source)
-            )
-        loop.run_in(broker, lambda: loop.call_later(span_s, self._thaw, process))
+        unaware_s = self.chance.choice((0.0, 0.3, 3.0)) if span_s > SESSION_S else 0.0
+        member.freeze(span_s, unaware_s, self._thaw)
 
     def _thaw(self, process: Process) -> None:
         """Let a process go on, often with something at once that it would journal."""
@@ -201,14 +212,9 @@ class _Story:
 
             def expire() -> None:
                 source.expire()
-                loop.call_later(late_s, self._notice, member, source)
+                loop.call_later(late_s, member.notice, source)
 
             loop.run_in(broker, expire)
-
-    def _notice(self, member: Member, source: SimSource) -> None:
-        """Let a member find out that the group goes on without it, if it still is that member."""
-        if member.source is source and not member.process.is_dead and source.is_member:
-            source.notice()
 
     def _failover(self) -> None:
         """A replica takes over that lacks the latest writes."""
@@ -259,34 +265,6 @@ class _Story:
             kept = self.estate.passed_by(partition, self.images)
             if kept > part.start:
                 log.cut(topic, partition, kept)
-
-    async def _calm(self) -> list[str]:
-        """End every fault and let the estate come to rest; return what did not."""
-        estate = self.estate
-        estate.network.faults = frozenset()
-        estate.network.fail_at = 0
-        limit_s = estate.loop.time() + CALM_S
-        while estate.loop.time() < limit_s:
-            violations = []
-            for member in estate.members:
-                failure = member.failure
-                if failure is not None and not member.process.is_dead:
-                    violations.append(f"{member.name} ended: {type(failure).__name__}: {failure}")
-                elif member.process.is_dead or (member.task is not None and member.task.done()):
-                    member.start()
-            if violations:
-                return violations
-            if await estate.is_drained() and await self._is_quiet():
-                return []
-            await asyncio.sleep(STEP_S)
-        ends = [each.end for each in estate.log.partitions(estate.topics.requests)]
-        held = await estate.checkpoints()
-        return [f"not at rest after {CALM_S:.0f} s: checkpoints {held}, ends {ends}"]
-
-    async def _is_quiet(self) -> bool:
-        """Let what is under way arrive; tell whether all is stored even so."""
-        await asyncio.sleep(12.0)
-        return await self.estate.is_drained()
 
     async def _change_log(self, kind: str) -> None:
         """Change the log of requests under stopped members, then let traffic go on."""

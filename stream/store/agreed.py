@@ -87,6 +87,13 @@ def refusal(partition: int, held: Held, fence: Fence) -> OwnershipLost:
     return OwnershipLost(f"partition {partition}: another worker owns it, {theirs}, {ours}")
 
 
+def claimed_meanwhile(partition: int, epoch: int) -> OwnershipLost:
+    """Return the error for a claim that comes after another one than it has seen."""
+    return OwnershipLost(
+        f"partition {partition}: another worker claimed it meanwhile, in epoch {epoch}"
+    )
+
+
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """Return the stored form of a checkpoint: JSON, so that a person can read it there."""
     return msgspec.json.encode(checkpoint)

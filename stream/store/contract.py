@@ -125,14 +125,24 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
+    async def owner(self, partition: int) -> str:
+        """Return the nonce of whoever claimed the partition last, empty where nobody did.
+
+        Errors: NewerFormat when a newer version has written the checkpoint.
+        """
+        ...
+
+    async def claim(self, partition: int, nonce: str, seen: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed.
 
-        The epoch is above that of every earlier owner the store knows, and above `above`: a store
-        that has forgotten some of them is told.
+        `seen` is the owner to take it from, as `owner` said, or `nonce` itself to claim again:
+        compare-and-set, so that a claim that arrives late, or once more, takes nothing from
+        whoever claimed meanwhile. The epoch is above that of every earlier owner the store knows,
+        and above `above`: a store that has forgotten some of them is told.
         Requires: a nonce that no other claim has ever used; a repeat of the last claim (lost
         reply) changes nothing and returns the same.
-        Errors: NewerFormat when a newer version has written the checkpoint.
+        Errors: OwnershipLost when another owner than `seen` has the partition; NewerFormat when a
+        newer version has written the checkpoint.
         """
         ...
 

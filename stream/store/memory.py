@@ -14,6 +14,7 @@ from .agreed import (
     Held,
     check_save,
     claimed_checkpoint,
+    claimed_meanwhile,
     decode_checkpoint,
     encode_checkpoint,
     is_ours,
@@ -81,10 +82,18 @@ class MemoryStore:
             mode="standalone",
         )
 
-    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
+    async def owner(self, partition: int) -> str:
+        """Return the nonce of whoever claimed the partition last, empty where nobody did."""
+        held = self._server.partition(partition)
+        claimed_checkpoint(partition, held.checkpoint)
+        return held.nonce or ""
+
+    async def claim(self, partition: int, nonce: str, seen: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed."""
         assert nonce, "a claim names its owner"
         held = self._server.partition(partition)
+        if (held.nonce or "") not in (nonce, seen):
+            raise claimed_meanwhile(partition, held.epoch)
         if held.nonce != nonce or held.epoch <= above:
             held.nonce = nonce
             held.epoch = max(held.epoch, above) + 1

@@ -29,6 +29,7 @@ from .agreed import (
     Held,
     check_save,
     claimed_checkpoint,
+    claimed_meanwhile,
     decode_checkpoint,
     encode_checkpoint,
     is_ours,
@@ -97,11 +98,23 @@ class RedisStore:
                 hint="redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
             )
 
-    async def claim(self, partition: int, nonce: str, above: int = 0) -> Claim:
+    async def owner(self, partition: int) -> str:
+        """Return the nonce of whoever claimed the partition last, empty where nobody did."""
+        state = self._key(partition, b"state")
+        nonce, checkpoint = await self._link.ask("HMGET", state, "nonce", "checkpoint")
+        claimed_checkpoint(partition, checkpoint)
+        # Whatever stands there can be named, and so taken over from.
+        return str((nonce or b"").decode("utf-8", "surrogateescape"))
+
+    async def claim(self, partition: int, nonce: str, seen: str, above: int = 0) -> Claim:
         """Become the owner of the partition: from now on only writes with `nonce` succeed."""
         assert nonce, "a claim names its owner"
         keys = [self._key(partition, b"state"), self._key(partition, b"records")]
-        epoch, number, checkpoint, records = await self._link.run(_CLAIM, keys, [nonce, above])
+        args = [nonce, above, seen.encode("utf-8", "surrogateescape")]
+        epoch, *rest = await self._link.run(_CLAIM, keys, args)
+        if not rest:
+            raise claimed_meanwhile(partition, _integer(partition, "epoch", epoch))
+        number, checkpoint, records = rest
         found, damage = claimed_checkpoint(partition, checkpoint)
         return Claim(
             epoch=_integer(partition, "epoch", epoch),

@@ -14,8 +14,7 @@ from .redis_link import RedisSpec, parse_address
 
 # A script names a command as a word in capitals between quotes, also where it passes it on.
 _IN_SCRIPT: Final = re.compile(r"'([A-Z]{3,})'")
-# What is sent as it is, beside scripts: at start; by `scan`; by `checkpoint` and `names`. A worker
-# asks for a checkpoint too, to see whether the store answers.
+# What is sent as it is, beside scripts: at start; by `scan`; by `checkpoint`, `owner` and `names`.
 _ANY: Final = frozenset({"INFO", "EVAL", "EVALSHA"})
 _SWEEP: Final = frozenset({"HGETALL"})
 _LOOK: Final = frozenset({"HGET", "HMGET"})
@@ -36,7 +35,7 @@ class _Use(NamedTuple):
 
 
 _WORKER: Final = _Use(
-    _ANY | _SWEEP | {"HGET"}, ("claim", "load", "save"), ("state", "names", "records", "rows:*")
+    _ANY | _SWEEP | _LOOK, ("claim", "load", "save"), ("state", "names", "records", "rows:*")
 )
 _READER: Final = _Use(_ANY | _LOOK, ("load",), ("state", "names", "rows:*"))
 

@@ -88,6 +88,8 @@ def steps(draw: st.DrawFn) -> list[Step]:
     for _ in range(draw(st.integers(0, 25))):
         home = draw(st.integers(0, HOMES - 1))
         owner, partition = owners[home], home % PARTITIONS
+        for each in owners:  # Now and then a zombie, or an owner that does not say when it began.
+            each.epoch = draw(st.sampled_from([2, 2, 2, 3, 1, 0]))
         append_ms = NOW_MS + draw(st.integers(0, 3)) * 500
         kind = draw(st.sampled_from("put put put drop beat beat lie estate act rubbish".split()))
         if kind in ("put", "drop"):

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from stream.errors import OwnershipLost
 from stream.local import Addresses
 from stream.store import Fence, Store
-from tests.stores import CHECKPOINT, ID_LAST, Lab, MemoryLab, RedisLab, everything, play, save
+from tests.stores import (
+    CHECKPOINT,
+    ID_LAST,
+    Lab,
+    MemoryLab,
+    RedisLab,
+    everything,
+    play,
+    save,
+    take_over,
+)
 
 few = st.integers(0, 3)
 ids = st.sampled_from([0, 1, 2**56, ID_LAST])
@@ -43,7 +53,7 @@ async def history(lab: Lab, store: Store, script: list[tuple]) -> list:
     for deed, *what in script:
         try:
             if deed == "claim":
-                claim = await store.claim(0, *what)
+                claim = await take_over(store, 0, *what)
                 number = claim.number
                 seen.append(claim)
             elif deed == "load":
@@ -63,7 +73,7 @@ async def history(lab: Lab, store: Store, script: list[tuple]) -> list:
                 seen.append(number)
         except OwnershipLost as error:
             seen.append((type(error), str(error)))
-    return [*seen, await everything(store, 0), await store.claim(0, "end")]
+    return [*seen, await everything(store, 0), await take_over(store, 0, "end")]
 
 
 @settings(max_examples=150)

@@ -6,16 +6,16 @@ import pytest
 
 from stream.errors import OwnershipLost
 from stream.store import Fence, Store, StoreForgot
-from tests.stores import CHECKPOINT, ID_LAST, Lab, everything, play, save
+from tests.stores import CHECKPOINT, ID_LAST, Lab, everything, play, save, take_over
 
 
 def test_claim_fences_the_older_owner(lab: Lab) -> None:
     """After a claim the older owner can write nothing, and is told that it lost the partition."""
 
     async def scene(old: Store, new: Store) -> None:
-        first = await old.claim(0, "a")
+        first = await take_over(old, 0, "a")
         await old.save(0, save(0, rows=[(1, b"old")], epoch=first.epoch))
-        second = await new.claim(0, "b")
+        second = await take_over(new, 0, "b")
         assert second.epoch == first.epoch + 1
         assert second.number == 1
         before = await everything(new, 0)
@@ -33,8 +33,8 @@ def test_claim_repeated_changes_nothing(lab: Lab) -> None:
     """A claim sent again after a lost reply gives the same answer, and epoch."""
 
     async def scene(store: Store) -> None:
-        first = await store.claim(0, "a")
-        assert await store.claim(0, "a") == first
+        first = await take_over(store, 0, "a")
+        assert await take_over(store, 0, "a") == first
         await store.save(0, save(0, rows=[(1, b"row")]))
 
     play(lab, scene)
@@ -44,13 +44,51 @@ def test_claim_is_above_what_the_journal_knows(lab: Lab) -> None:
     """A store that lost claims gives an epoch above those the claimer heard of elsewhere."""
 
     async def scene(store: Store) -> None:
-        assert (await store.claim(0, "a")).epoch == 1
-        assert (await store.claim(0, "a", 6)).epoch == 7
-        assert (await store.claim(0, "a", 6)).epoch == 7
-        assert (await store.claim(0, "a")).epoch == 7
-        assert (await store.claim(0, "b", 3)).epoch == 8
-        assert (await store.claim(1, "c", 2**50)).epoch == 2**50 + 1
+        assert (await take_over(store, 0, "a")).epoch == 1
+        assert (await take_over(store, 0, "a", 6)).epoch == 7
+        assert (await take_over(store, 0, "a", 6)).epoch == 7
+        assert (await take_over(store, 0, "a")).epoch == 7
+        assert (await take_over(store, 0, "b", 3)).epoch == 8
+        assert (await take_over(store, 1, "c", 2**50)).epoch == 2**50 + 1
         await store.save(0, save(0, "b", epoch=8))
+
+    play(lab, scene)
+
+
+def test_claim_that_comes_late_takes_nothing(lab: Lab) -> None:
+    """A claim carried out once more, after somebody else claimed, is refused, whatever it asks."""
+
+    async def scene(old: Store, new: Store) -> None:
+        assert await old.owner(0) == ""
+        first = await old.claim(0, "a", "")
+        raised = await old.claim(0, "a", "a", 6)
+        assert await new.owner(0) == "a"
+        second = await new.claim(0, "b", "a")
+        assert second.epoch == raised.epoch + 1 == first.epoch + 7
+        await new.save(0, save(0, "b", rows=[(1, b"heir")], epoch=second.epoch))
+        before = await everything(new, 0)
+        for seen, above in (("", 0), ("a", 6), ("a", 2**40), ("c", 0)):
+            with pytest.raises(OwnershipLost):
+                await old.claim(0, "a", seen, above)
+        assert await everything(new, 0) == before
+        assert await new.owner(0) == "b"
+        assert await new.claim(0, "b", "a") == second._replace(number=1)
+        assert await new.save(0, save(1, "b", rows=[(1, b"again")], epoch=second.epoch)) == 2
+
+    play(lab, scene)
+
+
+def test_of_two_that_saw_the_same_owner_one_claims(lab: Lab) -> None:
+    """Whoever claims second hears that another was faster, and changes nothing."""
+
+    async def scene(one: Store, two: Store) -> None:
+        await take_over(one, 0, "a")
+        seen = await one.owner(0), await two.owner(0)
+        claim = await two.claim(0, "c", seen[1])
+        with pytest.raises(OwnershipLost):
+            await one.claim(0, "b", seen[0])
+        assert await one.owner(0) == "c"
+        assert await two.load(0, [], Fence("c", claim.epoch, claim.number)) == []
 
     play(lab, scene)
 
@@ -59,7 +97,7 @@ def test_load_of_nothing_asks_for_the_fence(lab: Lab) -> None:
     """An owner that has nothing to load learns whether the store still knows its last write."""
 
     async def scene(old: Store, new: Store) -> None:
-        await old.claim(0, "a")
+        await take_over(old, 0, "a")
         image = lab.image()
         await old.save(0, save(0, rows=[(1, b"1")]))
         assert await old.load(0, [], Fence("a", 1, 1)) == []
@@ -67,7 +105,7 @@ def test_load_of_nothing_asks_for_the_fence(lab: Lab) -> None:
         lab.restore(image)
         with pytest.raises(StoreForgot):
             await old.load(0, [], Fence("a", 1, 1))
-        await new.claim(0, "b")
+        await take_over(new, 0, "b")
         with pytest.raises(OwnershipLost) as caught:
             await old.load(0, [], Fence("a", 1, 0))
         assert type(caught.value) is OwnershipLost
@@ -79,7 +117,7 @@ def test_older_number_finds_that_the_store_forgot(lab: Lab) -> None:
     """An owner whose acknowledged writes a failover lost is told so, by save and by load."""
 
     async def scene(store: Store) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         await store.save(0, save(0, rows=[(1, b"1")]))
         image = lab.image()
         await store.save(0, save(1, rows=[(1, b"2")]))
@@ -99,10 +137,10 @@ def test_lost_claim_is_told_from_a_newer_owner(lab: Lab) -> None:
     """Where a failover lost the claim itself, the owner hears StoreForgot: nobody took over."""
 
     async def scene(old: Store, new: Store) -> None:
-        await old.claim(0, "a")
+        await take_over(old, 0, "a")
         await old.save(0, save(0, rows=[(1, b"1")]))
         image = lab.image()
-        claim = await new.claim(0, "b")
+        claim = await take_over(new, 0, "b")
         lab.restore(image)
         fence = Fence("b", claim.epoch, claim.number)
         with pytest.raises(StoreForgot):
@@ -122,9 +160,9 @@ def test_load_with_a_fence_refuses_the_older_owner(lab: Lab) -> None:
     """A zombie that loads with its fence learns that it is one; without, anybody may read."""
 
     async def scene(old: Store, new: Store) -> None:
-        first = await old.claim(0, "a")
+        first = await take_over(old, 0, "a")
         await old.save(0, save(0, rows=[(1, b"1")], epoch=first.epoch))
-        await new.claim(0, "b")
+        await take_over(new, 0, "b")
         with pytest.raises(OwnershipLost) as caught:
             await old.load(0, [1], Fence("a", first.epoch, 1))
         assert type(caught.value) is OwnershipLost
@@ -138,7 +176,7 @@ def test_repeat_is_recognised_and_applied_once(lab: Lab) -> None:
     first = save(0, rows=[(1, b"1")], records={b"r": b"1"}, names={5: "five"})
 
     async def scene(store: Store) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         assert await store.save(0, first) == 1
         assert await store.save(0, first) == 1
         assert await store.save(0, first) == 1
@@ -165,7 +203,7 @@ def test_another_save_is_no_repeat(lab: Lab, other: dict) -> None:
     """A different save under a number that is taken is refused, and is not a store that forgot."""
 
     async def scene(store: Store) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         await store.save(0, save(0, rows=[(1, b"1")]))
         with pytest.raises(OwnershipLost) as caught:
             await store.save(0, save(0, **other))
@@ -198,7 +236,7 @@ def test_refused_save_changes_nothing(lab: Lab) -> None:
     }
 
     async def scene(store: Store) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         rows = [(1, b"1"), (3, b"3")]
         await store.save(0, save(0, rows=rows, records={b"gone": b"1"}))
         before = await everything(store, 0)
@@ -209,7 +247,7 @@ def test_refused_save_changes_nothing(lab: Lab) -> None:
         assert await store.save(0, save(1, **all_of_it)) == 2
         after = [(1, b"2"), (ID_LAST, b"2")], {1: "one", 2: "two"}, CHECKPOINT
         assert await everything(store, 0) == after
-        assert (await store.claim(0, "b")).records == {b"r": b"2"}
+        assert (await take_over(store, 0, "b")).records == {b"r": b"2"}
 
     play(lab, scene)
 
@@ -218,7 +256,7 @@ def test_owner_may_load_while_it_saves(lab: Lab) -> None:
     """Loads with the last acknowledged write as fence succeed beside a save that is under way."""
 
     async def scene(store: Store) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         for number in range(20):
             what = save(number, rows=[(n, b"%d" % number) for n in range(300)])
             loads = [store.load(0, range(300), Fence("a", 1, number)) for _ in range(3)]

@@ -18,7 +18,7 @@ from stream.errors import OwnershipLost
 from stream.store import Fence, RedisSpec, RedisStore
 from tests.faults.run import Load, Outcome, play
 from tests.live import wait_until
-from tests.stores import save
+from tests.stores import save, take_over
 from tests.valkeys import (
     BRISK,
     SERVICE,
@@ -294,7 +294,7 @@ class LateWrite:
 
     async def begin(self) -> None:
         """Stall the primary with the write on its way."""
-        await self._owner.claim(ASIDE, "zombie")
+        await take_over(self._owner, ASIDE, "zombie")
         await self._owner.save(ASIDE, save(0, "zombie", rows=[(1, b"before")]))
         await asyncio.to_thread(until, lambda: is_followed(self._primary), "replicas have it")
         # A connection that is open already, so that nothing but the write waits.
@@ -305,7 +305,7 @@ class LateWrite:
 
     async def end(self) -> str:
         """Take the partition at the successor, then wake the primary; return what came of it."""
-        await self._owner.claim(ASIDE, "heir")
+        await take_over(self._owner, ASIDE, "heir")
         self._primary.go_on()
         for is_so in (lambda: self._primary.role() == "slave", lambda: follows(self._primary)):
             await asyncio.to_thread(until, is_so, "the old primary follows")

@@ -12,7 +12,7 @@ import redis
 from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreUnavailable
 from stream.store import Fence, RedisSpec, RedisStore, StoreForgot
 from tests.ports import free_port
-from tests.stores import save
+from tests.stores import save, take_over
 from tests.valkey import Valkey, running_valkey
 
 IDS = [n << 56 | n for n in range(256)]
@@ -69,7 +69,7 @@ def test_load_of_more_rows_than_lua_holds_values(valkey: Valkey) -> None:
     ids = list(range(20_000))
 
     async def scene(store: RedisStore) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         for number in range(4):
             part = ids[number * 5000 : (number + 1) * 5000]
             await store.save(0, save(number, rows=[(n, b"%d" % n) for n in part]))
@@ -84,14 +84,14 @@ def test_unknown_script_heals(valkey: Valkey) -> None:
     with contextlib.closing(valkey.client()) as client:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             for number in range(3):
                 client.script_flush()
                 assert await store.save(0, save(number, rows=[(1, b"1")])) == number + 1
                 client.script_flush()
                 assert await store.load(0, [1]) == [b"1"]
             client.script_flush()
-            assert (await store.claim(0, "b")).number == 3
+            assert (await take_over(store, 0, "b")).number == 3
 
         run(scene, valkey.url)
 
@@ -101,7 +101,7 @@ def test_pooled_connections_heal_after_a_restart(tmp_path) -> None:
     with running_valkey(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             await store.save(0, save(0, rows=[(n, b"%d" % n) for n in IDS]))
             # As many calls at once as there are connections, so that all of them are open.
             await asyncio.gather(*(store.load(0, IDS) for _ in range(4)))
@@ -119,9 +119,9 @@ def test_server_that_is_down_is_waited_for(tmp_path) -> None:
     with running_valkey(tmp_path) as server:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             server.kill()
-            call = asyncio.create_task(store.claim(0, "b"))
+            call = asyncio.create_task(take_over(store, 0, "b"))
             await asyncio.to_thread(server.launch)
             assert (await call).epoch == 1
 
@@ -133,7 +133,7 @@ def test_server_that_stays_down_is_unavailable(tmp_path) -> None:
     with running_valkey(tmp_path) as server:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             server.kill()
             with pytest.raises(StoreUnavailable, match=str(server.port)) as caught:
                 await store.load(0, [1])
@@ -152,7 +152,7 @@ def test_lost_reply_of_a_save_is_recognised(tmp_path) -> None:
     with running_valkey(tmp_path) as server:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             first = save(0, rows=[(1, b"1")], records={b"r": b"1"})
             server.signal(signal.SIGSTOP)
             with pytest.raises(StoreUnavailable):
@@ -169,7 +169,7 @@ def test_cancelled_calls_mix_up_no_replies(valkey: Valkey) -> None:
     """A call that is cancelled at any moment leaves no reply behind for the next one."""
 
     async def scene(store: RedisStore) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         await store.save(0, save(0, rows=[(n, b"%d" % n * 400) for n in IDS]))
         loop = asyncio.get_running_loop()
         for step in range(200):
@@ -188,7 +188,7 @@ def test_read_only_server_is_waited_for(tmp_path) -> None:
     with running_valkey(tmp_path) as server, contextlib.closing(server.client()) as client:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             client.replicaof("127.0.0.1", 1)
             with pytest.raises(StoreUnavailable, match=r"for 0\.5 s: .*read only"):
                 await store.save(0, save(0, rows=[(1, b"1")]))
@@ -215,7 +215,7 @@ def test_busy_server_is_waited_for(tmp_path) -> None:
     ):
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             endless = asyncio.create_task(asyncio.to_thread(client.eval, "while true do end", 0))
             await asyncio.to_thread(await_busy, killer)
             with pytest.raises(StoreUnavailable, match=r"(?i)busy"):
@@ -243,7 +243,7 @@ def test_key_of_a_wrong_type_stops_a_save_before_it_writes(valkey: Valkey, part:
     with contextlib.closing(valkey.client()) as client:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             await store.save(0, save(0, rows=[(n, b"old") for n in IDS]))
             client.delete(key)
             client.set(key, "a string")
@@ -253,7 +253,7 @@ def test_key_of_a_wrong_type_stops_a_save_before_it_writes(valkey: Valkey, part:
             assert {each: client.dump(each) for each in client.keys("t:*")} == before
             if part in ("records", "state"):
                 with pytest.raises(RowCorrupt, match="prefix"):
-                    await store.claim(0, "b")
+                    await take_over(store, 0, "b")
                 assert {each: client.dump(each) for each in client.keys("t:*")} == before
             if part == "rows:5":
                 with pytest.raises(RowCorrupt, match="prefix"):
@@ -276,10 +276,10 @@ def test_state_that_is_no_number_is_named(valkey: Valkey, name: str, stored: str
     with contextlib.closing(valkey.client()) as client:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             client.hset("t:{0}:state", name, stored)
             with pytest.raises(RowCorrupt):
-                await store.claim(0, "b")
+                await take_over(store, 0, "b")
             with pytest.raises(RowCorrupt):
                 await store.load(0, [1], Fence("a", 1, 0))
 
@@ -303,13 +303,13 @@ def test_full_memory_refuses_growth_and_allows_the_way_out(valkey: Valkey) -> No
     with contextlib.closing(valkey.client()) as client:
 
         async def scene(store: RedisStore) -> None:
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             await store.save(0, save(0, rows=[(n, b"old") for n in IDS]))
             client.config_set("maxmemory", 1)
             with pytest.raises(StoreUnavailable, match="maxmemory"):
                 await store.save(0, save(1, rows=[(n, b"new") for n in IDS]))
             assert await store.load(0, IDS, Fence("a", 1, 1)) == [b"old"] * 256
-            assert (await store.claim(0, "b")).epoch == 2
+            assert (await take_over(store, 0, "b")).epoch == 2
             assert await store.save(0, save(1, "b", forget=IDS[:9], records_gone=[b"r"])) == 2
             assert await store.load(0, IDS[:10]) == [None] * 9 + [b"old"]
 
@@ -347,12 +347,12 @@ def test_scripts_keep_to_the_slot_they_declare(tmp_path) -> None:
             with pytest.raises(ConfigError, match=r"mode cluster.*redis\+cluster://"):
                 await store.start()
             with pytest.raises(ConfigError, match=r"redis\+cluster://"):
-                await store.claim(0, "a")
+                await take_over(store, 0, "a")
 
         async def scene(store: RedisStore) -> None:
             assert (await store.start()).mode == "cluster"
             for partition in range(8):
-                await store.claim(partition, "a")
+                await take_over(store, partition, "a")
                 rows = [(n, b"1") for n in IDS]
                 whole = save(0, rows=rows, names={1: "n"}, records={b"r": b"1"}, forget=IDS[:3])
                 assert await store.save(partition, whole) == 1

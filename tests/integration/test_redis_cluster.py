@@ -15,7 +15,7 @@ from stream.local import Addresses
 from stream.store import RedisSpec, RedisStore, redis_rules
 from tests.faults import redis as scenarios
 from tests.faults.run import assert_nothing_lost
-from tests.stores import save
+from tests.stores import save, take_over
 from tests.valkey import running_valkey
 from tests.valkeys import ClusterOfSix, Member, raw, running, until
 
@@ -86,7 +86,7 @@ def test_partitions_live_on_all_primaries(two: ClusterOfSix) -> None:
 
     async def scene(store: RedisStore) -> None:
         assert (await store.start()).mode == "cluster"
-        await asyncio.gather(*(store.claim(each, "a") for each in range(24)))
+        await asyncio.gather(*(take_over(store, each, "a") for each in range(24)))
         rows = [(1 << 56, b"1"), (2, b"2")]
         whole = save(0, rows=rows, names={1: "n"}, records={b"r": b"1"})
         saved = await asyncio.gather(*(store.save(each, whole) for each in range(24)))
@@ -103,9 +103,9 @@ def test_a_slot_that_nobody_serves_is_waited_for(two: ClusterOfSix) -> None:
     owner = two.owner_of(scenarios.SLOT_OF_1)
 
     async def scene(store: RedisStore) -> None:
-        await store.claim(1, "a")
+        await take_over(store, 1, "a")
         raw(owner, "CLUSTER DELSLOTS", scenarios.SLOT_OF_1)
-        call = asyncio.create_task(store.claim(1, "b"))
+        call = asyncio.create_task(take_over(store, 1, "b"))
         await asyncio.sleep(0.2)
         assert not call.done()
         raw(owner, "CLUSTER ADDSLOTS", scenarios.SLOT_OF_1)
@@ -137,7 +137,7 @@ def test_endpoints_are_taken_as_the_cluster_tells_them(
 
     async def scene(store: RedisStore) -> None:
         await store.start()
-        await asyncio.gather(*(store.claim(each, kind) for each in range(6)))
+        await asyncio.gather(*(take_over(store, each, kind) for each in range(6)))
         found = [each.node for each in await store._link._route.primaries()]
         assert {each.host for each in found} == {host or "127.0.0.1"}
         moved = vendor.MovedError(f"{scenarios.SLOT_OF_1} {host}:{found[0].port}")
@@ -171,7 +171,7 @@ def test_the_rights_a_user_needs(two: ClusterOfSix) -> None:
 
     async def works(store: RedisStore) -> None:
         await store.start()
-        await asyncio.gather(*(store.claim(each, "least") for each in range(6)))
+        await asyncio.gather(*(take_over(store, each, "least") for each in range(6)))
 
     async def does_not(store: RedisStore) -> None:
         with pytest.raises(ConfigError, match=r"'cluster\|slots'.*ACL"):
@@ -189,7 +189,7 @@ def test_seeds_that_are_gone_are_passed_over(two: ClusterOfSix) -> None:
 
     async def scene(store: RedisStore) -> None:
         for partition in range(6):
-            await store.claim(partition, "c")
+            await take_over(store, partition, "c")
 
     play(f"redis+cluster://127.0.0.1:1,127.0.0.1:{two.primaries[0].port}", scene)
 

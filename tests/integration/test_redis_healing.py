@@ -11,7 +11,7 @@ import pytest
 
 from stream.errors import ConfigError, StoreUnavailable
 from stream.store import RedisSpec, RedisStore
-from tests.stores import save
+from tests.stores import save, take_over
 from tests.valkey import Valkey, running_valkey
 from tests.valkeys import Member, running, until
 
@@ -56,7 +56,7 @@ def test_a_server_that_is_loading_is_waited_for(tmp_path: Path) -> None:
 
         async def scene(_: RedisStore, patient: RedisStore) -> None:
             await asyncio.to_thread(server.await_up)
-            await patient.claim(0, "a")
+            await take_over(patient, 0, "a")
             await patient.save(0, save(0, rows=ROWS))
             for number in range(30):
                 server.client.set(f"other-{number}", "x" * 2_000)
@@ -75,7 +75,7 @@ def test_a_replica_without_its_primary_is_waited_for(tmp_path: Path) -> None:
     with running_valkey(tmp_path) as server, contextlib.closing(server.client()) as client:
 
         async def scene(impatient: RedisStore, patient: RedisStore) -> None:
-            await patient.claim(0, "a")
+            await take_over(patient, 0, "a")
             client.config_set("replica-serve-stale-data", "no")
             client.replicaof("127.0.0.1", 1)
             with pytest.raises(StoreUnavailable, match=r"for 0\.5 s"):
@@ -92,7 +92,7 @@ def test_a_primary_without_enough_replicas_is_waited_for(tmp_path: Path) -> None
     with running_valkey(tmp_path) as server, contextlib.closing(server.client()) as client:
 
         async def scene(impatient: RedisStore, patient: RedisStore) -> None:
-            await patient.claim(0, "a")
+            await take_over(patient, 0, "a")
             client.config_set("min-replicas-to-write", 1)
             with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
                 await impatient.save(0, save(0, rows=ROWS))
@@ -119,7 +119,7 @@ def test_a_server_that_cannot_write_its_disk_is_waited_for(tmp_path: Path) -> No
             )
 
         async def scene(impatient: RedisStore, patient: RedisStore) -> None:
-            await patient.claim(0, "a")
+            await take_over(patient, 0, "a")
             client.config_set("save", "3600 1000000")
             snapshot("/proc", "err")
             with pytest.raises(StoreUnavailable, match="MISCONF"):
@@ -135,10 +135,10 @@ def test_a_server_that_comes_back_evicting_is_refused(tmp_path: Path) -> None:
     with running_valkey(tmp_path) as server:
 
         async def scene(_: RedisStore, patient: RedisStore) -> None:
-            await patient.claim(0, "a")
+            await take_over(patient, 0, "a")
             server.kill()
             server.launch("--maxmemory-policy", "allkeys-lru")
             with pytest.raises(ConfigError, match=r"allkeys-lru.*noeviction"):
-                await patient.claim(0, "b")
+                await take_over(patient, 0, "b")
 
         run(scene, server)

@@ -16,7 +16,7 @@ from stream.store.redis_route import Hop
 from tests.faults import redis as scenarios
 from tests.faults.run import assert_nothing_lost
 from tests.ports import free_port
-from tests.stores import save
+from tests.stores import save, take_over
 from tests.valkeys import SERVICE, Member, raw
 
 
@@ -110,7 +110,7 @@ async def claim_until(store: RedisStore, is_so: Callable[[], object]) -> None:
     """Claim again and again until something is so, or the store refuses."""
     async with asyncio.timeout(20):
         while not is_so():
-            await store.claim(0, "a")
+            await take_over(store, 0, "a")
             await asyncio.sleep(0.05)
 
 
@@ -120,9 +120,9 @@ def test_a_silent_server_is_left_for_its_successor(pair) -> None:
     sentinel = sentinel_of(one)
 
     async def scene(store: RedisStore) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         one.stall()
-        call = asyncio.create_task(store.claim(0, "b"))
+        call = asyncio.create_task(take_over(store, 0, "b"))
         await asyncio.sleep(0.1)
         name(sentinel, two)
         async with asyncio.timeout(10):
@@ -140,7 +140,7 @@ def test_a_server_that_was_demoted_in_silence_is_left(pair) -> None:
     sentinel = sentinel_of(one)
 
     async def scene(store: RedisStore) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         name(sentinel, two)
         await claim_until(store, two.client.dbsize)
 
@@ -155,7 +155,7 @@ def test_a_promoted_server_that_may_evict_is_refused(pair) -> None:
 
     async def scene(store: RedisStore) -> None:
         assert (await store.start()).mode == "sentinel"
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         name(sentinel, two)
         with pytest.raises(ConfigError, match=rf"{two.port}.*allkeys-lru"):
             await claim_until(store, lambda: False)
@@ -178,7 +178,7 @@ def test_a_name_that_is_doubted_while_it_is_learned(pair) -> None:
             await route.after(Hop(nodes[0], route._servers.client(nodes[0])), b"", OSError())
 
         route._servers.keep = doubt
-        assert (await store.claim(0, "a")).epoch == 1
+        assert (await take_over(store, 0, "a")).epoch == 1
         assert not await route.has_left(await route.hop(b""), b"")
 
     play([sentinel], scene)
@@ -196,7 +196,7 @@ def test_the_rights_a_user_needs(pair) -> None:
 
     async def works(store: RedisStore) -> None:
         await store.start()
-        claim = await store.claim(0, "a")
+        claim = await take_over(store, 0, "a")
         await store.save(0, save(claim.number, "a", rows=[(1, b"1")], names={1: "n"}))
 
     async def does_not(store: RedisStore) -> None:
@@ -237,12 +237,12 @@ def test_a_sentinel_that_missed_a_failover_is_outvoted(pair) -> None:
     sentinels = [stale, sentinel_of(two, newer), sentinel_of(two, newer)]
 
     async def scene(store: RedisStore) -> None:
-        await store.claim(0, "a")
+        await take_over(store, 0, "a")
         assert two.client.exists("t:{0}:state")
         stale.kill()
         sentinels[1].stall()
         await asyncio.sleep(1.1)
-        assert (await store.claim(0, "b")).epoch == 2
+        assert (await take_over(store, 0, "b")).epoch == 2
 
     try:
         play(sentinels, scene)

@@ -39,6 +39,7 @@ from tests.buses import Member
 from tests.live import KEY, opened, wait_until
 from tests.secure import SecureKafka, password_of, run
 from tests.secure_estate import BAD, WHO, Estate, acl_of
+from tests.stores import take_over
 from tests.tls import tls_in_front_of
 from tests.valkey import Valkey, running_valkey
 
@@ -342,6 +343,6 @@ def test_reader_of_redis_cannot_write(estate: Estate, valkey: Valkey) -> None:
         async with opened(RedisStore(estate.of("operator", {"url": url}).redis)) as store:
             assert await store.load(0, [1]) == [None]
             with pytest.raises(ConfigError, match="ACL must allow"):
-                await store.claim(0, "nonce")
+                await take_over(store, 0, "nonce")
 
     run(scene())

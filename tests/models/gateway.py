@@ -25,6 +25,8 @@ class TableModel:
     def __init__(self, records: Sequence[Record]) -> None:
         self.held: dict[bytes, tuple[Record, SubjectRecord | OperatorRecord]] = {}
         self.heard: dict[int, tuple[Heartbeat, bool]] = {}
+        self.epochs: dict[int, int] = {}
+        self.proven: dict[int, int] = {}
         for record in records:
             self._take(record)
 
@@ -37,16 +39,24 @@ class TableModel:
             value = decode_value(record.value)
         except (ValueError, RecursionError):
             return
+        if not isinstance(value, OperatorRecord) and getattr(value, "issuer", "home") == "home":
+            latest = self.epochs.get(value.partition, 0)
+            if 0 < value.epoch < latest:
+                return
+            self.epochs[value.partition] = max(latest, value.epoch)
         if isinstance(value, Heartbeat):
             known = self.heard.get(value.partition)
-            if value.complete and (known is None or value.version >= known[0].version):
+            proven = self.proven.get(value.partition, 0)
+            is_later = known is None or value.version >= known[0].version or value.epoch > proven
+            if value.complete and is_later:
+                self.proven[value.partition] = max(proven, value.epoch)
                 matches = (value.records, int(value.digest, 16)) == self.account(value.partition)
                 self.heard[value.partition] = value, matches
             return
         old = self.held.get(key)
         if isinstance(value, SubjectRecord) and old is not None:
             assert isinstance(old[1], SubjectRecord)
-            if value.version < old[1].version:
+            if (value.version, value.epoch) < (old[1].version, old[1].epoch):
                 return
         self.held[key] = record, value
 

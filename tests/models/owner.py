@@ -68,7 +68,10 @@ def subject_record(
     partition: int = 0,
     **changes: Any,
 ) -> tuple[bytes, bytes]:
-    """Key and value of all that an issuer has in force on a subject; `version` may be changed."""
+    """Key and value of all that an issuer has in force on a subject.
+
+    `version` and `epoch` may be changed.
+    """
     versions = [each.version for each in commands]
     record = SubjectRecord(
         issuer=issuer,
@@ -77,6 +80,7 @@ def subject_record(
         version=changes.get("version", max(versions, default=Version(0, 1))),
         expires_at_ms=max((each.expires_at_ms for each in commands), default=NOW_MS),
         commands=commands,
+        epoch=changes.get("epoch", 0),
     )
     return subject_key(issuer, subject), encode(record)
 
@@ -106,15 +110,16 @@ def act(what: Any, until_ms: int = NOW_MS + 600_000) -> OperatorAct:
 class Owner:
     """The owner of one home partition: what it has published, and what its heartbeat says of it."""
 
-    def __init__(self, partition: int = 0, partitions: int = 1) -> None:
+    def __init__(self, partition: int = 0, partitions: int = 1, epoch: int = 0) -> None:
         self.partition = partition
+        self.epoch = epoch
         self.partitions = partitions
         self.published: dict[bytes, bytes] = {}
         self.version = Version(0, 0)
 
     def put(self, subject: Subject, *commands: Command) -> tuple[bytes, bytes]:
         """Publish all that is in force on a subject."""
-        key, value = subject_record(subject, *commands, partition=self.partition)
+        key, value = subject_record(subject, *commands, partition=self.partition, epoch=self.epoch)
         self.published[key] = value
         self.version = max([self.version, *(each.version for each in commands)])
         return key, value
@@ -137,6 +142,7 @@ class Owner:
             "complete": True,
             "at_ms": at_ms,
             "every_ms": 1_000,
+            "epoch": self.epoch,
         }
         return heartbeat_key(self.partition), encode(Heartbeat(**(fields | changes)))
 

@@ -20,6 +20,12 @@ def hear(homes: Homes, heartbeat: Heartbeat, append_ms: int | None = None) -> bo
     return homes.hear(heartbeat, heartbeat.at_ms if append_ms is None else append_ms)
 
 
+@pytest.mark.parametrize("epoch", [-1, 1 << 63])
+def test_an_impossible_epoch_is_not_sound(epoch: int) -> None:
+    """What no owner can have is not taken for the latest."""
+    assert not is_sound_heartbeat(beat(epoch=epoch))
+
+
 def test_nothing_heard_is_not_ready() -> None:
     """A log without heartbeats proves nothing: nobody has said that it is complete."""
     assert Homes(3).state_at(NOW_MS)[0] == "stale"

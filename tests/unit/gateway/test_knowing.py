@@ -40,6 +40,61 @@ def test_memory_is_bounded_and_overflow_is_named(settings: dict[str, int]) -> No
     assert shelf.table.state(NOW_MS) == "ready"
 
 
+def test_a_zombie_is_not_believed_once_its_heir_was_met() -> None:
+    """What an earlier owner writes behind its heir's heartbeat is refused and counted."""
+    shelf = Shelf()
+    shelf.table.finish_loading()
+    earlier, heir, subject = Owner(epoch=3), Owner(epoch=4), Subject(workload=AGENT)
+    first = earlier.put(Subject(workload=OTHER), command(Subject(workload=OTHER)))
+    assert shelf.put(first) == "applied"
+    heir.published, heir.version = dict(earlier.published), earlier.version
+    assert shelf.put(heir.heartbeat(complete=False)) == "heartbeat"
+    assert shelf.put(earlier.put(subject, command(subject, offset=9))) == "older"
+    assert shelf.put(earlier.heartbeat()) == "older"
+    assert shelf.decision() == "allow"
+    assert shelf.decision(OTHER) == "deny"
+    shelf.put(heir.heartbeat())
+    assert shelf.table.state(NOW_MS) == "ready"
+    assert shelf.table.counts["older"] == 2
+
+
+def test_what_a_zombie_named_is_no_bound_for_its_heir() -> None:
+    """The heir's first proof counts though a zombie proved a higher version before it."""
+    shelf = Shelf()
+    shelf.table.finish_loading()
+    zombie, heir, subject = Owner(epoch=3), Owner(epoch=4), Subject(workload=AGENT)
+    key, _ = zombie.put(subject, command(subject, offset=9))
+    shelf.put((key, zombie.published[key]))
+    shelf.put(zombie.heartbeat())
+    assert shelf.decision() == "deny"
+    shelf.put(heir.drop(key))
+    assert shelf.put(heir.heartbeat()) == "heartbeat"
+    assert shelf.table.state(NOW_MS) == "ready"
+    assert shelf.decision() == "allow"
+
+
+def test_the_same_cause_counts_as_its_heir_published_it() -> None:
+    """A record that a zombie and its heir both publish is the heir's, in whichever order."""
+    subject = Subject(workload=AGENT)
+    for order in ((3, 4), (4, 3)):
+        shelf = Shelf()
+        shelf.table.finish_loading()
+        for epoch in order:
+            shelf.put(Owner(epoch=epoch).put(subject, command(subject)))
+        heir = Owner(epoch=4)
+        heir.put(subject, command(subject))
+        shelf.put(heir.heartbeat())
+        assert shelf.table.state(NOW_MS) == "ready"
+
+
+def test_an_owner_that_names_no_epoch_is_believed() -> None:
+    """Records of a version that knew no epochs still count."""
+    shelf = Shelf()
+    assert shelf.put(Owner(epoch=4).heartbeat()) == "heartbeat"
+    assert shelf.put(revoked()) == "applied"
+    assert shelf.decision() == "deny"
+
+
 def test_overflow_is_known_at_once() -> None:
     """A ready gateway that has no room for a record says so before the next heartbeat."""
     shelf = Shelf(records_max=1, mode="closed")
