@@ -177,7 +177,8 @@ class Publisher(Protocol):
 
         Requires: a key or a partition; a key or a value.
         Errors:   BusUnavailable says that nobody knows: the record may still be appended, and
-                  records behind it too. Send it again, under an id that makes repeats harmless.
+                  records behind it too, unless the publisher was told that none may follow a lost
+                  one. Send it again, under an id that makes repeats harmless.
                   ConfigError: topic or partition do not exist, the record is too large, or the
                   broker does not let us write.
         """

@@ -51,7 +51,7 @@ def worker_doors(config: Config, metrics: Metrics) -> Doors:
     """Return the makers of a worker's doors."""
     return Doors(
         source=lambda: KafkaSource(config.kafka, config.topics.requests),
-        publisher=lambda: KafkaPublisher(config.kafka),
+        publisher=lambda: KafkaPublisher(config.kafka, heals=False),
         reader=lambda: KafkaReader(config.kafka),
         admin=lambda: KafkaTopics(config.kafka),
         store=lambda: RedisStore(config.redis, metrics.count_store_retry),
