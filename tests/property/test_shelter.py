@@ -261,3 +261,21 @@ def test_a_count_that_is_too_large_to_be_true_counts_what_may_be_said_at_most() 
     assert driver.tallies["requests"] == 1_000 * 10**6 + 1
     assert driver.findings[0].observed == 10**6
     assert driver.state.table.sections.counts[0]["total"].max() == 1
+
+
+def test_who_hides_others_behind_a_clock_ahead_is_seen() -> None:
+    """Within the skew a clock ahead takes other gateways' reports out of shorter windows.
+
+    That is the price of one clock a row; each such event is counted as late, and the longer windows
+    hold it all the same.
+    """
+    short = THROTTLE | {"limit": LIMIT | {"per": "1s"}}
+    long = THROTTLE | {"limit": LIMIT | {"per": "1m"}}
+    ahead = Request(T0_MS + 5_000, VICTIM, "x", kind="completion")
+    calls = [Request(T0_MS + each, VICTIM, "x") for each in range(1, 5)]
+    for rule, issued in ((short, 0), (long, 1)):
+        log = log_of(policy_of(rule), ahead, *calls)
+        lines = [log.lines[0]._replace(append_ms=T0_MS), *log.lines[1:]]
+        driver = Driver(log).run(lines)
+        assert driver.tallies["issued"] == issued
+        assert driver.tallies["late"] == (0 if issued else 4)
