@@ -252,7 +252,7 @@ class Ingress:
         for each in acknowledgements:
             await each
         for chunk in chunks:
-            self._positions[chunk.partition] = chunk.offsets[-1] + 1
+            self._positions[chunk.partition] = int(chunk.offsets[-1]) + 1
         for what, amount in counts.items():
             self._metrics.count_zone(self._zone.name, what, amount)
 

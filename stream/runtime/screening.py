@@ -57,7 +57,8 @@ class Screen:
 
     def judge(self, chunk: Chunk, place: int, topic_id: str) -> Admitted | Reject:
         """Return where one record goes. Errors: none; what is wrong with it is data."""
-        value, append_ms = chunk.values[place] or b"", chunk.append_ms[place]
+        value, offset = chunk.values[place] or b"", int(chunk.offsets[place])
+        append_ms = int(chunk.append_ms[place])
         found = self._read(value)
         if isinstance(found, _Fault):
             return Reject(
@@ -65,14 +66,14 @@ class Screen:
                 message=found.message,
                 topic=chunk.topic,
                 partition=chunk.partition,
-                offset=chunk.offsets[place],
+                offset=offset,
                 raw=value,
                 append_ms=append_ms,
             )
         key, home = found
         # A topic that was made anew is another source: its offsets begin again.
         name = f"{chunk.topic}@{topic_id}" if topic_id else chunk.topic
-        source = Source(name, chunk.partition, 0, chunk.offsets[place])
+        source = Source(name, chunk.partition, 0, offset)
         return Admitted(Forwarded(source, value, append_ms), key, home)
 
     def _read(self, value: bytes) -> tuple[bytes, int] | _Fault:
