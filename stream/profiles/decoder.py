@@ -353,7 +353,7 @@ class _Faults:
             partition=arrival.partition,
             offset=int(arrival.offsets[place]),
             raw=arrival.values[place] or b"" if raw is None else raw,
-            append_ms=int(self.append_ms[place]),
+            append_ms=int((arrival.append_ms if raw is None else self.append_ms)[place]),
         )
         self._rejects.append(reject)
 
