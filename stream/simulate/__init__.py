@@ -7,6 +7,7 @@ processes. The same seed gives the same run anywhere, so a failure is a number.
 from .chance import FAULTS, Plan, plan_of
 from .loop import Process, VirtualLoop
 from .story import Outcome, run, shown, simulate
+from .zones import with_zones
 
 __all__ = [
     "FAULTS",
@@ -18,4 +19,5 @@ __all__ = [
     "run",
     "shown",
     "simulate",
+    "with_zones",
 ]

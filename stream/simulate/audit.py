@@ -86,7 +86,7 @@ async def audit(estate: Estate) -> list[str]:
     published = _published(estate, violations)
     for partition in range(estate.plan.partitions):
         violations += await _Auditor(estate, partition, published[partition]).laws()
-    return violations + _gateway(estate)
+    return violations + _gateway(estate) + [each for law in estate.laws for each in law()]
 
 
 def _gateway(estate: Estate) -> list[str]:
@@ -221,7 +221,8 @@ class _Auditor:
         for record in self.estate.log.of(self.estate.topics.requests):
             if (record.value or b"").startswith(FORWARDED):
                 source = unwrap(record.value or b"", KEY.seal).source
-                sent.add((source.partition, source.era, source.offset))
+                if source.topic == self.estate.topics.requests:
+                    sent.add((source.partition, source.era, source.offset))
         broken = []
         for record in self.estate.lines(self.partition):
             value = record.value or b""
@@ -282,7 +283,7 @@ class _Auditor:
         kept: dict[int, set[str]] = defaultdict(set)
         for record in self.estate.log.of(topic):
             letter = msgspec.json.decode(record.value or b"", type=DeadLetter)
-            if letter.partition == self.partition:
+            if (letter.topic, letter.partition) == (self.estate.topics.requests, self.partition):
                 kept[letter.offset].add(letter.code)
         lines = self.estate.lines(self.partition)
         bad = {

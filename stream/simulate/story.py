@@ -23,7 +23,7 @@ from .chance import Plan, plan_of, stream
 from .doors import SimSource
 from .estate import SESSION_S, Estate, Member, compiled
 from .loop import Process, VirtualLoop
-from .traffic import payload, placed, policies, workload
+from .traffic import payload, policies, workload
 
 CALM_S: Final = 180.0
 STEP_S: Final = 0.25
@@ -128,8 +128,7 @@ class _Story:
             await asyncio.sleep(chance.expovariate(1 / gap_s))
 
     def _send(self, key: bytes, value: bytes) -> None:
-        partition = placed(self.plan, key)
-        self.estate.log.append(self.estate.topics.requests, partition, key, value)
+        self.estate.log.append(*self.estate.route(key), key, value)
 
     async def _storm(self) -> None:
         """Now and then, one of the seed's faults."""
