@@ -102,7 +102,6 @@ class Ingress:
         self._topic_id = ""
         self._serial = 0
         self._positions: dict[int, int] = {}
-        self._committed: dict[int, int] = {}
         self._is_sending = False
         for what in ("forwarded", "outside_zone"):
             self._metrics.count_zone(self._zone.name, what, 0)
@@ -143,8 +142,6 @@ class Ingress:
             self._topic_id = topic_id
             starts = {each: self._start(each, bounds[each], known.get(each)) for each in partitions}
             self._positions |= starts
-            # Said again at once: what nobody has said yet would be asked for in vain.
-            self._committed = {}
         return starts
 
     def _start(self, partition: int, bounds: Bounds, known: Committed | None) -> int:
@@ -176,7 +173,6 @@ class Ingress:
             self._serial += 1
             for each in partitions:
                 self._positions.pop(each, None)
-                self._committed.pop(each, None)
 
     async def _identify(self) -> str:
         states = await self._admin.describe([self._zone.topic])
@@ -191,7 +187,7 @@ class Ingress:
         await self._admin.ensure([self._topic_spec])
         async with contextlib.AsyncExitStack() as stack:
             source = self._source = self._make_source(self._zone.name)
-            self._positions, self._committed = {}, {}
+            self._positions = {}
             stack.push_async_callback(self._leave, source)
             await source.start(self)
             looked_s = committed_s = self._clock.monotonic_s()
@@ -257,11 +253,12 @@ class Ingress:
             self._metrics.count_zone(self._zone.name, what, amount)
 
     async def _commit(self) -> None:
-        """Tell the group what is acknowledged, where that is news. Requires: the turn."""
-        news = {p: o for p, o in self._positions.items() if self._committed.get(p) != o}
-        if news:
-            await self._started().commit(news, self._topic_id)
-            self._committed |= news
+        """Tell the group what is acknowledged, again where it is no news. Requires: the turn.
+
+        What it was told may have been lost on the way, or forgotten there.
+        """
+        if self._positions:
+            await self._started().commit(self._positions, self._topic_id)
 
     async def _look(self, source: EventSource) -> None:
         """See that the topic is still the one that is read, and how far behind we are.

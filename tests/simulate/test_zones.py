@@ -65,9 +65,12 @@ def naming_no_topic(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "sabotage", [committing_early, believing, sending_in_any_order, naming_no_topic]
+    ("sabotage", "first"),
+    [(committing_early, 13), (believing, 0), (sending_in_any_order, 0), (naming_no_topic, 0)],
 )
-def test_a_deliberate_bug_is_found(sabotage: Sabotage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The laws see what there is to see."""
+def test_a_deliberate_bug_is_found(
+    sabotage: Sabotage, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The laws see what there is to see, from a seed on that is known to show it soon."""
     sabotage(monkeypatch)
-    assert any(simulate(seed, prepare=with_zones).violations for seed in range(100))
+    assert any(simulate(each, prepare=with_zones).violations for each in range(first, first + 60))
