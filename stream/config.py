@@ -2,18 +2,19 @@
 
     kafka:   {bootstrap: "127.0.0.1:9092"}
     redis:   {url: "redis://127.0.0.1:6379/0"}
-    topics:  {partitions: 6}
+    topics:  {partitions: 6, zones: {eu: ["spiffe://prod.example/eu"]}}
     worker:  {slots_max: 200000}
-    gateway: {name: edge-1}
+    gateway: {name: edge-1, zone: eu}
     metrics: {host: 127.0.0.1, port: 9464}
     policy:  policy.yaml
 
 The environment names what differs between machines: ENFORCER_CONFIG, ENFORCER_KAFKA,
 ENFORCER_REDIS, ENFORCER_POLICY, ENFORCER_PREFIX (of topics, keys and the group),
-ENFORCER_METRICS (host:port), and the hash key: ENFORCER_HASH_KEY (32 hex digits) or
-ENFORCER_HASH_KEY_FILE. The key is read here and is in no value that could be printed. Keys that
-sign are named by ENFORCER_WORKER_KEY_FILE and ENFORCER_OPERATOR_KEY_FILE, those that are believed
-by ENFORCER_TRUST_FILE, how much they matter by ENFORCER_SIGNING (`warn`, `require`).
+ENFORCER_METRICS (host:port), ENFORCER_ZONE (of a gateway), and the hash key: ENFORCER_HASH_KEY
+(32 hex digits) or ENFORCER_HASH_KEY_FILE. The key is read here and is in no value that could be
+printed. Keys that sign are named by ENFORCER_WORKER_KEY_FILE and ENFORCER_OPERATOR_KEY_FILE, those
+that are believed by ENFORCER_TRUST_FILE, how much they matter by ENFORCER_SIGNING (`warn`,
+`require`).
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ def load_config(file: str, environment: Mapping[str, str]) -> Config:
                 f"ENFORCER_METRICS: {port!r} is not a port", hint="write 127.0.0.1:9464"
             )
         changes["metrics"] = _changed(config.metrics, host=host or "127.0.0.1", port=int(port))
+    if environment.get("ENFORCER_ZONE"):
+        changes["gateway"] = _changed(config.gateway, zone=environment["ENFORCER_ZONE"])
     signing = {name: environment[each] for name, each in SIGNING.items() if environment.get(each)}
     if signing:
         changes["signing"] = _changed(config.signing, **signing)

@@ -77,10 +77,16 @@ class Bound(NamedTuple):
 
 
 @kernel
-def _touch(slots: Any, local: Any, number: int, serial: int) -> int:
-    """Mark the rows of a batch as used; return how many were resolved under older conditions."""
+def _touch(events: Any, slots: Any, local: Any, number: int, serial: int) -> int:
+    """Mark the rows of a batch as used; return how many were resolved under older conditions.
+
+    A failed authentication uses no row, whomever it names: its slot is none from here on.
+    Mutates: slots, local.
+    """
     stale = 0
     for event in range(len(slots)):
+        if events[event]["authenticated"] == 0:
+            slots[event] = -1
         slot = slots[event]
         if slot >= 0:
             local[slot]["used"] = number
@@ -259,7 +265,7 @@ def make_room(state: State, batch: Batch, count: int) -> int:
     table.locate(batch.events["workload"], slots)
     # A number of its own: rows that an earlier, larger batch marked as used may go.
     state.batch_number += 1
-    _touch(slots, table.sections.local, state.batch_number, state.serial)
+    _touch(batch.events, slots, table.sections.local, state.batch_number, state.serial)
     wanted = max(count - table.free, table.slots_max // 16)
     victims = table.victims(wanted, state.batch_number).tolist()
     for slot in victims:
@@ -303,7 +309,7 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> N
     if table.locate(events["workload"], slots):
         batch, slots = _admit(state, batch, slots, result)
         events = batch.events
-    if _touch(slots, table.sections.local, state.batch_number, state.serial):
+    if _touch(events, slots, table.sections.local, state.batch_number, state.serial):
         used = np.unique(slots[slots >= 0])
         state.resolve(used[table.sections.local["serial"][used] != state.serial], bound.policy)
     index, names = bound.operations.index(batch)

@@ -1,7 +1,7 @@
 """Every metric by name, and the small HTTP server that shows them beside /healthz and /readyz.
 
-Labels are bounded: reject codes, stages, modes and actions are closed lists; rules come from the
-policy and are cut at RULES_MAX, what is beyond counts as `other`.
+Labels are bounded: reject codes, stages, modes and actions are closed lists, zones are the few of
+the settings; rules come from the policy and are cut at RULES_MAX, what is beyond counts as `other`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ MODES: Final = (
     "store_down",
     "broker_down",
     "behind",
+    "zone_down",
     "store_forgot",
     "checkpoint_corrupt",
     "records_corrupt",
@@ -63,6 +64,14 @@ class Metrics:
         self._tallies = counter("events", "events by what became of them", ("what",))
         self._forwarded = counter("events_forwarded", "misrouted events that were sent home")
         self._rejects = counter("rejects", "events not counted, by code", ("code",))
+        self._zone_events = counter(
+            "zone_events", "events of zones' topics by what became of them", ("zone", "what")
+        )
+        self._zone_missed = counter(
+            "zone_events_missed", "events of zones that retention took before us", ("zone",)
+        )
+        self._zone_lag = gauge("zone_lag_events", "events of a zone not yet read here", ("zone",))
+        self._zone_up = gauge("zone_up", "1 while a zone's topic is read", ("zone",))
         self._commands = counter("commands", "commands by rule", ("rule", "action", "mode"))
         self._findings = counter("findings", "findings by rule", ("rule",))
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
@@ -123,6 +132,21 @@ class Metrics:
     def count_reject(self, code: str, amount: int = 1) -> None:
         """Add rejects of one code."""
         self._rejects.labels(code).inc(amount)
+
+    def count_zone(self, zone: str, what: str, amount: int) -> None:
+        """Add events of a zone; `what` is `forwarded` or the code of a reject."""
+        self._zone_events.labels(zone, what).inc(amount)
+
+    def count_zone_missed(self, zone: str, amount: int) -> None:
+        """Add events of a zone that nobody will read."""
+        self._zone_missed.labels(zone).inc(amount)
+
+    def set_zone(self, zone: str, *, lag: int | None = None, is_up: bool | None = None) -> None:
+        """Show how far a zone is, and whether it is read."""
+        if lag is not None:
+            self._zone_lag.labels(zone).set(lag)
+        if is_up is not None:
+            self._zone_up.labels(zone).set(int(is_up))
 
     def count_command(self, rule: str, action: str, mode: str) -> None:
         """Add one published command."""

@@ -28,9 +28,12 @@ Settings = Any
 class Estate:
     """A log and a store in memory, and workers on them; doors may be replaced."""
 
-    def __init__(self, policy: str = POLICY) -> None:
+    def __init__(self, policy: str = POLICY, topics: TopicsSpec = TOPICS) -> None:
+        self.names = topics
         self.log = MemoryLog(SystemClock())
         self.server = MemoryServer()
+        self.publisher: Callable[[MemoryLog], MemoryPublisher] = MemoryPublisher
+        self.zone: Callable[[str], MemorySource] = self.zone_source
         self.store: Callable[[MemoryServer], MemoryStore] = MemoryStore
         self.admin: Callable[[MemoryLog], MemoryTopics] = MemoryTopics
         self.source: Callable[[MemoryLog, str], MemorySource] = MemorySource
@@ -42,16 +45,21 @@ class Estate:
         """A worker that does not run yet."""
         doors = Doors(
             source=lambda: self.source(self.log, TOPICS.requests),
-            publisher=lambda: MemoryPublisher(self.log),
+            publisher=lambda: self.publisher(self.log),
             reader=lambda: MemoryReader(self.log),
             admin=lambda: self.admin(self.log),
             store=lambda: self.store(self.server),
+            zone=self.zone,
         )
         spec = WorkerSpec(**({"slots_max": 64, "save_every_ms": 20, "heartbeat_ms": 20} | settings))
         self.metrics = Metrics()
         shown = (SystemClock(), self.metrics, "test")
         policy = self.policy, load_policy
-        return Worker((spec, TOPICS), doors, policy, KEY, shown, self.keys)
+        return Worker((spec, self.names), doors, policy, KEY, shown, self.keys)
+
+    def zone_source(self, zone: str) -> MemorySource:
+        """A member of the group that reads a zone."""
+        return MemorySource(self.log, self.names.zone_topic(zone), f"zone.{zone}")
 
     @contextlib.asynccontextmanager
     async def worker(self, **settings: Settings) -> AsyncIterator[Worker]:
@@ -66,13 +74,14 @@ class Estate:
 
     async def topics(self) -> None:
         """Create the topics."""
-        await MemoryTopics(self.log).ensure(TOPICS.specs())
+        await MemoryTopics(self.log).ensure(self.names.specs())
 
-    async def feed(self, payloads: Iterable[bytes]) -> None:
-        """Send payloads as gateways do."""
+    async def feed(self, payloads: Iterable[bytes], zone: str = "") -> None:
+        """Send payloads as gateways do, those of a zone to its topic."""
         publisher = MemoryPublisher(self.log)
+        topic = self.names.zone_topic(zone) if zone else self.names.requests
         for payload in payloads:
-            await publisher.send(TOPICS.requests, key_of(payload), payload)
+            await publisher.send(topic, key_of(payload), payload)
 
     def values(self, topic: str) -> list[bytes]:
         """All values of a topic, tombstones left out."""

@@ -14,8 +14,8 @@ import msgspec
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 
-from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
-from stream.cli.doors import keys_of
+from stream.bus import KafkaPublisher, KafkaReader, KafkaTopics
+from stream.cli.doors import keys_of, worker_doors
 from stream.config import Config, MetricsSpec, with_prefix
 from stream.events import SubjectRecord, decode_request, decode_value, encode
 from stream.identity import canonical_workload
@@ -26,7 +26,7 @@ from stream.policy import Policy, load_policy
 from stream.profiles import LEDGER_ENTRY, Layout
 from stream.profiles.rowformat import KIND_HEAD, KIND_LEDGER
 from stream.replay import Replay
-from stream.runtime import Doors, SystemClock, Worker, WorkerSpec
+from stream.runtime import SystemClock, Worker, WorkerSpec
 from stream.store import BUCKETS, RedisStore
 
 KEY = HashKey(b"a test key, 16 b")
@@ -224,15 +224,9 @@ class Installation:
 
 def worker_of(config: Config, policy: Policy, name: str, metrics: Metrics | None = None) -> Worker:
     """A worker on real servers."""
-    doors = Doors(
-        source=lambda: KafkaSource(config.kafka, config.topics.requests),
-        publisher=lambda: KafkaPublisher(config.kafka),
-        reader=lambda: KafkaReader(config.kafka),
-        admin=lambda: KafkaTopics(config.kafka),
-        store=lambda: RedisStore(config.redis),
-    )
-    specs = config.worker, config.topics
-    shown = SystemClock(), metrics or Metrics(), name
+    metrics = metrics or Metrics()
+    doors, specs = worker_doors(config, metrics), (config.worker, config.topics)
+    shown = SystemClock(), metrics, name
     return Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
 
 

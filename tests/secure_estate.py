@@ -35,7 +35,11 @@ WAYS = {
     "gateway": ("MTLS", {}),
     "operator": ("SASLTLS", {"mechanism": "PLAIN"}),
     "admin": ("SASL", {"mechanism": "SCRAM-SHA-256"}),
+    "edge-eu": ("SASLTLS", {}),
 }
+
+
+Zones = dict[str, tuple[str, ...]]
 
 
 def acl_of(right: Right) -> Acl:
@@ -46,15 +50,21 @@ def acl_of(right: Right) -> Acl:
 class Estate:
     """An installation of two partitions: what each role is set up with, and a super user's eyes."""
 
-    def __init__(self, kafka: SecureKafka, valkey: Valkey, name: str) -> None:
+    def __init__(
+        self, kafka: SecureKafka, valkey: Valkey, name: str, zones: Zones | None = None
+    ) -> None:
         self.kafka = kafka
         self.valkey = valkey
         config = with_prefix(Config(), name[-20:].strip("-"))
-        topics = msgspec.structs.replace(config.topics, partitions=2, enforcement_partitions=2)
+        zones = zones or {}
+        topics = msgspec.structs.replace(
+            config.topics, partitions=2, enforcement_partitions=2, zone_partitions=2, zones=zones
+        )
         self.config = msgspec.structs.replace(config, topics=topics)
         self.super = Installation(Addresses(kafka=kafka.plain, redis=valkey.url), name, POLICY)
         self.super.config = msgspec.structs.replace(self.super.config, topics=topics)
-        self.rights = kafka_rights(self.config, WHO)
+        who = WHO._replace(zones=tuple((zone, f"User:edge-{zone}") for zone in zones))
+        self.rights = kafka_rights(self.config, who)
 
     def of(self, role: str, redis: dict[str, Any] | None = None) -> Config:
         """The settings of a role."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .contract import (
     Bounds,
     Chunk,
+    Committed,
     EventSource,
     Listener,
     LogReader,
@@ -33,6 +34,7 @@ from .rarely import Rarely
 __all__ = [
     "Bounds",
     "Chunk",
+    "Committed",
     "EventSource",
     "KafkaPublisher",
     "KafkaReader",

@@ -49,6 +49,13 @@ class Bounds(NamedTuple):
     end: int
 
 
+class Committed(NamedTuple):
+    """What the group was told last of a partition: the next offset, and the note beside it."""
+
+    offset: int
+    note: str
+
+
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a topic must be: created so if missing, refused with a clear message if otherwise.
 
@@ -125,11 +132,16 @@ class EventSource(Protocol):
         """
         ...
 
-    async def commit(self, next_offsets: Mapping[int, int]) -> None:
-        """Tell the group how far we are, for lag tools only; failure is not an error.
+    async def commit(self, next_offsets: Mapping[int, int], note: str = "") -> None:
+        """Tell the group how far we are; failure is not an error, and is logged.
 
-        Partitions that are not ours any more are left out.
+        Partitions that are not ours any more are left out, and a member that the group has given
+        up is not heard. For requests only lag tools look at it; `note` is kept beside each offset.
         """
+        ...
+
+    async def committed(self, partitions: Sequence[int]) -> dict[int, Committed]:
+        """Return what the group was told last, of the partitions of which it was told anything."""
         ...
 
     async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:
@@ -165,7 +177,8 @@ class Publisher(Protocol):
 
         Requires: a key or a partition; a key or a value.
         Errors:   BusUnavailable says that nobody knows: the record may still be appended, and
-                  records behind it too. Send it again, under an id that makes repeats harmless.
+                  records behind it too, unless the publisher was told that none may follow a lost
+                  one. Send it again, under an id that makes repeats harmless.
                   ConfigError: topic or partition do not exist, the record is too large, or the
                   broker does not let us write.
         """

@@ -3,6 +3,10 @@
 An idempotent producer numbers its batches per partition. One batch refused for good leaves a gap,
 and the broker then refuses all that follow: so after such a failure the next `send` makes a new
 producer, with a new id, after the old one has delivered what it still can.
+
+What is sent by the new one then stands behind a gap. Where the order is a proof (an event on its
+way home counts only if none of its source from further on has come) there may be none: a publisher
+that does not heal drops what waits behind a lost record and takes no more.
 """
 
 from __future__ import annotations
@@ -37,11 +41,13 @@ KEYS_REMEMBERED: Final = 65_536
 class KafkaPublisher:
     """Appends records in the order sent, each acknowledged by every replica in sync.
 
-    Errors: BusUnavailable, ConfigError, as the contract says.
+    With `heals=False` nothing is appended behind a record that was lost: whoever sends begins anew
+    with another publisher. Errors: BusUnavailable, ConfigError, as the contract says.
     """
 
-    def __init__(self, spec: KafkaSpec) -> None:
+    def __init__(self, spec: KafkaSpec, *, heals: bool = True) -> None:
         self._spec = spec
+        self._heals = heals
         self._request_s = spec.request_ms / 1_000
         self._delivery_s = spec.delivery_ms / 1_000
         self._producer: AIOKafkaProducer | None = None
@@ -98,11 +104,15 @@ class KafkaPublisher:
     def _judge(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
         # Also fetches the error of a record that nobody waits for, which asyncio would report.
         if not future.cancelled() and future.exception() is not None:
+            if not self._heals and self._spent is not producer:
+                _drop_waiting(producer)
             self._spent = producer
 
     async def _usable(self) -> AIOKafkaProducer:
         assert self._producer is not None, "not started, or stopped"
         if self._producer is self._spent:
+            if not self._heals:
+                raise BusUnavailable("a record before this one was lost, and none may follow it")
             async with self._renewal:
                 spent = self._producer
                 if spent is self._spent:
@@ -178,6 +188,21 @@ async def _close(producer: AIOKafkaProducer, within_s: float) -> None:
         for future, _ in batch._msg_futures:
             future.cancel()
     await ended("a producer's connections", producer.client.close(), STOP_GRACE_S)
+
+
+def _drop_waiting(producer: AIOKafkaProducer) -> None:
+    """Let nothing leave any more that has not left yet; whoever waits hears that it is lost.
+
+    Called before the client's own task looks again at what waits, so nothing slips through.
+    """
+    waiting = producer._message_accumulator
+    waiting._exception = vendor.KafkaError("a record before this one was lost")
+    dropped = [batch for batches in waiting._batches.values() for batch in batches]
+    waiting._batches.clear()
+    for batch in dropped:
+        batch.drain_ready()
+        for future in (batch.future, *(future for future, _ in batch._msg_futures)):
+            future.cancel()
 
 
 @lru_cache(maxsize=KEYS_REMEMBERED)

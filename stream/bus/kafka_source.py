@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from stream.errors import BusUnavailable, ConfigError
 
-from .contract import Bounds, Chunk, Listener
+from .contract import Bounds, Chunk, Committed, Listener
 from .kafka import (
     STOP_GRACE_S,
     KafkaSpec,
@@ -157,17 +157,26 @@ class KafkaSource:
         values = [record.value for record in records]
         return [Chunk(at.topic, at.partition, offsets, append_ms, values)]
 
-    async def commit(self, next_offsets: Mapping[int, int]) -> None:
-        """Tell the group how far we are, for lag tools only; failure is not an error."""
+    async def commit(self, next_offsets: Mapping[int, int], note: str = "") -> None:
+        """Tell the group how far we are; failure is not an error, and is logged."""
         consumer, members, _ = self._started()
         ours = {p: offset for p, offset in next_offsets.items() if p in members.held}
         if not ours:
             return
         try:
             async with answered("commit", self._request_s):
-                await consumer.commit(self._at(ours))
+                await consumer.commit({at: (o, note) for at, o in self._at(ours).items()})
         except (BusUnavailable, ConfigError) as error:
-            rarely.warning("lag tools see an old position: %s", error)
+            rarely.warning("the group has an old position of %s: %s", self._topic, error)
+
+    async def committed(self, partitions: Sequence[int]) -> dict[int, Committed]:
+        """Return what the group was told last, of the partitions of which it was told anything."""
+        consumer = self._started()[0]
+        at = list(self._at(dict.fromkeys(partitions, 0)))
+        async with answered(f"ask what the group knows of {self._topic}", self._request_s):
+            # The public way to ask leaves the note out.
+            found = await consumer._coordinator.fetch_committed_offsets(at)
+        return {each.partition: Committed(*known) for each, known in found.items()}
 
     async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:
         """Return what the log holds of each partition."""

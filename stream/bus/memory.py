@@ -172,6 +172,7 @@ class Group:
     def __init__(self, partitions: int, spawn: Spawn) -> None:
         self._spawn = spawn
         self.committed: dict[int, int] = {}
+        self.notes: dict[int, str] = {}
         self._partitions = partitions
         self._members: dict[Member, asyncio.Future[None]] = {}
         self._is_stale = False

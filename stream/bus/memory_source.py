@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from .contract import Bounds, Chunk, Listener, Record
+from .contract import Bounds, Chunk, Committed, Listener, Record
 from .membership import Membership
 from .memory import GROUP, Group, MemoryLog
 
@@ -93,11 +93,20 @@ class MemorySource:
             [record.value for record in records],
         )
 
-    async def commit(self, next_offsets: Mapping[int, int]) -> None:
+    async def commit(self, next_offsets: Mapping[int, int], note: str = "") -> None:
         """Tell the group how far we are; an expired member is not heard."""
-        if self in self.group:
+        group = self.group
+        if self in group:
             held = self._started().held
-            self.group.committed |= {p: o for p, o in next_offsets.items() if p in held}
+            ours = {p: o for p, o in next_offsets.items() if p in held}
+            group.committed |= ours
+            group.notes |= dict.fromkeys(ours, note)
+
+    async def committed(self, partitions: Sequence[int]) -> dict[int, Committed]:
+        """Return what the group was told last, of the partitions of which it was told anything."""
+        group = self.group
+        told = [each for each in partitions if each in group.committed]
+        return {each: Committed(group.committed[each], group.notes[each]) for each in told}
 
     async def bounds(self, partitions: Sequence[int]) -> dict[int, Bounds]:
         """Return what the log holds of each partition."""

@@ -18,6 +18,7 @@ from .screen import Screen
 
 NOTES: Final = (
     "A worker may not create topics: let the admin run `enforcer topics` first.",
+    "A zone is read where the workers' settings have it in topics.zones, with its SPIFFE prefixes.",
     "Brokers before Kafka 2.8: whoever writes also needs --operation IdempotentWrite --cluster.",
     "A user of Redis can be nobody until it has a password: ACL SETUSER NAME '#HASH'.",
     'HASH is what `printf %s "$PASSWORD" | sha256sum` prints; ACL SAVE or CONFIG REWRITE keeps it.',
@@ -61,11 +62,15 @@ class ZoneType(click.ParamType[tuple[str, str]]):
         if isinstance(value, tuple):
             return value
         zone, _, principal = str(value).partition("=")
-        if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", zone) is None:
+        if re.fullmatch(r"[A-Za-z0-9._-]{1,48}", zone) is None:
             self.fail("a zone is a part of a topic's name: letters, digits, . - _", param, ctx)
         if not principal:
-            return zone, f"User:enforcer-gateway-{zone}"
+            return zone, _gateways_of(zone)
         return zone, PRINCIPAL.convert(principal, param, ctx)
+
+
+def _gateways_of(zone: str) -> str:
+    return f"User:enforcer-gateway-{zone}"
 
 
 PRINCIPAL: Final = PrincipalType()
@@ -95,7 +100,8 @@ def _principal(name: str, default: str, text: str) -> Callable[[Command], Comman
     type=ZoneType(),
     multiple=True,
     metavar="ZONE[=PRINCIPAL]",
-    help="Gateways that may write requests.ZONE only, and nothing else. Can be repeated.",
+    help="Gateways that may write requests.ZONE only, and nothing else. Can be repeated; the zones"
+    " of the settings are always there.",
 )
 @click.option("--redis-worker", type=REDIS_USER, default="enforcer-worker", show_default=True)
 @click.option("--redis-reader", type=REDIS_USER, default="enforcer-reader", show_default=True)
@@ -120,6 +126,7 @@ def acl(
     the commands to whoever runs the servers. Run again they change nothing.
     """
     config, screen = load_config("", environment), Screen(is_json=is_json)
+    zones = _with_configured(config, zones)
     rights = kafka_rights(config, Principals(worker, gateway, operator, admin, zones))
     users = redis_users(config, redis_worker, redis_reader)
     screen.emit({"kafka": rights, "redis": users, "notes": NOTES})
@@ -130,6 +137,20 @@ def acl(
         screen.line(user["line"])
     for note in NOTES:
         screen.line(f"# {note}")
+
+
+def _with_configured(
+    config: Config, named: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Return the zones with their principals: those of the settings, and those named.
+
+    Errors: UsageError for a zone that the settings, which have some, do not know.
+    """
+    known = {zone: _gateways_of(zone) for zone in config.topics.zones}
+    foreign = [zone for zone, _ in named if known and zone not in known]
+    if foreign:
+        raise click.UsageError(f"zone {foreign[0]} is not in topics.zones: nobody would read it")
+    return tuple((known | dict(named)).items())
 
 
 def kafka_lines(config: Config, rights: Sequence[Right]) -> Iterator[str]:

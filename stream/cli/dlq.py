@@ -114,8 +114,9 @@ _reaching = configured("config", "kafka", "prefix")
 def dlq() -> None:
     """List, show and retry what was no event.
 
-    A record of `requests` that is no event goes to the dead-letter topic with a code, a sentence
-    and its bytes. A letter is named by where its record stood: TOPIC/PARTITION/OFFSET.
+    A record of `requests`, or of a zone, that is no event goes to the dead-letter topic with a
+    code, a sentence and its bytes. A letter is named by where its record stood:
+    TOPIC/PARTITION/OFFSET.
     """
 
 
@@ -243,7 +244,8 @@ def retry(
 ) -> int:
     """Send the records of dead letters again, each at most once.
 
-    They go to the home partitions of their workloads, in transactions that also mark the letters:
+    They go to the home partitions of their workloads (those of a zone to the zone's topic, where
+    they are screened again), in transactions that also mark the letters:
     a letter that is marked is never sent again, whoever asks and whatever crashed. A second `retry`
     ends the first. What is still no event is refused without --as-is, and what was cut to a bound
     always. Exit code 1 if nothing was sent.
@@ -298,7 +300,9 @@ async def retry_letters(config: Config, plan: Plan, tally: Tally) -> None:
     """Carry out a plan. Errors: OwnershipLost, BusUnavailable, ConfigError. Mutates: tally."""
     topics = config.topics
     async with opened(KafkaReader(config.kafka)) as reader:
-        partitions = {topics.requests: len(await reader.bounds(topics.requests))}
+        # An event of a zone goes through the zone's topic again, and so past who screens it.
+        names = [topics.requests, *map(topics.zone_topic, topics.zones)]
+        partitions = {each: len(await reader.bounds(each)) for each in names}
         target = Target(topics.requests, partitions, topics.dead_letters, operator_name())
         if plan.dry_run:
             markers = await read_markers(reader, topics.dead_letters)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import uvloop
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
@@ -50,11 +51,20 @@ def worker_doors(config: Config, metrics: Metrics) -> Doors:
     """Return the makers of a worker's doors."""
     return Doors(
         source=lambda: KafkaSource(config.kafka, config.topics.requests),
-        publisher=lambda: KafkaPublisher(config.kafka),
+        publisher=lambda: KafkaPublisher(config.kafka, heals=False),
         reader=lambda: KafkaReader(config.kafka),
         admin=lambda: KafkaTopics(config.kafka),
         store=lambda: RedisStore(config.redis, metrics.count_store_retry),
+        zone=lambda zone: KafkaSource(
+            msgspec.structs.replace(config.kafka, group=zone_group(config, zone)),
+            config.topics.zone_topic(zone),
+        ),
     )
+
+
+def zone_group(config: Config, zone: str) -> str:
+    """Return the group of workers that reads a zone's topic."""
+    return f"{config.kafka.group}.zone.{zone}"
 
 
 def keys_of(config: Config, role: Role) -> Keys:

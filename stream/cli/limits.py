@@ -11,7 +11,7 @@ from stream.config import Config
 from stream.kernel import HashKey
 from stream.policy import Policy
 from stream.profiles import CACHE_MAX, CACHED_CHARACTERS_MAX, LEDGER, OPERATIONS_MAX
-from stream.runtime import OPERATORS_MAX, RECORDS_MAX
+from stream.runtime import OPERATORS_MAX, RECORDS_MAX, ZONES_MAX
 from stream.store import NAMES_MAX
 
 SECRET_WORDS: Final = ("password", "passphrase", "secret", "token")
@@ -30,7 +30,7 @@ def setting_rows(settings: dict[str, Any], under: str = "") -> Iterator[tuple[st
     """Yield each setting by its path, `worker.slots_max`, and its value."""
     for name, value in settings.items():
         path = f"{under}{name}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from setting_rows(value, f"{path}.")
         elif name != "kind":
             yield path, f"{value:,}" if isinstance(value, int) else str(value)
@@ -63,6 +63,7 @@ def bound_rows(slots_max: int) -> list[tuple[str, str]]:
             ("texts known by their hash, a kind", CACHE_MAX),
             ("texts known, characters", CACHED_CHARACTERS_MAX),
             ("workloads with operators' acts", OPERATORS_MAX),
+            ("zones", ZONES_MAX),
         )
     ]
 

@@ -16,6 +16,7 @@ import msgspec
 
 from stream.config import Config
 
+from .doors import zone_group
 from .letters import retry_name
 
 
@@ -49,24 +50,21 @@ class Principals(NamedTuple):
 LOOK: Final = "to see that the topic is what it must be; without it that is only said"
 
 
-def zone_topic(config: Config, zone: str) -> str:
-    """Return the topic that a zone's gateways write."""
-    return f"{config.topics.requests}.{zone}"
-
-
 def kafka_rights(config: Config, who: Principals) -> list[Right]:
     """Return all rights of an installation, by role.
 
     With zones each gateway writes its zone's topic only, so there is no right to write `requests`
     for gateways.
     """
-    zones = [zone_topic(config, zone) for zone, _ in who.zones]
+    zones = [zone for zone, _ in who.zones]
+    topics = [config.topics.zone_topic(zone) for zone in zones]
     rights = [*_of_worker(config, who.worker, zones)]
     if not who.zones:
         rights += _of_gateway(config, "gateway", who.gateway, config.topics.requests)
-    for topic, (zone, principal) in zip(zones, who.zones, strict=True):
+    for topic, (zone, principal) in zip(topics, who.zones, strict=True):
         rights += _of_gateway(config, f"gateway of zone {zone}", principal, topic)
-    return [*rights, *_of_operator(config, who.operator), *_of_admin(config, who.admin)]
+    rights += _of_operator(config, who.operator, topics)
+    return [*rights, *_of_admin(config, who.admin, topics)]
 
 
 def _of_worker(config: Config, principal: str, zones: Sequence[str]) -> Iterator[Right]:
@@ -83,17 +81,19 @@ def _of_worker(config: Config, principal: str, zones: Sequence[str]) -> Iterator
         (topics.journal, "DescribeConfigs", LOOK),
         (topics.dead_letters, "Write", "to keep what is no event"),
         (topics.dead_letters, "DescribeConfigs", LOOK),
-        *((topic, "Read", "to read a zone's events") for topic in zones),
     ]
+    for topic in map(topics.zone_topic, zones):
+        needs += [(topic, "Read", "to read a zone's events"), (topic, "DescribeConfigs", LOOK)]
     yield from _rights("worker", principal, needs)
-    yield Right(
-        role="worker",
-        principal=principal,
-        resource_type="group",
-        resource=config.kafka.group,
-        operation="Read",
-        why="to be a member of the group",
-    )
+    for group in (config.kafka.group, *(zone_group(config, zone) for zone in zones)):
+        yield Right(
+            role="worker",
+            principal=principal,
+            resource_type="group",
+            resource=group,
+            operation="Read",
+            why="to be a member of the group",
+        )
 
 
 def _of_gateway(config: Config, role: str, principal: str, topic: str) -> Iterator[Right]:
@@ -104,7 +104,7 @@ def _of_gateway(config: Config, role: str, principal: str, topic: str) -> Iterat
     yield from _rights(role, principal, needs)
 
 
-def _of_operator(config: Config, principal: str) -> Iterator[Right]:
+def _of_operator(config: Config, principal: str, zones: Sequence[str]) -> Iterator[Right]:
     needs = [
         (config.topics.enforcement, "Read", "for `list`, and to merge acts"),
         (config.topics.enforcement, "Write", "for `stop`, `start`, `exempt`, `lift`"),
@@ -112,6 +112,7 @@ def _of_operator(config: Config, principal: str) -> Iterator[Right]:
         (config.topics.dead_letters, "Read", "for `dlq`"),
         (config.topics.dead_letters, "Write", "for `dlq retry`, to mark what was sent"),
         (config.topics.requests, "Write", "for `dlq retry`, to send events again"),
+        *((topic, "Write", "for `dlq retry`, to send events again") for topic in zones),
     ]
     yield from _rights("operator", principal, needs)
     yield Right(
@@ -124,9 +125,9 @@ def _of_operator(config: Config, principal: str) -> Iterator[Right]:
     )
 
 
-def _of_admin(config: Config, principal: str) -> Iterator[Right]:
+def _of_admin(config: Config, principal: str, zones: Sequence[str]) -> Iterator[Right]:
     topics = config.topics
-    names = (topics.requests, topics.enforcement, topics.journal, topics.dead_letters)
+    names = (topics.requests, topics.enforcement, topics.journal, topics.dead_letters, *zones)
     needs = [
         (topic, operation, f"for `topics`: {why}")
         for topic in names

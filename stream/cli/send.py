@@ -59,6 +59,7 @@ class Sent(msgspec.Struct):
         "enforcer send events.jsonl.gz",
         "enforcer send events.jsonl --now --speed 60",
         "enforcer send events.jsonl --rate 500/s",
+        "ENFORCER_ZONE=eu enforcer send events.jsonl     as a gateway of that zone",
         "tail -F access.log | enforcer convert --format nginx | enforcer send -",
     ),
 )
@@ -91,17 +92,19 @@ def send(
         raise click.UsageError("choose one of --rate and --speed")
     config, screen = load_config("", environment), Screen(is_json=is_json)
     faults, sent = FaultNotes(screen), Sent()
+    zone = config.gateway.zone
+    topic = config.topics.zone_topic(zone) if zone else config.topics.requests
     interrupted = False
     with screen.progress("sending", total_bytes(files)) as advance:
         feed = EventFeed(files, faults, advance, is_now=is_now)
         try:
-            wait_for(_send_all(config, feed, sent, per_s, speed))
+            wait_for(_send_all(config, topic, (feed, sent), per_s, speed))
         except KeyboardInterrupt:
             interrupted = True
     screen.emit({**msgspec.structs.asdict(sent), "faults": dict(faults.counts)})
     pace = sent.acknowledged / sent.seconds if sent.seconds else 0
     screen.line(
-        f"{sent.acknowledged:,} events sent to {config.topics.requests} in {sent.seconds:.1f} s "
+        f"{sent.acknowledged:,} events sent to {topic} in {sent.seconds:.1f} s "
         f"({pace:,.0f}/s), {faults.spelled()}"
     )
     if interrupted:
@@ -110,20 +113,23 @@ def send(
 
 
 async def _send_all(
-    config: Config, feed: EventFeed, sent: Sent, per_s: float | None, speed: float | None
+    config: Config,
+    topic: str,
+    what: tuple[EventFeed, Sent],
+    per_s: float | None,
+    speed: float | None,
 ) -> None:
-    """Send what the feed gives; everything sent is acknowledged at the end. Mutates: sent.
+    """Send what a feed gives; everything sent is acknowledged at the end. Mutates: the Sent.
 
     Errors: BusUnavailable, ConfigError, NotSo.
     """
     waiting: deque[Awaitable[int]] = deque()
+    feed, sent = what
     async with opened(KafkaPublisher(config.kafka)) as publisher:
         began_s = time.monotonic()
         try:
             async for event in _paced(feed, began_s, per_s, speed):
-                waiting.append(
-                    await publisher.send(config.topics.requests, event.key, event.payload)
-                )
+                waiting.append(await publisher.send(topic, event.key, event.payload))
                 sent.events += 1
                 while len(waiting) > IN_FLIGHT_MAX:
                     await waiting.popleft()

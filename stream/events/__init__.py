@@ -51,7 +51,7 @@ from .convert import (
     convert_nginx,
 )
 from .finding import Finding
-from .forward import FORWARDED, Seal, Source, unwrap, wrap
+from .forward import FORWARDED, Forwarded, Seal, Source, unwrap, wrap
 from .journal import (
     ACTS_MAX,
     POLICY_BYTES_MAX,
@@ -148,6 +148,7 @@ __all__ = [
     "Fault",
     "FaultCode",
     "Finding",
+    "Forwarded",
     "Heartbeat",
     "Issuer",
     "JournalEntry",

@@ -29,6 +29,7 @@ class RejectCode(enum.StrEnum):
     MISROUTED = "misrouted"
     TOO_MANY = "too_many"
     FORGED = "forged"
+    OUTSIDE_ZONE = "outside_zone"
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,7 +81,7 @@ class Gateway:
         self._spec = spec
         self._follower = Follower(reader, clock, spec, trust)
         self._trust = trust
-        self._reporter = Reporter(spec.requests, clock, spec.report, spec.io_s)
+        self._reporter = Reporter(spec.reports_to, clock, spec.report, spec.io_s)
         self._fault = ""
         self._verdicts: defaultdict[str, int] = defaultdict(int)
         self._tasks = asyncio.TaskGroup()

@@ -12,6 +12,7 @@ GatewayMode = Literal["open", "closed", "last"]
 `last` allows everything before anything was ever known, so wait for `ready` where that matters.
 """
 
+ZoneText = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,48}$")]
 TopicText = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 
 
@@ -57,6 +58,7 @@ class GatewaySpec(
 ):  # fmt: skip
     """A gateway: its name in the events it reports, its topics, and how long it waits for what.
 
+    `zone`: the zone it speaks for, whose topic it then reports to; empty for none.
     `io_s` is the deadline of one call to Kafka, above the deadlines of its own client; `close_s`
     what is left at the end for events that still wait; `reload_s` how long a table may disagree
     with its heartbeats before it is read again from the start of the log (doubled each time that
@@ -65,9 +67,15 @@ class GatewaySpec(
 
     name: Annotated[str, msgspec.Meta(max_length=128)] = ""
     requests: TopicText = "requests"
+    zone: ZoneText = ""
     enforcement: TopicText = "enforcement"
     table: TableSpec = TableSpec()
     report: ReportSpec = ReportSpec()
     io_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 45.0
     close_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 5.0
     reload_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0
+
+    @property
+    def reports_to(self) -> str:
+        """Return the topic that requests are reported to."""
+        return f"{self.requests}.{self.zone}" if self.zone else self.requests

@@ -27,6 +27,7 @@ from .spiffe import (
     parent_path,
     trust_domain,
 )
+from .territory import Territory
 
 __all__ = [
     "ACTORS_MAX",
@@ -38,6 +39,7 @@ __all__ = [
     "InvalidIdentity",
     "InvalidPattern",
     "Pattern",
+    "Territory",
     "canonical_actors",
     "canonical_id",
     "canonical_workload",

@@ -137,12 +137,13 @@ class Decoder:
         self, read: Read, rejects: list[Reject], hears: Hears | None
     ) -> tuple[np.ndarray[Any, Any], Values]:
         arrival, values, events, good = read
-        faults = _Faults(arrival, rejects)
+        append_ms = np.array(arrival.append_ms, np.int64)
+        faults = _Faults(arrival, append_ms, rejects)
         odd = np.flatnonzero(~good)
         if len(odd):
             values = self._decode_odd(read, odd.tolist(), faults, hears)
         events["offset"] = np.asarray(arrival.offsets, np.int64)
-        events["append_ms"] = np.asarray(arrival.append_ms, np.int64)
+        events["append_ms"] = append_ms
         events["partition"] = arrival.partition
         at_home = events["home"] % self._partitions == arrival.partition
         if not at_home[good].all():
@@ -160,7 +161,7 @@ class Decoder:
     ) -> Values:
         """Decode what the kernel left; return where each event's own payload lies.
 
-        Mutates: the events and is_plain of `read`.
+        Mutates: the events and is_plain of `read`, the times of `faults`.
         """
         payloads: Sequence[bytes | None] = [read.values[place] for place in odd]
         values = read.values
@@ -184,7 +185,8 @@ class Decoder:
     ) -> tuple[list[Request], list[int], dict[int, int]]:
         """Decode one by one where some payload is not JSON.
 
-        Returns the requests, their places, and the size of each payload that came forwarded.
+        Returns the requests, their places, and the size of each payload that came forwarded. Such
+        an event came when it came to its source. Mutates: the times of `faults`.
         """
         requests, kept, forwarded = [], [], {}
         for place in odd:
@@ -192,10 +194,11 @@ class Decoder:
             payload = value or b""
             try:
                 if payload.startswith(FORWARDED):
-                    source, payload = unwrap(payload, self._key.seal)
-                    if hears is not None and not hears(read.arrival.partition, source):
+                    event = unwrap(payload, self._key.seal)
+                    if hears is not None and not hears(read.arrival.partition, event.source):
                         continue
-                    forwarded[place] = len(payload)
+                    payload, forwarded[place] = event.payload, len(event.payload)
+                    faults.append_ms[place] = event.appended_ms(int(faults.append_ms[place]))
                 requests.append(decode_request(payload))
                 kept.append(place)
             except (ValueError, RecursionError) as error:
@@ -331,9 +334,13 @@ def token_text(issuer: str, token_id: str) -> str:
 
 
 class _Faults:
-    """Collects the rejects of one arrival."""
+    """Collects the rejects of one arrival.
 
-    def __init__(self, arrival: Arrival, rejects: list[Reject]) -> None:
+    Shapes: append_ms [record]: when each came, a forwarded one to its source.
+    """
+
+    def __init__(self, arrival: Arrival, append_ms: Any, rejects: list[Reject]) -> None:
+        self.append_ms = append_ms
         self._arrival = arrival
         self._rejects = rejects
 
@@ -346,7 +353,7 @@ class _Faults:
             partition=arrival.partition,
             offset=int(arrival.offsets[place]),
             raw=arrival.values[place] or b"" if raw is None else raw,
-            append_ms=int(arrival.append_ms[place]),
+            append_ms=int((arrival.append_ms if raw is None else self.append_ms)[place]),
         )
         self._rejects.append(reject)
 

@@ -51,15 +51,33 @@ def effect_of(operation: str) -> int:
 
 
 @kernel
-def _first_seen(index: Any, partitions: Any, seen: Any, out: Any) -> int:
-    """Write into `out` the events whose operation is new to their partition; return how many.
+def _unknown(index: Any, events: Any) -> int:
+    """Return how many operations are unknown that are to be learned.
 
-    Shapes: index, partitions, out [event]; seen [operation, partition]. Mutates: seen, out.
+    A failed authentication may name what it likes and teaches nothing: it gets any place instead.
+    Shapes: index, events [event]. Mutates: index.
     """
     count = 0
     for event in range(len(index)):
-        if seen[index[event], partitions[event]] == 0:
-            seen[index[event], partitions[event]] = 1
+        if index[event] < 0:
+            if events[event]["authenticated"] == 0:
+                index[event] = 0
+            else:
+                count += 1
+    return count
+
+
+@kernel
+def _first_seen(index: Any, events: Any, seen: Any, out: Any) -> int:
+    """Write into `out` the events whose operation is new to their partition; return how many.
+
+    Shapes: index, events, out [event]; seen [operation, partition]. Mutates: seen, out.
+    """
+    count = 0
+    for event in range(len(index)):
+        partition = events[event]["partition"]
+        if events[event]["authenticated"] != 0 and seen[index[event], partition] == 0:
+            seen[index[event], partition] = 1
             out[count] = event
             count += 1
     return count
@@ -90,31 +108,34 @@ class OperationTable:
     def index(self, batch: Batch) -> tuple[Ints, list[tuple[int, int, str]]]:
         """Return the place of each event's operation, and the names new to their partition.
 
+        A failed authentication teaches neither: who fails it may be anybody.
         Shapes: the places [event]; a name is (partition, hash, text).
         Requires: at most `operations_max` events. Mutates: the table learns what it does not know.
         """
         events = batch.events
         index = np.empty(len(events), np.int32)
-        if self._locate(events["operation"], index):
+        if self._locate(events, index):
             absent = np.flatnonzero(index < 0)
             hashes, first = np.unique(events["operation"][absent], return_index=True)
             if self._count + len(hashes) > self.operations_max:
                 self._empty()
-                absent = np.arange(len(events))
-                hashes, first = np.unique(events["operation"], return_index=True)
+                absent = np.flatnonzero(events["authenticated"] != 0)
+                hashes, first = np.unique(events["operation"][absent], return_index=True)
             for value, place in zip(hashes.tolist(), absent[first].tolist(), strict=True):
                 self._add(value, batch.request(place).operation)
-            self._locate(events["operation"], index)
+            self._locate(events, index)
         fresh = np.empty(len(events), np.int32)
-        count = _first_seen(index, events["partition"], self.seen, fresh)
+        count = _first_seen(index, events, self.seen, fresh)
         names = []
         for event in fresh[:count].tolist():
             one, text = events[event], batch.request(event).operation
             names.append((int(one["partition"]), int(one["operation"]), text))
         return index, names
 
-    def _locate(self, wanted: npt.NDArray[np.uint64], out: Ints) -> int:
-        return int(locate(wanted, self._keys, self._places, out))
+    def _locate(self, events: Any, out: Ints) -> int:
+        """Write the place of each operation into `out`; return how many are to be learned."""
+        missing = locate(events["operation"], self._keys, self._places, out)
+        return int(_unknown(out, events)) if missing else 0
 
     def _empty(self) -> None:
         """Forget all operations."""

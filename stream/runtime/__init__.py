@@ -4,7 +4,7 @@ from .doors import NO_KEYS, Doors, Keys, SystemClock
 from .heard import Heard
 from .operators import OPERATORS_MAX, Operators
 from .published import RECORDS_MAX, Published
-from .spec import TopicsSpec, WorkerSpec
+from .spec import ZONES_MAX, TopicsSpec, WorkerSpec
 from .takeover import Place, Start, valid_entries, where_to_start
 from .worker import Worker
 
@@ -12,6 +12,7 @@ __all__ = [
     "NO_KEYS",
     "OPERATORS_MAX",
     "RECORDS_MAX",
+    "ZONES_MAX",
     "Doors",
     "Heard",
     "Keys",

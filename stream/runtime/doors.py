@@ -13,8 +13,15 @@ from stream.signing import Signer, Trust
 from stream.store import Store
 
 
+def _no_zones(zone: str) -> EventSource:
+    raise AssertionError(f"no doors for zones were given, and there is zone {zone}")
+
+
 class Doors(NamedTuple):
-    """Makers of the doors of one session; `nonce` names an owner, and never the same twice."""
+    """Makers of the doors of one session; `nonce` names an owner, and never the same twice.
+
+    `zone` makes a member of the group that reads a zone's topic, a group for each zone.
+    """
 
     source: Callable[[], EventSource]
     publisher: Callable[[], Publisher]
@@ -22,6 +29,7 @@ class Doors(NamedTuple):
     admin: Callable[[], TopicAdmin]
     store: Callable[[], Store]
     nonce: Callable[[], str] = partial(secrets.token_hex, 12)
+    zone: Callable[[str], EventSource] = _no_zones
 
 
 class Keys(NamedTuple):

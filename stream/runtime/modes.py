@@ -19,6 +19,7 @@ from stream.metrics import MODES, Metrics
 STORE_DOWN: Final = "store_down"
 BROKER_DOWN: Final = "broker_down"
 BEHIND: Final = "behind"
+ZONE_DOWN: Final = "zone_down"
 
 log = logging.getLogger(__name__)
 # A link that comes and goes each second must not fill the log: what is left out is counted.
@@ -59,6 +60,10 @@ class Modes:
             self._metrics.set_mode(mode, holds=False)
             after_s = self._clock.monotonic_s() - held.since_s
             self._rarely.warning("mode " + mode + " ends after %.1f s", after_s)
+
+    def holds(self, mode: str) -> bool:
+        """Tell whether a mode holds."""
+        return mode in self._holding
 
     def only(self, modes: Collection[str], among: Collection[str], why: str) -> None:
         """Say which of some modes hold, and that the others of them do not. Mutates: self."""

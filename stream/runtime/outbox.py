@@ -20,6 +20,7 @@ from stream.bus import Publisher, Rarely
 from stream.clock import Clock
 from stream.engine import StepResult
 from stream.events import (
+    Forwarded,
     Heartbeat,
     Reject,
     RejectCode,
@@ -105,11 +106,14 @@ class Outbox:
     async def dead_letters(self, owned: Owned, rejects: Sequence[Reject]) -> None:
         """Send what was not an event to the dead-letter topic. Mutates: owned.outputs."""
         for reject in rejects:
-            value = _json.encode(dead_letter(reject))
-            partition = owned.partition % self._topics.partitions
-            sent = await self._publisher.send(self._topics.dead_letters, None, value, partition)
-            owned.outputs.append(sent)
-            self._metrics.count_reject(reject.code.value)
+            owned.outputs.append(await self.letter(reject))
+
+    async def letter(self, reject: Reject) -> Awaitable[int]:
+        """Send one dead letter; it lies where those of its partition do."""
+        value = _json.encode(dead_letter(reject))
+        partition = reject.partition % self._topics.partitions
+        self._metrics.count_reject(reject.code.value)
+        return await self._publisher.send(self._topics.dead_letters, None, value, partition)
 
     async def forward(self, owned: Owned, strays: Sequence[Reject]) -> None:
         """Send misrouted events to their homes, in the order of their offsets. Mutates: owned."""
@@ -118,12 +122,19 @@ class Outbox:
             source = Source(
                 self._topics.requests, owned.partition, owned.conditions.era, stray.offset
             )
-            value = wrap(source, stray.raw, self._seal)
             home = home_partition(key, self._partitions)
-            owned.outputs.append(
-                await self._publisher.send(self._topics.requests, key, value, home)
-            )
+            event = Forwarded(source, stray.raw, stray.append_ms)
+            owned.outputs.append(await self.carry(event, key, home))
         self._metrics.count_forwarded(len(strays))
+
+    async def carry(self, event: Forwarded, key: bytes, home: int) -> Awaitable[int]:
+        """Send an event to its home, sealed.
+
+        Requires: `append_ms` is known; the events of a source come in the order of their places.
+        """
+        assert event.append_ms is not None
+        value = wrap(event.source, event.payload, event.append_ms, self._seal)
+        return await self._publisher.send(self._topics.requests, key, value, home)
 
     async def tombstone(self, owned: Owned, after_ms: int) -> None:
         """Erase the records that expired longer than `after_ms` ago. Mutates: owned."""

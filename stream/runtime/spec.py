@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from stream.bus import TopicSpec
+from stream.identity import InvalidIdentity, Territory
+
+from .heard import SOURCES_MAX
 
 Millis = Annotated[int, msgspec.Meta(ge=1, le=3_600_000)]
 TopicName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
 Partitions = Annotated[int, msgspec.Meta(ge=1, le=4_096)]
+ZONES_MAX: Final = 32
+# It travels in each envelope, with the broker's id of the topic, in at most 255 bytes.
+ZONE_TOPIC_LENGTH_MAX: Final = 200
+ZoneName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,48}$")]
+Prefix = Annotated[str, msgspec.Meta(max_length=2_048)]
+Prefixes = Annotated[tuple[Prefix, ...], msgspec.Meta(min_length=1, max_length=64)]
+Zones = Annotated[dict[ZoneName, Prefixes], msgspec.Meta(max_length=ZONES_MAX)]
 
 
 class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The topics by name, and what they are made with when they are missing.
 
-    `enforcement_partitions` is fixed for ever once the topic exists.
+    `enforcement_partitions` is fixed for ever once the topic exists. `zones`: the SPIFFE prefixes
+    that the gateways of a zone may speak for; they report to `requests.ZONE`, a topic of
+    `zone_partitions`.
+
+    Zones stand here and not in the policy: who may say what is settled before an event is in a
+    partition's log, so nothing that is decided from the log depends on it; the topics must be
+    there at start; and whoever may change rules is not thereby the one who widens rights, which
+    belong beside the broker's (`enforcer acl`).
     """
 
     requests: TopicName = "requests"
@@ -27,9 +44,48 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     enforcement_partitions: Partitions = 6
     replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 1
     retention_ms: Annotated[int, msgspec.Meta(ge=3_600_000, le=10 * 365 * 86_400_000)] = 604_800_000
+    zones: Zones = {}
+    zone_partitions: Partitions = 6
+
+    def __post_init__(self) -> None:
+        """Refuse zones that would be no bound. Errors: ValueError."""
+        for zone, prefixes in self.zones.items():
+            try:
+                Territory(prefixes)
+            except InvalidIdentity as error:
+                raise ValueError(f"zone {zone}: {error.message}") from error
+        long = [each for each in self.zones if len(self.zone_topic(each)) > ZONE_TOPIC_LENGTH_MAX]
+        if long:
+            said = f"zone {long[0]}: its topic's name has more than {ZONE_TOPIC_LENGTH_MAX} letters"
+            raise ValueError(said)
+        names = [self.requests, self.enforcement, self.journal, self.dead_letters]
+        names += [self.zone_topic(zone) for zone in self.zones]
+        twice = sorted({each for each in names if names.count(each) > 1})
+        if twice:
+            # Who may report to a zone could else write what workers read as something else.
+            raise ValueError(f"two topics are named {twice[0]}")
+        if self.partitions + len(self.zones) * self.zone_partitions > SOURCES_MAX:
+            raise ValueError(f"more than {SOURCES_MAX:,} partitions of requests and zones")
+
+    def zone_topic(self, zone: str) -> str:
+        """Return the topic that a zone's gateways report to."""
+        return f"{self.requests}.{zone}"
+
+    def zone_spec(self, zone: str) -> TopicSpec:
+        """Return what a zone's topic must be: its append times bound what its events claim."""
+        return TopicSpec(
+            name=self.zone_topic(zone),
+            partitions=self.zone_partitions,
+            replicas=self.replicas,
+            retention_ms=self.retention_ms,
+        )
 
     def specs(self) -> list[TopicSpec]:
-        """Return what each topic must be, requests first."""
+        """Return what each topic must be, requests first, those of zones last."""
+        return [*self.core_specs(), *(self.zone_spec(zone) for zone in self.zones)]
+
+    def core_specs(self) -> list[TopicSpec]:
+        """Return what each topic must be without which nothing works, requests first."""
         replicas, retention_ms = self.replicas, self.retention_ms
         return [
             TopicSpec(
@@ -66,7 +122,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `save_every_ms`, at most `save_rows_max` at a time, the longest unsaved first. Tombstones wait
     `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
     are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
-    `store_down`. More than `behind_events` waiting events of a partition are `behind`.
+    `store_down`. More than `behind_events` waiting events of a partition are `behind`. At most
+    `zone_events_max` events of a zone are read in a turn, and no more than that in
+    `look_every_ms` while we are `behind`.
     """
 
     slots_max: Annotated[int, msgspec.Meta(ge=64, le=16_000_000)] = 200_000
@@ -83,3 +141,4 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     look_every_ms: Millis = 1_000
     answer_ms: Millis = 2_000
     behind_events: Annotated[int, msgspec.Meta(ge=2, le=1_000_000_000)] = 100_000
+    zone_events_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_000

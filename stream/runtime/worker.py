@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from stream.bus import TopicAdmin
 from stream.clock import Clock
 from stream.engine import State
 from stream.errors import BusUnavailable, OwnershipLost, StoreUnavailable
+from stream.identity import Territory
 from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import Policy
@@ -24,15 +25,18 @@ from stream.profiles import Decoder
 from stream.store import StoreFacts
 
 from .doors import NO_KEYS, Doors, Keys
+from .ingress import Ingress, Zones
 from .looking import Looking
 from .modes import BROKER_DOWN, STORE_DOWN, Modes
 from .operators import Operators
 from .policies import Policies
+from .screening import Zone
 from .session import Session
 from .spec import TopicsSpec, WorkerSpec
 
 log = logging.getLogger(__name__)
 
+Work = Callable[[], Coroutine[Any, Any, None]]
 UNREACHABLE = (BusUnavailable, StoreUnavailable, OwnershipLost)
 # A turn may wait for Redis three times (room is made, that is saved, rows are loaded), each time
 # for as long as a call may take: whoever ends a worker for that makes a failover worse.
@@ -65,13 +69,15 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._has_begun = False
+        self._has_topics = False
+        self._zones: Zones | None = None
         self.facts: StoreFacts | None = None
         self._modes = Modes(self._clock, self._metrics)
         self._metrics.rows_max.set(self.spec.slots_max)
 
     def ready(self) -> list[str]:
         """Return what is missing, nothing when events are being applied and no mode holds."""
-        modes = self._modes.texts()
+        modes = self._modes.texts() + (self._zones.texts() if self._zones else [])
         session = self._session
         if session is None:
             return [*modes, "no session: Kafka or Redis is not reachable"]
@@ -147,7 +153,10 @@ class Worker:
             admin, store = self._doors.admin(), self._doors.store()
             publisher, reader = self._doors.publisher(), self._doors.reader()
             await opened(admin)
-            states = await admin.ensure(self.topics.specs())
+            # What a zone lacks refuses a start; later it holds up that zone only.
+            specs = self.topics.core_specs() if self._has_topics else self.topics.specs()
+            states = await admin.ensure(specs)
+            self._has_topics = True
             self._modes.end(BROKER_DOWN)
             self.facts = await opened(store)
             self._modes.end(STORE_DOWN)
@@ -169,6 +178,7 @@ class Worker:
             looking = Looking(
                 source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
             )
+            ingresses = self._ingresses(session, admin)
             session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()
             stack.push_async_callback(self._leave, source)
@@ -178,7 +188,7 @@ class Worker:
                 # The cancellation that was to end the opening of the doors was lost in one of them.
                 session.stopping.set()
             async with asyncio.TaskGroup() as group:
-                for work in (
+                works: list[Work] = [
                     session.consume,
                     session.keep_saving,
                     partial(session.keep_looking, looking),
@@ -187,8 +197,28 @@ class Worker:
                     session.keep_conditions,
                     session.keep_sweeping,
                     partial(session.keep_following, starts),
-                ):
+                    *(each.run for each in ingresses),
+                ]
+                for work in works:
                     group.create_task(session.guarded(work))
+
+    def _ingresses(self, session: Session, admin: TopicAdmin) -> list[Ingress]:
+        """Return who reads the zones of a session."""
+        self._zones = zones = Zones(self._modes, self._metrics)
+        return [
+            Ingress(
+                (
+                    Zone(name, self.topics.zone_topic(name), Territory(prefixes)),
+                    self.topics.zone_spec(name),
+                ),
+                (self._doors.zone, admin, session.outbox),
+                self.spec,
+                zones,
+                (self._clock, self._metrics),
+                (session.stopping, session.state.partitions),
+            )
+            for name, prefixes in self.topics.zones.items()
+        ]
 
     async def _leave(self, source: Any) -> None:
         """Leave the group: partitions are saved on the way out, unless a door is broken."""

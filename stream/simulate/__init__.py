@@ -10,6 +10,7 @@ from .network import HOWS, Operation
 from .scenarios import SCENARIOS, Scenario
 from .story import Outcome, run, shown, simulate
 from .sweep import Broken, Fault, broken_of, faults_of, operations_of, scenario_of, swept
+from .zones import with_zones
 
 __all__ = [
     "FAULTS",
@@ -32,4 +33,5 @@ __all__ = [
     "shown",
     "simulate",
     "swept",
+    "with_zones",
 ]

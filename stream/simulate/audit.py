@@ -86,7 +86,7 @@ async def audit(estate: Estate) -> list[str]:
     published, outlived = _published(estate, violations), _outlived(estate)
     for partition in range(estate.plan.partitions):
         violations += await _Auditor(estate, partition, published[partition], outlived).laws()
-    return violations + _gateway(estate)
+    return violations + _gateway(estate) + [each for law in estate.laws for each in law()]
 
 
 def _outlived(estate: Estate) -> set[tuple[int, int]]:
@@ -206,29 +206,33 @@ class _Auditor:
         commands: dict[tuple[int, int], Held] = {}
         records: dict[bytes, tuple[Held, ...]] = {}
         for record in lines:
-            value = self._event(record) if record.offset >= opening.from_offset else None
-            if value is None:
+            event = self._event(record) if record.offset >= opening.from_offset else None
+            if event is None:
                 continue
             conditions = era.at(record.offset)
             policy = compiled(conditions.policy_text, "simulation")
-            line = Line(self.partition, record.offset, record.append_ms, value)
+            line = Line(self.partition, record.offset, *event)
             self.model.changes = (Change(self.partition, conditions, policy),)
             for outcome in self.model.apply(line):
                 _note(outcome, commands, records)
         return Expected(commands, records, is_whole)
 
-    def _event(self, record: Record) -> bytes | None:
-        """Return the payload that counts here, None for what is no event, elsewhere or repeated."""
-        value = record.value or b""
+    def _event(self, record: Record) -> tuple[int, bytes] | None:
+        """Return what counts here, and when it came; None for what does not.
+
+        That is: what is no event, lies elsewhere than at home, or is repeated.
+        """
+        value, append_ms = record.value or b"", record.append_ms
         if value.startswith(FORWARDED):
-            source, value = unwrap(value, KEY.seal)
+            source, value, first_ms = unwrap(value, KEY.seal)
+            append_ms = append_ms if first_ms is None else min(append_ms, first_ms)
             known = self.heard.get((source.topic, source.partition), (-1, -1))
             if source.place <= known:
                 return None
             self.heard[source.topic, source.partition] = source.place
         if reject_of(value) is not None or self._home(value) != self.partition:
             return None
-        return value
+        return append_ms, value
 
     def _is_bad(self, value: bytes) -> bool:
         return not value.startswith(FORWARDED) and reject_of(value) is not None
@@ -242,8 +246,9 @@ class _Auditor:
         sent = set()
         for record in self.estate.log.of(self.estate.topics.requests):
             if (record.value or b"").startswith(FORWARDED):
-                source, _ = unwrap(record.value or b"", KEY.seal)
-                sent.add((source.partition, source.era, source.offset))
+                source = unwrap(record.value or b"", KEY.seal).source
+                if source.topic == self.estate.topics.requests:
+                    sent.add((source.partition, source.era, source.offset))
         broken = []
         for record in self.estate.lines(self.partition):
             value = record.value or b""
@@ -304,7 +309,7 @@ class _Auditor:
         kept: dict[int, set[str]] = defaultdict(set)
         for record in self.estate.log.of(topic):
             letter = msgspec.json.decode(record.value or b"", type=DeadLetter)
-            if letter.partition == self.partition:
+            if (letter.topic, letter.partition) == (self.estate.topics.requests, self.partition):
                 kept[letter.offset].add(letter.code)
         lines = self.estate.lines(self.partition)
         bad = {

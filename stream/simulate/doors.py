@@ -220,6 +220,7 @@ class SimSource(MemorySource):
         self._network = network
         self._home: Process | None = None
         self.is_member = False
+        self.siblings: list[SimSource] = []
 
     async def start(self, listener: Any) -> None:
         """Begin to join the group."""
@@ -237,6 +238,19 @@ class SimSource(MemorySource):
         """Have these partitions, in the member's own process."""
         give = super().give
         self._network.loop.run_in(self._home, lambda: give(partitions))
+
+    def expire(self) -> None:
+        """End this session, and those of the same process in other groups."""
+        super().expire()
+        for each in self.siblings:
+            each.expire()
+
+    def notice(self) -> None:
+        """Find out, in all groups, that the session has ended."""
+        super().notice()
+        for each in self.siblings:
+            if each.is_member:
+                each.notice()
 
     async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
         """Return what has come; nothing is awaited once it is known."""

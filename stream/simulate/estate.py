@@ -24,6 +24,7 @@ from .gate import Gate
 from .log import SimLog
 from .loop import Process, VirtualLoop
 from .network import Network
+from .traffic import placed
 
 KEY: Final = HashKey(b"a simulated key.")
 BEGAN_MS: Final = 1_790_000_000_000
@@ -115,6 +116,7 @@ class Member:
             admin=lambda: SimTopics(log, network),
             store=lambda: SimStore(SimMemoryStore(estate.server), network),
             nonce=estate.nonce,
+            zone=lambda zone: estate.zone_source(self, zone),
         )
 
     def kill(self) -> None:
@@ -188,6 +190,11 @@ class Estate:
             stop_wait_ms=10_000,
         )
         self.changed: Change | None = None
+        # What `zones` adds: who reports where, who reads it, when that is at rest, what must hold.
+        self.route: Callable[[bytes], tuple[str, int]] = self._home
+        self.zone_source: Callable[[Member, str], SimSource] = _no_zones
+        self.rests: list[Callable[[], bool]] = []
+        self.laws: list[Callable[[], list[str]]] = []
         self._nonces = 0
         self.members = [Member(f"w{each}", self) for each in range(plan.workers)]
         self.gates: list[Gate] = []
@@ -199,6 +206,9 @@ class Estate:
         gate = Gate(self.log, self.broker_clock, self.plan, plan, own)
         self.gates.append(gate)
         return gate
+
+    def _home(self, key: bytes) -> tuple[str, int]:
+        return self.topics.requests, placed(self.plan, key)
 
     def nonce(self) -> str:
         """Return a name that no owner had."""
@@ -265,7 +275,12 @@ class Estate:
     async def is_drained(self) -> bool:
         """Tell whether everything in the log is applied, stored and checkpointed."""
         logs = self.log.partitions(self.topics.requests)
-        return await self.checkpoints() == [each.end for each in logs]
+        is_applied = await self.checkpoints() == [each.end for each in logs]
+        return is_applied and all(is_at_rest() for is_at_rest in self.rests)
+
+
+def _no_zones(member: Member, zone: str) -> SimSource:
+    raise AssertionError(f"{member.name} has no zone {zone}")
 
 
 @cache

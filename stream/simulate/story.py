@@ -25,7 +25,7 @@ from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .loop import Process, VirtualLoop
 from .rest import at_rest
-from .traffic import payload, placed, policies, workload
+from .traffic import payload, policies, workload
 
 ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
 
@@ -146,8 +146,7 @@ class _Story:
             await asyncio.sleep(chance.expovariate(1 / gap_s))
 
     def _send(self, key: bytes, value: bytes) -> None:
-        partition = placed(self.plan, key)
-        self.estate.log.append(self.estate.topics.requests, partition, key, value)
+        self.estate.log.append(*self.estate.route(key), key, value)
 
     async def _storm(self) -> None:
         """Now and then, one of the seed's faults."""

@@ -33,6 +33,55 @@ def test_listener_says_where_reading_starts(bus: Bus) -> None:
     run(scene())
 
 
+def test_the_group_keeps_what_it_was_told(bus: Bus) -> None:
+    """What a member committed, with its note, the next one is told, and of its partitions only."""
+
+    async def scene() -> None:
+        async with bus.open() as (topic, publisher, _):
+            await send_all(publisher, topic, [(n % 3, b"%d" % n) for n in range(30)])
+            async with joined(bus, topic, {}) as member:
+                await until(lambda: len(member.held) == 3)
+                assert await member.source.committed([0, 1, 2]) == {}
+                await member.source.commit({0: 4, 2: 7}, "of this log")
+                await member.source.commit({2: 9, 7: 1}, "of that one")
+            async with joined(bus, topic, {}) as heir:
+                # Before it holds anything: whoever is given a partition asks at once.
+                known = await heir.source.committed([0, 1, 2])
+                assert known == {0: (4, "of this log"), 2: (9, "of that one")}
+                await until(lambda: len(heir.held) == 3)
+                await heir.source.commit({1: 3})
+                assert await heir.source.committed([1]) == {1: (3, "")}
+
+    run(scene())
+
+
+def test_a_listener_may_ask_what_the_group_knows(bus: Bus) -> None:
+    """Also while it is being given partitions, when nothing can be fetched yet."""
+
+    class Asking(Member):
+        async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
+            known = await self.source.committed(partitions)
+            self.checkpoints |= {each: known[each].offset for each in known}
+            return await super().assigned(partitions)
+
+    async def scene() -> None:
+        async with bus.open() as (topic, publisher, _):
+            await send_all(publisher, topic, [(n % 3, b"%d" % n) for n in range(30)])
+            async with joined(bus, topic, {}) as member:
+                await until(lambda: len(member.held) == 3)
+                await member.source.commit({0: 9, 1: 8})
+            source = bus.source(topic)
+            heir = Asking(source, {})
+            await source.start(heir)
+            try:
+                await heir.read(lambda: len(heir.seen) >= 13)
+            finally:
+                await source.stop()
+            assert Counter(p for p, _, _ in heir.seen) == {0: 1, 1: 2, 2: 10}
+
+    run(scene())
+
+
 def test_fetch_is_bounded_and_fair(bus: Bus) -> None:
     """A fetch returns at most what was asked for, and a full partition starves no other."""
 

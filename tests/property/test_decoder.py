@@ -93,8 +93,10 @@ def encodings(document: dict[str, Any]) -> st.SearchStrategy[bytes]:
 good = documents.flatmap(
     lambda document: encodings(document).map(lambda value: Sent(value, document, None))
 )
-SOURCE = Source("requests", 1, 0, 5)
-forwarded = good.map(lambda each: each._replace(value=wrap(SOURCE, each.value or b"", KEY.seal)))
+SOURCE, CAME_MS = Source("requests", 1, 0, 5), 2
+forwarded = good.map(
+    lambda each: each._replace(value=wrap(SOURCE, each.value or b"", CAME_MS, KEY.seal))
+)
 PLAIN = {"at_ms": 1, "workload": WORKLOADS[0], "operation": "x"}
 
 
@@ -113,10 +115,10 @@ def broken(text: str) -> bytes:
 
 
 WRONG, MALFORMED = RejectCode.WRONG_TYPE, RejectCode.MALFORMED
-FORGED = [b"\xc1", b"\xc1\x01" + bytes(60), wrap(SOURCE, b"{}", KEY.seal)[:-1]]
+FORGED = [b"\xc1", b"\xc1\x01" + bytes(60), wrap(SOURCE, b"{}", CAME_MS, KEY.seal)[:-1]]
 BAD = [
     *[Sent(value, None, RejectCode.FORGED) for value in FORGED],
-    Sent(wrap(SOURCE, b"", KEY.seal), None, RejectCode.EMPTY),
+    Sent(wrap(SOURCE, b"", CAME_MS, KEY.seal), None, RejectCode.EMPTY),
     *[Sent(value, None, RejectCode.EMPTY) for value in (None, b"")],
     *[Sent(value, None, WRONG) for value in (b"null", b"[]", b"7", b'"x"', b"{}", b"\x80")],
     *[Sent(value, None, MALFORMED) for value in (b"{", b" ", b"\x81", b"\xde\xff", b"nul")],
@@ -202,13 +204,14 @@ def check(batch: Batch, rejects: list[Any], drawn: list[tuple[int, list[Sent]]])
             code = each.code
             if code is None and home_of(each.document) != partition:
                 code = RejectCode.MISROUTED
-            payload = each.value or b""
+            payload, came_ms = each.value or b"", append_ms
             if code in (None, RejectCode.MISROUTED) and payload.startswith(FORWARDED):
-                _, payload = unwrap(payload, KEY.seal)
+                payload = unwrap(payload, KEY.seal).payload
+                came_ms = min(append_ms, CAME_MS)
             if code is not None:
-                faults.append((partition, offset, code, payload))
+                faults.append((partition, offset, code, payload, came_ms))
                 continue
-            place = {"partition": partition, "offset": offset, "append_ms": append_ms}
+            place = {"partition": partition, "offset": offset, "append_ms": came_ms}
             rows.append(row_of(each.document) | place)
             values.append(payload)
     names = list(rows[0]) if rows else []
@@ -218,7 +221,7 @@ def check(batch: Batch, rejects: list[Any], drawn: list[tuple[int, list[Sent]]])
     for place, value in enumerate(values):
         assert batch.request(place) == decode_request(value)
         assert KEY.hash(batch.workload(place)) == rows[place]["workload"]
-    told = [(each.partition, each.offset, each.code, each.raw) for each in rejects]
+    told = [(each.partition, each.offset, each.code, each.raw, each.append_ms) for each in rejects]
     assert sorted(told) == sorted(faults)
     assert all(each.topic == "requests" and each.message for each in rejects)
 

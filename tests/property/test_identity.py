@@ -12,6 +12,7 @@ from stream.identity import (
     InvalidIdentity,
     InvalidPattern,
     Pattern,
+    Territory,
     canonical_actors,
     canonical_id,
     canonical_workload,
@@ -225,3 +226,27 @@ def test_a_workload_is_a_pattern_of_itself(text: str) -> None:
     compiled = compile_workload_pattern(text)
     assert compiled.text == canonical and compiled.matches(canonical)
     assert not compiled.matches(canonical + "x") and not compiled.matches(canonical + "/x")
+
+
+# Few letters, so that prefixes meet, and names that begin alike.
+short_paths = st.lists(st.sampled_from(["a", "ab", "b", "a.b"]), max_size=4)
+short_ids = st.builds(
+    lambda domain, path: "/".join([f"spiffe://{domain}", *path]),
+    st.sampled_from(["td", "td.example", "t"]),
+    short_paths,
+)
+
+
+@given(st.lists(short_ids, min_size=1, max_size=3), short_ids.filter(lambda each: "/" in each[9:]))
+def test_a_territory_is_whole_segments_under_its_prefixes(prefixes: list[str], name: str) -> None:
+    """What is admitted has all segments of some prefix first, the trust domain being one of them.
+
+    However prefix and name are written: scheme and trust domain compare without case.
+    """
+    segments = name[9:].split("/")
+    expected = any(
+        segments[: len(each)] == each for each in (prefix[9:].split("/") for prefix in prefixes)
+    )
+    assert Territory(prefixes).admits(name) == expected
+    shouted = [each[:9].upper() + each[9:].replace("td", "TD") for each in prefixes]
+    assert Territory(shouted).admits(name) == expected

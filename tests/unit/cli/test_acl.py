@@ -3,6 +3,7 @@
 import itertools
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,9 +63,26 @@ def test_gateways_of_zones_write_their_own_topic() -> None:
         ("User:enforcer-gateway-eu", "requests.eu"),
         ("User:edge-us", "requests.us"),
     }
-    assert ("worker", "requests.eu", "Read") in {
-        (each["role"], each["resource"], each["operation"]) for each in rights
+    needs = {(each["role"], each["resource"], each["operation"]) for each in rights}
+    assert needs >= {
+        ("worker", "requests.eu", "Read"),
+        ("worker", "requests.eu", "DescribeConfigs"),
+        ("worker", "stream-enforcer.zone.eu", "Read"),
+        ("operator", "requests.eu", "Write"),
+        ("admin", "requests.eu", "Create"),
     }
+
+
+def test_zones_of_the_settings_have_their_rights(tmp_path: Path) -> None:
+    """They need not be named; a zone that nobody would read is a usage error."""
+    file = tmp_path / "enforcer.yaml"
+    file.write_text('topics: {zones: {eu: ["spiffe://a/eu"], us: ["spiffe://a/us"]}}\n')
+    known = said("--config", str(file), "--zone", "us=User:edge-us")["kafka"]
+    writers = {each["principal"] for each in known if each["role"].startswith("gateway")}
+    assert writers == {"User:enforcer-gateway-eu", "User:edge-us"}
+    done = call("--config", str(file), "--zone", "asia")
+    assert done.exit_code == 2
+    assert "not in topics.zones" in done.stderr
 
 
 def test_lines_of_redis_name_keys_of_the_prefix_only() -> None:

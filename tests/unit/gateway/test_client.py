@@ -33,6 +33,22 @@ def test_table_is_rebuilt_then_followed() -> None:
     run(scene())
 
 
+def test_a_gateway_of_a_zone_reports_to_its_topic() -> None:
+    """And to nothing else; what binds it is what binds all."""
+
+    async def scene() -> None:
+        site, owner = Site(), Owner()
+        await site.make_topics("enforcement", "requests", "requests.eu")
+        async with opened(site, owner, zone="eu") as gateway:
+            gateway.report(Request(site.clock.wall_ms(), AGENT, "GET /x"))
+            await until(lambda: bool(site.log.partitions("requests.eu")[0].records))
+            site.publish(*owner.put(SUBJECT, command(SUBJECT, **soon(site))))
+            await until(lambda: gateway.check(AGENT, "GET /x").decision == "deny")
+        assert site.reported() == []
+
+    run(scene())
+
+
 def test_state_is_fit_for_readyz() -> None:
     """The state is a value that encodes, names what is missing, and becomes ready."""
 
