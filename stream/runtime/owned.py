@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from stream.events import Conditions, Version
 from stream.profiles import Arrival
@@ -19,6 +19,19 @@ from .heard import Heard
 from .published import Published
 
 SENT_KEPT: Final = 1_024
+
+
+class Foreign(NamedTuple):
+    """What another wrote under a key of ours: where, its hash, and the version it claims.
+
+    `hash` and `version` are None for a tombstone. `is_ahead`: ours, written behind it, claims less,
+    so that gateways hold on to it.
+    """
+
+    offset: int
+    hash: int | None
+    version: Version | None
+    is_ahead: bool = False
 
 
 @dataclass(slots=True)
@@ -34,7 +47,7 @@ class Owned:
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
-    wrote under our keys, by offset and hash (see `repair`).
+    wrote under our keys (see `repair`).
     `signatures` are those of the records sent, where keys are set.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
@@ -65,7 +78,7 @@ class Owned:
     gone: list[bytes] = field(default_factory=list)
     forget: list[int] = field(default_factory=list)
     sent: dict[bytes, asyncio.Task[int]] = field(default_factory=dict)
-    foreign: dict[bytes, tuple[int, int | None]] = field(default_factory=dict)
+    foreign: dict[bytes, Foreign] = field(default_factory=dict)
     signatures: dict[bytes, bytes] = field(default_factory=dict)
     is_read_back: bool = False
 

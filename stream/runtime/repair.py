@@ -18,14 +18,21 @@ from stream.bus import LogReader, Rarely, Record
 from stream.enforcement import record_of, restore_held
 from stream.engine import State
 from stream.errors import NewerFormat, RowCorrupt
-from stream.events import decode_value, encode, record_hash, split_signature
+from stream.events import (
+    SubjectRecord,
+    Version,
+    decode_value,
+    encode,
+    record_hash,
+    split_signature,
+)
 from stream.identity import home_partition
 from stream.profiles import tail_of
 from stream.signing import Trust
 from stream.store import Store
 
 from .outbox import Outbox
-from .owned import Owned
+from .owned import Foreign, Owned
 
 rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 
@@ -65,10 +72,17 @@ class Repairs:
         if mine is None or record.partition != home % self._partitions:
             return
         found = self._hash_of(mine, key, record)
+        known = mine.foreign.get(key)
         if found == mine.published.hash_of(key):
-            mine.foreign.pop(key, None)
-        elif len(mine.foreign) < FOREIGN_MAX or key in mine.foreign:
-            mine.foreign[key] = record.offset, found
+            if known is not None and _is_ahead(known, record):
+                mine.foreign[key] = known._replace(is_ahead=True)
+            else:
+                mine.foreign.pop(key, None)
+        elif len(mine.foreign) < FOREIGN_MAX or known is not None:
+            version = _version_of(record)
+            if version is not None and known is not None and known.version is not None:
+                version = max(version, known.version)
+            mine.foreign[key] = Foreign(record.offset, found, version)
         mine.passed(record.offset)
 
     def _hash_of(self, owned: Owned, key: bytes, record: Record) -> int | None:
@@ -109,16 +123,18 @@ class Repairs:
         """
         if not owned.is_settled:
             return
-        for key, (offset, found) in list(owned.foreign.items())[:REPAIRS_MAX]:
+        for key, foreign in list(owned.foreign.items())[:REPAIRS_MAX]:
             sent = owned.sent.get(key)
             if sent is not None and not sent.done():
                 continue
+            if sent is not None and await sent > foreign.offset and not foreign.is_ahead:
+                continue  # ours lies behind it: reading that back ends the matter, or does not
             del owned.foreign[key]
-            is_older = sent is not None and await sent > offset
-            if not is_older and owned.published.hash_of(key) != found:
-                await self._put_right(owned, key)
+            if foreign.is_ahead or owned.published.hash_of(key) != foreign.hash:
+                await self._put_right(owned, key, foreign.version)
 
-    async def _put_right(self, owned: Owned, key: bytes) -> None:
+    async def _put_right(self, owned: Owned, key: bytes, beyond: Version | None) -> None:
+        """Publish what is ours anew; behind a tombstone where gateways hold something later."""
         if owned.published.hash_of(key) is None:
             rarely.warning("partition %d: a record that is not ours is erased", owned.partition)
             await self._outbox.erase(owned, key)
@@ -139,5 +155,22 @@ class Repairs:
         record = record_of(held, key)
         if record is not None:
             rarely.warning("partition %d: a record of ours was replaced", owned.partition)
+            if beyond is not None and beyond > record.version:
+                await self._outbox.erase(owned, key)
             value = encode(record)
             await self._outbox.put_again(owned, (key, value), record.expires_at_ms, row)
+
+
+def _version_of(record: Record) -> Version | None:
+    """Return the version that a record claims, None where it claims none."""
+    try:
+        value = decode_value(split_signature(record.value or b"").payload)
+    except (ValueError, RecursionError):
+        return None
+    return value.version if isinstance(value, SubjectRecord) else None
+
+
+def _is_ahead(known: Foreign, ours: Record) -> bool:
+    """Tell whether gateways hold on to what another wrote before, because it claims to be later."""
+    version = _version_of(ours)
+    return known.version is not None and version is not None and known.version > version

@@ -15,10 +15,15 @@ from stream.events import (
     OperatorAct,
     OperatorRecord,
     Request,
+    Subject,
+    SubjectRecord,
     Token,
+    TokenRef,
+    Version,
     encode,
     encode_request,
     operator_key,
+    subject_key,
 )
 from stream.identity import canonical_workload, home_partition
 
@@ -68,6 +73,20 @@ class Stage:
         partition = home_partition(key, self.estate.plan.enforcement_partitions)
         value = encode(OperatorRecord(workload=name, acts=(said,), at_ms=now_ms))
         self.estate.log.append(self.estate.topics.enforcement, partition, key, value)
+
+    def forge(self, number: int, version: Version) -> None:
+        """Free a workload's token as somebody would who may write, and has no key to sign with."""
+        subject = Subject(workload=workload(number), token=TokenRef(TOKEN.issuer, TOKEN.id))
+        value = SubjectRecord(
+            issuer="home",
+            partition=0,
+            subject=subject,
+            version=version,
+            expires_at_ms=self.estate.broker_clock.wall_ms() + 60_000,
+            commands=(),
+        )
+        key = subject_key("home", subject)
+        self.estate.log.append(self.estate.topics.enforcement, 0, key, encode(value))
 
     def reload(self, place: int) -> None:
         """Give every worker another policy."""
@@ -281,6 +300,19 @@ async def _gateway(stage: Stage) -> None:
     await asyncio.sleep(1.5)
 
 
+async def _forged(stage: Stage) -> None:
+    """What somebody else writes under our key bears a higher version than ours will for long."""
+    await asyncio.sleep(0.3)
+    stage.send(1, outcome="denied", token=TOKEN)
+    stage.send(1, outcome="denied", token=TOKEN)
+    await asyncio.sleep(1.2)
+    stage.forge(1, Version(0, 1_000))
+    await asyncio.sleep(0.7)
+    stage.forge(1, Version(0, 2_000))
+    stage.send(1, outcome="denied", token=TOKEN)
+    await asyncio.sleep(1.5)
+
+
 SCENARIOS: Final = (
     Scenario("steady", "traffic, commands of each kind, saves", _steady),
     Scenario("takeover", "a second worker joins, the first dies", _takeover, 2, 2),
@@ -295,6 +327,7 @@ SCENARIOS: Final = (
         "zombie", "a worker stands still, walks on and finds an heir", _zombie, 2, has_gateway=True
     ),
     Scenario("outdated", "a zombie knows old conditions only", _outdated, 2, has_gateway=True),
+    Scenario("forged", "a record is replaced by a later one", _forged, has_gateway=True),
     Scenario("gateway", "a gateway is asked meanwhile", _gateway, has_gateway=True),
     Scenario("failover", "the store goes back, then comes back empty", _failover),
 )
