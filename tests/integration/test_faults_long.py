@@ -1,5 +1,6 @@
 """The long forms of the scenarios of `test_faults`: more kills, all cuts, brokers in turn."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
 def scene(servers: Addresses, cluster: Cluster, fresh_name: str, tmp_path: Path) -> Scene:
     """A scenario on those brokers."""
     return Scene(Addresses(kafka=cluster.plain, redis=servers.redis), fresh_name, tmp_path)
+
+
+def test_killed_at_random_moments(scene: Scene) -> None:
+    """After twenty SIGKILLs under load rows equal the replay's, no command is missing or wrong."""
+    result = kafka.kills(scene, 20, random.SystemRandom().randrange(10**6))
+    assert result.is_right, result
 
 
 def test_all_links_cut(scene: Scene, cluster: Cluster) -> None:
