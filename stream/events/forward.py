@@ -27,7 +27,11 @@ Seal = Callable[[bytes], bytes]
 
 
 class Source(NamedTuple):
-    """Where a forwarded event came from; `era` and `offset` rise along a source."""
+    """Where a forwarded event came from; `era` and `offset` rise along a source.
+
+    `era` is the one in which its log began: what an owner forwards again, in whatever era of the
+    same log, is known for what it is.
+    """
 
     topic: str
     partition: int

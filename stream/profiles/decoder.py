@@ -75,12 +75,20 @@ class Arrival(NamedTuple):
 
 
 class Decoder:
-    """Turns arrivals into batches; keeps the caches of hashes."""
+    """Turns arrivals into batches; keeps the caches of hashes.
+
+    A workload's home is judged by `partitions`, or by what `adopt` said of the partition.
+    """
 
     def __init__(self, key: HashKey, partitions: int) -> None:
         self._key = key
         self._partitions = partitions
+        self._counts: dict[int, int] = {}
         self._empty_caches()
+
+    def adopt(self, partition: int, count: int) -> None:
+        """Judge what comes in a partition by so many partitions from now on."""
+        self._counts[partition] = count
 
     def decode(
         self, arrivals: Sequence[Arrival], hears: Hears | None = None
@@ -119,10 +127,12 @@ class Decoder:
         events["append_ms"] = _pick(arrival.append_ms, kept)
         events["partition"] = arrival.partition
         payloads: list[Any] = list(values)
-        at_home = events["home"] % self._partitions == arrival.partition
+        count = self._counts.get(arrival.partition, self._partitions)
+        at_home = events["home"] % count == arrival.partition
         if not at_home[good].all():
             for place in np.flatnonzero(good & ~at_home).tolist():
-                message = self._home(events, place)
+                home = int(events["home"][place]) % count
+                message = f"the workload's home is partition {home} of {count}"
                 faults.add(_origin(kept, place), RejectCode.MISROUTED, message, payloads[place])
             good &= at_home
         if not good.all():
@@ -154,10 +164,6 @@ class Decoder:
                 else:
                     faults.add(place, *fault_of(payload, error))
         return requests, kept, payloads
-
-    def _home(self, events: Any, place: int) -> str:
-        home = int(events["home"][place]) % self._partitions
-        return f"the workload's home is partition {home} of {self._partitions}"
 
     def _fill(
         self, events: Any, columns: _Columns, kept: Sequence[int] | None, faults: _Faults

@@ -116,6 +116,10 @@ class OperationTable:
     def _locate(self, wanted: npt.NDArray[np.uint64], out: Ints) -> int:
         return int(locate(wanted, self._keys, self._places, out))
 
+    def widen(self, more: int) -> None:
+        """Let there be more partitions."""
+        self.seen = np.hstack((self.seen, np.zeros((self.operations_max, more), np.uint8)))
+
     def _empty(self) -> None:
         """Forget all operations."""
         self._keys[:] = 0

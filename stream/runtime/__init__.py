@@ -1,11 +1,12 @@
 """The worker: a member of the group that applies events, keeps rows and publishes commands."""
 
+from .beginning import Place, Start, where_to_start
 from .doors import NO_KEYS, Doors, Keys, SystemClock
 from .heard import Heard
 from .operators import OPERATORS_MAX, Operators
 from .published import RECORDS_MAX, Published
 from .spec import TopicsSpec, WorkerSpec
-from .takeover import Place, Start, valid_entries, where_to_start
+from .takeover import valid_entries
 from .worker import Worker
 
 __all__ = [

@@ -57,10 +57,10 @@ class Outbox:
         publisher: Publisher,
         topics: TopicsSpec,
         shown: tuple[Clock, Metrics],
-        homes: tuple[int, Seal],
+        seal: Seal,
         signer: Signer | None = None,
     ) -> None:
-        self._partitions, self._seal = homes
+        self._seal = seal
         self._publisher = publisher
         self._topics = topics
         self._clock, self._metrics = shown
@@ -114,10 +114,10 @@ class Outbox:
         for stray in strays:
             key = canonical_workload(decode_request(stray.raw).workload).encode()
             source = Source(
-                self._topics.requests, owned.partition, owned.conditions.era, stray.offset
+                self._topics.requests, owned.partition, owned.conditions.log_era, stray.offset
             )
             value = wrap(source, stray.raw, self._seal)
-            home = home_partition(key, self._partitions)
+            home = home_partition(key, owned.count)
             owned.outputs.append(
                 await self._publisher.send(self._topics.requests, key, value, home)
             )
@@ -145,6 +145,10 @@ class Outbox:
         owned.published.put(*record, expires_at_ms, row)
         sent = await self._to_enforcement(owned, *record)
         self._watch(owned, record[0], _awaited(sent))
+
+    async def pass_on(self, owned: Owned, key: bytes, value: bytes) -> None:
+        """Publish a record for the home that its workload has now. Mutates: owned.outputs."""
+        owned.outputs.append(await self._to_enforcement(owned, key, value))
 
     def _watch(self, owned: Owned, key: bytes, sent: Coroutine[Any, Any, int]) -> None:
         """Keep an acknowledgement with the outputs, and as the last of its key."""

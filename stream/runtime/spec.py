@@ -16,7 +16,8 @@ Partitions = Annotated[int, msgspec.Meta(ge=1, le=4_096)]
 class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The topics by name, and what they are made with when they are missing.
 
-    `enforcement_partitions` is fixed for ever once the topic exists.
+    `enforcement_partitions` is fixed for ever once the topic exists. The others may have become a
+    multiple of `partitions` (`enforcer partitions grow`).
     """
 
     requests: TopicName = "requests"
@@ -37,6 +38,7 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 partitions=self.partitions,
                 replicas=replicas,
                 retention_ms=retention_ms,
+                may_grow=True,
             ),
             TopicSpec(
                 name=self.enforcement,
@@ -49,12 +51,14 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 partitions=self.partitions,
                 replicas=replicas,
                 retention_ms=retention_ms * 2,
+                may_grow=True,
             ),
             TopicSpec(
                 name=self.dead_letters,
                 partitions=self.partitions,
                 replicas=replicas,
                 retention_ms=retention_ms,
+                may_grow=True,
             ),
         ]
 

@@ -23,7 +23,9 @@ from stream.policy import Policy
 from stream.profiles import Decoder
 from stream.store import StoreFacts
 
+from .counting import known_counts
 from .doors import NO_KEYS, Doors, Keys
+from .growth import speaker_of
 from .looking import Looking
 from .modes import BROKER_DOWN, STORE_DOWN, Modes
 from .operators import Operators
@@ -78,7 +80,9 @@ class Worker:
         if not session.owned:
             return [*modes, "no partitions yet"]
         waiting = [each for each in list(session.owned.values()) if not each.is_settled]
-        return [*modes, *(f"partition {each.partition} is replaying" for each in waiting)]
+        unborn = [f"partition {each} waits for its parent" for each in sorted(session.waiting)]
+        replaying = [f"partition {each.partition} is replaying" for each in waiting]
+        return [*modes, *replaying, *unborn]
 
     def progress(self) -> dict[int, tuple[int, int]]:
         """Return, for each owned partition, the next offset to apply and the next to store from."""
@@ -153,15 +157,16 @@ class Worker:
             self._modes.end(STORE_DOWN)
             await opened(publisher)
             await opened(reader)
-            partitions = states[0].partitions
-            state = State(self._key, self.spec.slots_max, partitions)
+            counts = await known_counts(store, reader, self.topics, states[0].partitions)
+            store.first_partitions = counts[0]
+            state = State(self._key, self.spec.slots_max, counts[-1])
             operators = Operators(self._keys.trust, self._metrics.count_refused)
-            starts = await _read_operators(reader, self.topics.enforcement, operators)
+            starts, speakers = await _read_operators(reader, self.topics.enforcement, operators)
             source = self._doors.source()
             session = Session(
                 (self.spec, self.topics),
                 (source, publisher, reader, store),
-                (state, Decoder(self._key, partitions), operators),
+                (state, Decoder(self._key, counts[-1]), operators),
                 self._policies,
                 (self._clock, self._metrics, self._name),
                 (self._doors.nonce, self._keys.signer),
@@ -169,6 +174,7 @@ class Worker:
             looking = Looking(
                 source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
             )
+            session.counts, session.speakers = counts, speakers
             session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()
             stack.push_async_callback(self._leave, source)
@@ -186,6 +192,7 @@ class Worker:
                     session.keep_reading_back(),
                     session.keep_conditions(),
                     session.keep_sweeping(),
+                    session.keep_waiting(),
                     session.keep_following(starts),
                 ):
                     group.create_task(session.guarded(work))
@@ -211,14 +218,17 @@ async def _topic_id(admin: TopicAdmin, topic: str) -> str:
     return states[0].id
 
 
-async def _read_operators(reader: Any, topic: str, operators: Operators) -> dict[int, int]:
-    """Read what operators have in force; return where to go on reading, by partition."""
-    starts = {}
+async def _read_operators(
+    reader: Any, topic: str, operators: Operators
+) -> tuple[dict[int, int], set[int]]:
+    """Read what operators have in force; return where to go on, and whose heartbeats are there."""
+    starts, speakers = {}, set()
     for partition, bounds in (await reader.bounds(topic)).items():
         for record in await reader.read(topic, partition, bounds.start, bounds.end):
             operators.apply(record)
+            speakers.add(speaker_of(record.key))
         starts[partition] = bounds.end
-    return starts
+    return starts, {each for each in speakers if each is not None}
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from .contract import (
     BUCKETS,
+    CHECKPOINT_FORMAT,
+    GROWN_FORMAT,
     NAMES_MAX,
     ROWS_PER_SAVE_MAX,
     SAVE_BYTES_MAX,
+    Bequest,
+    Birth,
     Checkpoint,
     Claim,
     Fence,
@@ -26,9 +30,13 @@ from .redis_rights import redis_rules
 
 __all__ = [
     "BUCKETS",
+    "CHECKPOINT_FORMAT",
+    "GROWN_FORMAT",
     "NAMES_MAX",
     "ROWS_PER_SAVE_MAX",
     "SAVE_BYTES_MAX",
+    "Bequest",
+    "Birth",
     "Checkpoint",
     "Claim",
     "Fence",

@@ -19,6 +19,7 @@ CORE = (
     "enforcement",
     "explain",
     "engine",
+    "warm",
 )
 SHELL = (
     "transport",
