@@ -50,7 +50,7 @@ from .convert import (
     convert_nginx,
 )
 from .finding import Finding
-from .forward import FORWARDED, Seal, Source, unwrap, wrap
+from .forward import FORWARDED, Seal, Source, log_number, unwrap, wrap
 from .journal import (
     ACTS_MAX,
     GROWN_FORMAT,
@@ -59,6 +59,7 @@ from .journal import (
     Ancestor,
     Conditions,
     Exemption,
+    Growth,
     JournalEntry,
     Lift,
     Owner,
@@ -129,6 +130,7 @@ __all__ = [
     "Fault",
     "FaultCode",
     "Finding",
+    "Growth",
     "Heartbeat",
     "Issuer",
     "JournalEntry",
@@ -177,6 +179,7 @@ __all__ = [
     "fault_of",
     "heartbeat_key",
     "json_schemas",
+    "log_number",
     "marker_key",
     "operator_key",
     "origin_of_marker",

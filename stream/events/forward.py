@@ -1,11 +1,12 @@
 """An event on its way home: the payload as it came, and where it came from, under a seal.
 
 A gateway may put an event on another partition than its workload's home. Whoever owns that
-partition forwards it, and the owner of the home drops what comes again: an entry whose place at
+partition forwards it, and the owner of the home drops what comes again: an entry whose offset at
 its source is not beyond the last one heard of that source (DESIGN 3.11). So the place must be
-true: the seal is keyed with the installation's secret, which gateways do not have.
+true: the seal is keyed with the installation's secret, which gateways do not have. A source is one
+log: what its owners forward again, whatever they have lost meanwhile, is known for what it is.
 
-    C1 01 | seal (16) | length of topic (1) | topic | partition (4) | era (4) | offset (8) | payload
+    C1 01 | seal (16) | length of topic (1) | topic | partition (4) | log (4) | offset (8) | payload
 
 Numbers are big-endian. C1 begins neither JSON nor msgpack.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -27,27 +29,31 @@ Seal = Callable[[bytes], bytes]
 
 
 class Source(NamedTuple):
-    """Where a forwarded event came from; `era` and `offset` rise along a source.
-
-    `era` is the one in which its log began: what an owner forwards again, in whatever era of the
-    same log, is known for what it is.
-    """
+    """Where a forwarded event came from: a partition of a log, and the offset there."""
 
     topic: str
     partition: int
-    era: int
+    log: int
     offset: int
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Return what orders the events of one source."""
-        return self.era, self.offset
+    def name(self) -> tuple[str, int, int]:
+        """Return what the events of one source have in common."""
+        return self.topic, self.partition, self.log
+
+
+def log_number(topic_id: str, log_era: int) -> int:
+    """Return a number for a log, another one where the topic was made anew.
+
+    By the broker's id of it; one that is too old to have ids leaves the era in which it began.
+    """
+    return zlib.crc32(topic_id.encode()) if topic_id else log_era
 
 
 def wrap(source: Source, payload: bytes, seal: Seal) -> bytes:
     """Return the record value that carries an event home; `seal` gives 16 bytes."""
     topic = source.topic.encode()
-    place = _PLACE.pack(source.partition, source.era, source.offset)
+    place = _PLACE.pack(source.partition, source.log, source.offset)
     sealed = b"".join((bytes((len(topic),)), topic, place, payload))
     return b"".join((_HEAD, seal(sealed), sealed))
 

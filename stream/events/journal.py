@@ -42,10 +42,21 @@ class Lift(msgspec.Struct, frozen=True):
 
 
 class Ancestor(msgspec.Struct, frozen=True):
-    """A partition that workloads came from: its offsets less `shift` are before all of ours."""
+    """A partition that workloads came from, and its era then.
+
+    Its offsets less `shift` are before all of ours.
+    """
 
     partition: int
+    era: int
     shift: int
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """The numbers of partitions there have been, and where a new one's workloads were before."""
+
+    counts: tuple[int, ...]
+    ancestors: tuple[Ancestor, ...] = ()
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
@@ -58,9 +69,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     gone. Rows that are gone restart at their next event.
     `topic_id`: the broker's id of the log, empty where it has none.
     `stopped`: enforcement is stopped until this row-clock time; 0 when it is not.
-    `counts`: the numbers of partitions there have been, the last one being in force: a workload's
-    home is that of its key among so many. Empty where nobody has said, which is the first number.
-    `ancestors`: of a partition that growth has added, where its workloads were before.
+    `growth`: of its numbers of partitions the last one is in force: a workload's home is that of
+    its key among so many.
     """
 
     format: int = FORMAT
@@ -77,8 +87,17 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     fresh_era: int = 0
     modes: tuple[str, ...] = ()
     topic_id: str = ""
-    counts: tuple[int, ...] = ()
-    ancestors: tuple[Ancestor, ...] = ()
+    growth: Growth | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of partitions there have been, none where nobody has said."""
+        return self.growth.counts if self.growth else ()
+
+    @property
+    def ancestors(self) -> tuple[Ancestor, ...]:
+        """Return where the workloads of a partition that growth has added were before."""
+        return self.growth.ancestors if self.growth else ()
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):

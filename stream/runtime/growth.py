@@ -62,7 +62,7 @@ from typing import Final
 import msgspec
 
 from stream.errors import ConfigError
-from stream.events import GROWN_FORMAT, Ancestor, Conditions
+from stream.events import GROWN_FORMAT, Ancestor, Conditions, Growth
 from stream.identity import positive_murmur2
 from stream.store import Birth
 
@@ -156,7 +156,8 @@ def with_counts(conditions: Conditions, counts: Counts) -> Conditions:
     """Return conditions under which a partition counts by the last of these numbers."""
     has_grown = len(counts) > 1 or conditions.format == GROWN_FORMAT
     kind = GROWN_FORMAT if has_grown else conditions.format
-    return msgspec.structs.replace(conditions, counts=counts, format=kind)
+    growth = Growth(counts, conditions.ancestors)
+    return msgspec.structs.replace(conditions, growth=growth, format=kind)
 
 
 def inherited(theirs: Conditions, birth: Birth) -> Conditions:
@@ -165,7 +166,7 @@ def inherited(theirs: Conditions, birth: Birth) -> Conditions:
     Offsets of the parent's log are shifted so that those before the cut are negative.
     """
     shift = birth.offset
-    before = tuple(Ancestor(each.partition, each.shift + shift) for each in theirs.ancestors)
+    before = [msgspec.structs.replace(each, shift=each.shift + shift) for each in theirs.ancestors]
     lifts = tuple(
         msgspec.structs.replace(each, offset=each.offset - shift) for each in theirs.lifts
     )
@@ -173,7 +174,7 @@ def inherited(theirs: Conditions, birth: Birth) -> Conditions:
         theirs,
         from_offset=0,
         lifts=lifts,
-        ancestors=(Ancestor(birth.parent, shift), *before),
+        growth=Growth(theirs.counts, (Ancestor(birth.parent, birth.era, shift), *before)),
         modes=(),
     )
 

@@ -17,7 +17,7 @@ from stream.engine import State
 from stream.errors import NewerFormat, RowCorrupt, StoreUnavailable
 from stream.events import SubjectRecord, decode_value, encode, record_hash, split_signature
 from stream.profiles import tail_of
-from stream.store import GROWN_FORMAT, Bequest, Birth, Checkpoint, Store
+from stream.store import GROWN_FORMAT, Bequest, Birth, Checkpoint, Grown, Store
 
 from .growth import Counts, children_of, heir_of, home_of
 from .outbox import Outbox
@@ -114,9 +114,8 @@ class HandOver:
             at_ms=wall_ms,
             log_era=conditions.log_era,
             fresh_era=conditions.fresh_era,
-            heard=((self._topics.requests, owned.partition, conditions.log_era, cut - 1),),
-            counts=counts,
-            birth=Birth(owned.partition, cut, owned.journal_offset),
+            heard=((self._topics.requests, owned.partition, owned.log, cut - 1),),
+            growth=Grown(counts, Birth(owned.partition, conditions.era, cut, owned.journal_offset)),
         )
 
     async def _bequeath(

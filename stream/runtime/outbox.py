@@ -113,9 +113,7 @@ class Outbox:
         """Send misrouted events to their homes, in the order of their offsets. Mutates: owned."""
         for stray in strays:
             key = canonical_workload(decode_request(stray.raw).workload).encode()
-            source = Source(
-                self._topics.requests, owned.partition, owned.conditions.log_era, stray.offset
-            )
+            source = Source(self._topics.requests, owned.partition, owned.log, stray.offset)
             value = wrap(source, stray.raw, self._seal)
             home = home_partition(key, owned.count)
             owned.outputs.append(

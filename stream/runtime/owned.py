@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from stream.events import Conditions, Version
+from stream.events import Conditions, Version, log_number
 from stream.profiles import Arrival
 from stream.store import Fence
 
@@ -85,6 +85,11 @@ class Owned:
     def count(self) -> int:
         """Return by how many partitions homes are told here."""
         return self.counts[-1]
+
+    @property
+    def log(self) -> int:
+        """Return the number of this partition's log as a source of what is forwarded."""
+        return log_number(self.topic_id, self.conditions.log_era)
 
     def is_home_of(self, workload: int) -> bool:
         """Tell whether a workload, by its murmur2, lives here."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 
 from stream.engine import State
@@ -21,6 +22,7 @@ from stream.store import (
     ROWS_PER_SAVE_MAX,
     SAVE_BYTES_MAX,
     Checkpoint,
+    Grown,
     Save,
     Store,
 )
@@ -109,7 +111,7 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         fresh_era=owned.conditions.fresh_era,
         check_offset=owned.check_offset,
         heard=heard,
-        counts=owned.counts,
+        growth=Grown(owned.counts) if owned.counts else msgspec.UNSET,
     )
     snapshot = Snapshot(
         owned=owned,

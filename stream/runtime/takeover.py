@@ -16,7 +16,16 @@ import msgspec
 
 from stream.bus import LogReader, Publisher, Rarely, Record
 from stream.errors import NewerFormat, RowCorrupt
-from stream.events import MET, Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
+from stream.events import (
+    MET,
+    Conditions,
+    Growth,
+    JournalEntry,
+    Owner,
+    Version,
+    decode_entry,
+    encode_entry,
+)
 from stream.store import Checkpoint, Claim, Store
 
 from .beginning import (
@@ -33,7 +42,7 @@ from .beginning import (
 )
 from .growth import children_of, inherited, least_of, longest, parent_of, with_counts
 from .handover import born_of
-from .heard import Heard
+from .heard import Heard, Stored
 from .owned import Owned, record_check
 from .published import Published, note_records
 
@@ -105,22 +114,7 @@ async def take(
     entries = [
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
-    lived = [each for _, each in entries]
-    if checkpoint and checkpoint.birth:
-        checkpoint = reborn(place, checkpoint, lived)
-        entries = [*await _bequeathed(place, reader, checkpoint), *entries]
-    start = where_to_start(place, checkpoint, [each for _, each in entries])
-    if lived and not start.modes and start.era > max(each.era for each in lived):
-        start = start._replace(modes=(STORE_FORGOT,))
-    if claim.damage:
-        log.warning("partition %d: %s", place.partition, claim.damage)
-        others = tuple(each for each in start.modes if each != STORE_FORGOT)
-        start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
-    if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
-        start = rebuilt(place, checkpoint.era, LOG_CHANGED)
-    if checkpoint and not start.modes and not _in_force(entries, start):
-        # What held there is not known any more, so what is decided may differ.
-        start = start._replace(era=start.era + 1, modes=(JOURNAL_CUT,))
+    checkpoint, start, entries = await _begin(place, reader, claim, entries)
     journal_offset, conditions, coming = await _conditions(publisher, place, start, entries, policy)
     # Asked only now: until the claim another may have applied events, and published for them.
     end = (await reader.bounds(place.requests_topic))[place.partition].end
@@ -137,7 +131,7 @@ async def take(
         replay_until=await _last_record_end(reader, place, (start.offset, end)),
         began_in=start.modes if is_sound else (*start.modes, RECORDS_CORRUPT),
         # What is read again from the beginning is heard again.
-        heard=Heard(checkpoint.heard if checkpoint and not start.is_afresh else ()),
+        heard=Heard(_heard(checkpoint, start)),
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,
@@ -149,6 +143,29 @@ async def take(
         check_offset=checkpoint.check_offset if checkpoint and not start.modes else -1,
         counts=longest(conditions.counts or place.counts[:1], place.least),
     )
+
+
+async def _begin(
+    place: Place, reader: LogReader, claim: Claim, entries: Entries
+) -> tuple[Checkpoint | None, Start, Entries]:
+    """Return the checkpoint that is begun with, where that is, and all entries that may hold."""
+    checkpoint, lived = claim.checkpoint, [each for _, each in entries]
+    if checkpoint and checkpoint.birth:
+        checkpoint = reborn(place, checkpoint, lived)
+        entries = _of_birth(await _bequeathed(place, reader, checkpoint), entries)
+    start = where_to_start(place, checkpoint, [each for _, each in entries])
+    if checkpoint and checkpoint.birth and lived and start.era > max(each.era for each in lived):
+        start = start._replace(modes=(*start.modes, STORE_FORGOT))
+    if claim.damage:
+        log.warning("partition %d: %s", place.partition, claim.damage)
+        others = tuple(each for each in start.modes if each != STORE_FORGOT)
+        start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
+    if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
+        start = rebuilt(place, checkpoint.era, LOG_CHANGED)
+    if checkpoint and not start.modes and not _in_force(entries, start):
+        # What held there is not known any more, so what is decided may differ.
+        start = start._replace(era=start.era + 1, modes=(JOURNAL_CUT,))
+    return checkpoint, start, entries
 
 
 async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, list[Record]]:
@@ -171,6 +188,16 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
 
 def _journal_from(claim: Claim) -> int:
     return claim.checkpoint.journal_offset if claim.checkpoint else 0
+
+
+def _heard(checkpoint: Checkpoint | None, start: Start) -> Stored:
+    """Return what was heard before a start; what is read again from the beginning is not.
+
+    A new partition has heard of its parent whatever its rows have counted.
+    """
+    if checkpoint is None or (start.is_afresh and not checkpoint.birth):
+        return ()
+    return checkpoint.heard
 
 
 async def _last_record_end(reader: LogReader, place: Place, span: tuple[int, int]) -> int:
@@ -279,6 +306,20 @@ async def _bequeathed(place: Place, reader: LogReader, checkpoint: Checkpoint) -
             mine = with_counts(inherited(theirs, birth), checkpoint.counts)
             return [(FROM_PARENT, msgspec.structs.replace(mine, era=checkpoint.era))]
     return []
+
+
+def _of_birth(bequeathed: Entries, lived: Entries) -> Entries:
+    """Return all entries of a partition that begins with its birth, perhaps once more.
+
+    Rows come from where they were this time, whatever an earlier life says.
+    """
+    if not bequeathed:
+        return lived
+    ancestors = bequeathed[0][1].ancestors
+    return bequeathed + [
+        (offset, msgspec.structs.replace(each, growth=Growth(each.counts, ancestors)))
+        for offset, each in lived
+    ]
 
 
 def _of_log(entries: Entries, start: Start) -> Entries:

@@ -89,6 +89,8 @@ class _Story:
         self.plan = estate.plan
         self.chance = stream(self.plan.seed, "story")
         self.images = [MemoryServer().image()]
+        self.counts = [self.plan.partitions]
+        self.late_until_s = 0.0
 
     async def told(self) -> list[str]:
         """Let it all happen; return the violations."""
@@ -96,12 +98,13 @@ class _Story:
         await self._topics()
         for member in estate.members:
             member.start()
-        storm = asyncio.create_task(self._storm())
+        storms = [asyncio.create_task(each) for each in (self._storm(), self._growth())]
         await self._traffic()
-        storm.cancel()
-        await asyncio.wait({storm})
-        if storm.done() and not storm.cancelled() and storm.exception() is not None:
-            raise AssertionError("the storm itself failed") from storm.exception()
+        for storm in storms:
+            storm.cancel()
+            await asyncio.wait({storm})
+            if storm.done() and not storm.cancelled() and storm.exception() is not None:
+                raise AssertionError("the storm itself failed") from storm.exception()
         violations = await self._calm()
         for kind in ("remake", "truncate", "regrow"):
             if not violations and kind in self.plan.faults:
@@ -128,8 +131,26 @@ class _Story:
             await asyncio.sleep(chance.expovariate(1 / gap_s))
 
     def _send(self, key: bytes, value: bytes) -> None:
-        partition = placed(self.plan, key)
+        # Some gateways notice at once that partitions have become more, some much later.
+        is_late = key[-1] % 3 == 0 and self.estate.loop.time() < self.late_until_s
+        count = self.counts[-2] if is_late else self.counts[-1]
+        partition = placed(self.plan, key, count)
         self.estate.log.append(self.estate.topics.requests, partition, key, value)
+
+    async def _growth(self) -> None:
+        """Multiply partitions while all else goes on, one time after another."""
+        estate, chance = self.estate, stream(self.plan.seed, "grown")
+        for at, factor in self.plan.growth:
+            await asyncio.sleep(max(0.0, at * self.plan.span_ms / 1_000 - estate.loop.time()))
+            while not await estate.has_grown():  # noqa: ASYNC110 - the store tells nobody
+                await asyncio.sleep(STEP_S)
+            count = self.counts[-1] * factor
+            estate.network.happened["grow"] += 1
+            estate.log.grow(estate.topics.journal, count)
+            await asyncio.sleep(chance.choice((0.0, 0.0, 1.0)))
+            estate.log.grow(estate.topics.requests, count)
+            self.counts.append(count)
+            self.late_until_s = estate.loop.time() + chance.choice((0.0, 2.0, 30.0))
 
     async def _storm(self) -> None:
         """Now and then, one of the seed's faults."""

@@ -35,14 +35,25 @@ class StoreForgot(OwnershipLost):
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """Whose workloads a partition began with: of which one, up to which offset of that one's log.
+    """Whose workloads a partition began with: of which one, in its era, up to which offset.
 
     `journal_offset` is the entry of the parent's journal that the child goes on from.
     """
 
     parent: int
+    era: int
     offset: int
     journal_offset: int
+
+
+class Grown(msgspec.Struct, frozen=True):
+    """The numbers of partitions there have been, the last one in force at a checkpoint.
+
+    `birth` is there until the first owner of a new partition has saved.
+    """
+
+    counts: tuple[int, ...]
+    birth: Birth | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +63,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     journal entry in force at it. `version_*`: the highest command version published before it.
     `check`: checksum of the record at `check_offset`, the last one applied (0 when there is
     none). `log_era`, `fresh_era`: of the conditions in force. `heard`: for each source of
-    forwarded events (topic, partition) the log era and offset of the last one before it.
-    `counts`: the numbers of partitions there have been, the last one in force at it. `birth` is
-    there until the first owner of a new partition has saved.
+    forwarded events (topic, partition, log) the offset of the last one before `next_offset`.
     """
 
     format: int = CHECKPOINT_FORMAT
@@ -70,8 +79,17 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     fresh_era: int = 0
     check_offset: int = -1
     heard: tuple[tuple[str, int, int, int], ...] = ()
-    counts: tuple[int, ...] = ()
-    birth: Birth | None = None
+    growth: Grown | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of partitions there have been, none where nobody has said."""
+        return self.growth.counts if self.growth else ()
+
+    @property
+    def birth(self) -> Birth | None:
+        """Return what a partition began with that nobody has saved yet."""
+        return self.growth.birth if self.growth else None
 
 
 class Claim(NamedTuple):
