@@ -42,8 +42,8 @@ class Plan(NamedTuple):
     """One run, as its seed has it.
 
     Units: `span_ms` virtual milliseconds of traffic; `rate` faults per call of a door.
-    `gateways` is one of GATEWAYS. `growth`: at which part of the span partitions are multiplied,
-    and by how much.
+    `gateways` is one of GATEWAYS. `growth`: after which part of the events partitions are
+    multiplied, and by how much.
     """
 
     seed: int
@@ -89,7 +89,7 @@ def _growth(seed: int, partitions: int, enforcement_partitions: int) -> tuple[An
     chance = stream(seed, "growth")
     if partitions % enforcement_partitions or chance.random() > 0.4:
         return ()
-    times = sorted(chance.random() * 0.9 for _ in range(chance.choice((1, 1, 2))))
+    times = sorted(chance.random() * 0.7 for _ in range(chance.choice((1, 1, 2))))
     return tuple((at, chance.choice((2, 2, 3))) for at in times)
 
 

@@ -91,6 +91,7 @@ class _Story:
         self.images = [MemoryServer().image()]
         self.counts = [self.plan.partitions]
         self.late_until_s = 0.0
+        self.sent = 0
 
     async def told(self) -> list[str]:
         """Let it all happen; return the violations."""
@@ -122,11 +123,10 @@ class _Story:
         estate, plan = self.estate, self.plan
         chance = stream(plan.seed, "traffic")
         gap_s = plan.span_ms / 1_000 / max(1, plan.events)
-        sent = 0
-        while sent < plan.events:
-            for _ in range(min(plan.events - sent, chance.choice((1, 1, 1, 5, 20)))):
+        while self.sent < plan.events:
+            for _ in range(min(plan.events - self.sent, chance.choice((1, 1, 1, 5, 20)))):
                 self._send(*payload(plan, chance, estate.broker_clock.wall_ms()))
-                sent += 1
+                self.sent += 1
                 await asyncio.sleep(chance.random() * 0.01)
             await asyncio.sleep(chance.expovariate(1 / gap_s))
 
@@ -141,8 +141,8 @@ class _Story:
         """Multiply partitions while all else goes on, one time after another."""
         estate, chance = self.estate, stream(self.plan.seed, "grown")
         for at, factor in self.plan.growth:
-            await asyncio.sleep(max(0.0, at * self.plan.span_ms / 1_000 - estate.loop.time()))
-            while not await estate.has_grown():  # noqa: ASYNC110 - the store tells nobody
+            # The store and the gateways tell nobody.
+            while self.sent < at * self.plan.events or not await estate.has_grown():  # noqa: ASYNC110
                 await asyncio.sleep(STEP_S)
             count = self.counts[-1] * factor
             estate.network.happened["grow"] += 1
