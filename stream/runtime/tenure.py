@@ -171,7 +171,7 @@ class Tenure:
                 for owned in mine:
                     del self.owned[owned.partition]
                     self.metrics.forget_partition(owned.partition)
-                self.state.drop(partitions)
+                self.state.drop(each.partition for each in mine)
         log.info("let partitions %s go", sorted(partitions))
 
     def _adopt(self, owned: Owned, conditions: Conditions) -> None:
