@@ -96,7 +96,7 @@ async def take(
     Errors: StoreUnavailable, BusUnavailable; NewerFormat: where the checkpoint is newer nothing is
             changed, where an entry is, the partition is only claimed.
     """
-    claim, records = await _claim(place, store, reader)
+    place, claim, records = await _claim(place, store, reader)
     checkpoint = claim.checkpoint
     if not (checkpoint or claim.damage) and parent_of(place.counts, place.partition) is not None:
         raise Unborn(f"partition {place.partition} has not been born, its parent will see to it")
@@ -168,9 +168,11 @@ async def _begin(
     return checkpoint, start, entries
 
 
-async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, list[Record]]:
+async def _claim(
+    place: Place, store: Store, reader: LogReader
+) -> tuple[Place, Claim, list[Record]]:
     """Claim the partition with an epoch above every earlier owner's, whom the store may have
-    forgotten; return the claim and the journal's records from its checkpoint on.
+    forgotten; return who claimed, the claim, and the journal's records from its checkpoint on.
     """  # noqa: D205 - one sentence
     # What a newer version wrote is met before anything is changed; a spoiled one is no reason.
     with contextlib.suppress(RowCorrupt):
@@ -182,8 +184,11 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
     owners = [each for _, each in valid_entries(records) if isinstance(each, Owner)]
     highest = max((each.epoch for each in owners), default=NO_EPOCH)
     if highest >= claim.epoch:
+        # Under another name: a store that falls back to between the two claims holds the lower
+        # epoch, and whoever were known to it by name would go on under that.
+        place = place._replace(nonce=f"{place.nonce}-{claim.epoch}")
         claim = await store.claim(place.partition, place.nonce, highest)
-    return claim, records
+    return place, claim, records
 
 
 def _journal_from(claim: Claim) -> int:

@@ -142,7 +142,8 @@ class _Story:
         estate, chance = self.estate, stream(self.plan.seed, "grown")
         for at, factor in self.plan.growth:
             # The store and the gateways tell nobody.
-            while self.sent < at * self.plan.events or not await estate.has_grown():  # noqa: ASYNC110
+            due = at * self.plan.events
+            while self.sent < due or not await estate.has_grown():  # noqa: ASYNC110
                 await asyncio.sleep(STEP_S)
             count = self.counts[-1] * factor
             estate.network.happened["grow"] += 1

@@ -30,8 +30,10 @@ from stream.policy import Policy, Rule
 from .contexts import ContextModel, ContextsModel
 from .ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
 from .meaning import (
+    BINS,
     Pair,
     amount_of,
+    bin_of,
     ends_of,
     firsts_of,
     has_demand,
@@ -45,7 +47,6 @@ from .meaning import (
 
 RELEASE_SHOWN_MS = 60_000
 HELD_MAX = 16
-BINS = 17
 MODES = ("exempt", "shadow", "enforce")
 
 
@@ -79,7 +80,7 @@ class Held(NamedTuple):
     home: int = 0
 
     @property
-    def cause(self) -> tuple[int, int, int, int]:
+    def cause(self) -> tuple[int, ...]:
         """What orders commands by their causes: a workload's later homes have higher numbers."""
         return self.version.era, self.home, self.version.offset, self.version.ordinal
 
@@ -270,11 +271,6 @@ class Enforcer:
             _publish(cause, entry, rule, observed)
 
 
-def bin_of(at_ms: int, pair: Pair) -> int:
-    """The sixteenth of the window that a time lies in."""
-    return at_ms * (BINS - 1) // pair.window_ms
-
-
 def _adopt(row: Row, policy: Policy) -> None:
     """Forget what the policy does not name for the workload."""
     pairs, rules = pairs_of(policy, row.workload), rules_of(policy, row.workload)
@@ -378,7 +374,7 @@ def _conclude(cause: Cause, entry: Entry, body: Body, *, is_seen: bool) -> None:
     cause.outcomes.append(Outcome(finding, held, record))
 
 
-def _worth(held: Held) -> tuple[bool, bool, int, tuple[int, int, int, int]]:
+def _worth(held: Held) -> tuple[bool, bool, int, tuple[int, ...]]:
     """What is dropped first of too much: releases, then shadows, then the weaker, the older."""
     action, mode = held.body.action, held.body.mode
     return action != "release", mode == "enforce", RANK.get(action, 0), held.cause
