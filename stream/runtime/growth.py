@@ -34,10 +34,11 @@ Nothing is lost or counted twice, because
   children are born counts by N' from wherever it begins (`least_of`), also where its checkpoint was
   lost or lies below c; whatever it then forwards from below c the child drops as heard.
   An owner of p that was replaced is refused by the fence of p, in 4 as in every save.
-* the birth lies in the slot of p's rows and in the same history. A store that falls back to before
-  the birth has neither it nor any claim of the child made since: the child's owner is refused at
-  its next write and waits again, while p's owner replays up to c and gives the birth anew. A store
-  that forgot everything is the same with more to replay.
+* the birth lies in the slot of p's rows and in the same history, and is a numbered write of p's. A
+  store that falls back to before the birth has neither it nor any claim of the child made since,
+  and is older than p's owner knows: both owners are refused at their next write or look. The one
+  of the child waits again, while the one of p begins at its checkpoint, at most c, and gives the
+  birth anew. A store that forgot everything is the same with more to replay.
 * a crash between any two steps: before 1 is acknowledged nothing happened; after it, the next owner
   reads it in the journal, stops at c, and does 2 to 5 again. 3 sends the same bytes again. 4
   changes nothing where it was done. The operator's command only adds partitions and watches.

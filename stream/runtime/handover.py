@@ -131,6 +131,7 @@ class HandOver:
                     if place == len(parts) - 1:
                         bequest = bequest._replace(records_all=len(records), checkpoint=birth)
                     came_to = await self._store.bequeath(owned.partition, bequest)
+                    owned.number += came_to == "written"
                     if came_to == "born":
                         return
                 if came_to == "written":

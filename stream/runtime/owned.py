@@ -134,9 +134,12 @@ class Owned:
 
     def due(self) -> tuple[int, Conditions] | None:
         """Take the next journalled conditions whose offset is reached."""
-        if self.coming and self.position >= self.coming[0][1].from_offset:
-            return self.coming.popleft()
-        return None
+        return self.coming.popleft() if self.is_due else None
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the offset of the next journalled conditions is reached."""
+        return bool(self.coming) and self.position >= self.coming[0][1].from_offset
 
 
 def _is_before(sent: asyncio.Task[int], offset: int) -> bool:

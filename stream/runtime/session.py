@@ -92,9 +92,7 @@ class Session(Tenure):
             now, later = [], []
             for arrival in arrivals:
                 owned = self.owned[arrival.partition]
-                while (due := owned.due()) is not None:
-                    owned.hold(*due)
-                    await self._take_effect(owned)
+                await self._reach(owned)
                 head, tail = cut(arrival, owned.limit())
                 if head is not None:
                     now.append(head)
@@ -105,6 +103,12 @@ class Session(Tenure):
             if now:
                 await self._apply_now(now)
             arrivals = later
+
+    async def _reach(self, owned: Owned) -> None:
+        """Let what is journalled from where a partition is on take effect."""
+        while (due := owned.due()) is not None:
+            owned.hold(*due)
+            await self._take_effect(owned)
 
     async def _apply_now(self, arrivals: Sequence[Arrival]) -> None:
         """Apply arrivals that all lie before any change of conditions."""
@@ -233,13 +237,18 @@ class Session(Tenure):
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
         while await self._pause(CONDITIONS_EVERY_MS):
             for owned in list(self.owned.values()):
-                if owned.is_settled and (
-                    self._wanted(owned) != owned.conditions or self._is_old(owned)
-                ):
+                if owned.is_due or self._must_journal(owned):
                     async with self.turn:
                         if self.owned.get(owned.partition) is owned:
                             with self._careful():
-                                await self._change(owned)
+                                # At the end of a log no event comes that would bring it.
+                                await self._reach(owned)
+                                if self._must_journal(owned):
+                                    await self._change(owned)
+
+    def _must_journal(self, owned: Owned) -> bool:
+        """Tell whether something else is wanted than holds, or what holds is old, and may be."""
+        return owned.is_settled and (self._wanted(owned) != owned.conditions or self._is_old(owned))
 
     async def _change(self, owned: Owned) -> None:
         wanted = self._wanted(owned)

@@ -63,7 +63,7 @@ def check_bequest(partition: int, first_partitions: int, bequest: Bequest) -> No
     assert size <= SAVE_BYTES_MAX, f"{size} bytes in one bequest"
 
 
-def write_id(save: Save) -> bytes:
+def write_id(save: Save | Bequest) -> bytes:
     """Return the id of a write, the same for a repeat and for nothing else.
 
     It covers the owner, the number and all that is written, each with its length, so two

@@ -211,11 +211,11 @@ class Store(Protocol):
         ...
 
     async def bequeath(self, partition: int, bequest: Bequest) -> str:
-        """Write a part of what a child of a partition begins with.
+        """Write a part of what a child of a partition begins with, as the parent's next write.
 
-        Returns `written`, `born` where the child was born before, and nothing is written; or
-        `incomplete` where the records are not all there, and all parts must be written again.
-        Errors: OwnershipLost, StoreForgot.
+        Returns `written`, and then it was write `fence.number + 1`; `born` where the child was born
+        before, `incomplete` where the records are not all there, and then it was none. A repeat of
+        a write that succeeded is recognised. Errors: OwnershipLost, StoreForgot.
         """
         ...
 

@@ -142,9 +142,11 @@ class MemoryStore:
         """Write a part of what a child of a partition begins with."""
         check_bequest(partition, self.first_partitions, bequest)
         held, child = self._server.partition(partition), self._server.partition(bequest.child)
-        state = Held(held.nonce, held.epoch, held.number)
-        if not is_ours(state, bequest.fence):
-            raise refusal(partition, state, bequest.fence)
+        fence, write = bequest.fence, write_id(bequest)
+        if held.nonce == fence.nonce and (held.number, held.write) == (fence.number + 1, write):
+            return "written"
+        if held.nonce != fence.nonce or held.number != fence.number:
+            raise refusal(partition, Held(held.nonce, held.epoch, held.number), fence)
         if child.checkpoint is not None:
             return "born"
         if bequest.begins:
@@ -154,6 +156,7 @@ class MemoryStore:
             if len(child.records) != bequest.records_all:
                 return "incomplete"
             child.checkpoint = encode_checkpoint(bequest.checkpoint)
+        held.number, held.write = fence.number + 1, write
         return "written"
 
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:

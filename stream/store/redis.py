@@ -148,7 +148,8 @@ class RedisStore:
         fence, child = bequest.fence, bequest.child
         keys = [self._key(partition, b"state")]
         keys += [self._key(child, b"state"), self._key(child, b"records")]
-        args: list[Any] = [fence.nonce, fence.number, int(bequest.begins)]
+        args: list[Any] = [fence.nonce, fence.number, fence.number + 1, write_id(bequest)]
+        args.append(int(bequest.begins))
         if bequest.checkpoint is None:
             args += ("", "")
         else:
