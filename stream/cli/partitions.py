@@ -59,7 +59,13 @@ class _Standing(NamedTuple):
         return "; ".join(f"{_listed(which)} {what}" for which, what in parts if which)
 
 
-@click.group("partitions")
+@click.group(
+    "partitions",
+    epilog=examples(
+        "enforcer partitions grow --to 12 --dry-run",
+        "enforcer partitions grow --to 12 --json",
+    ),
+)
 def partitions() -> None:
     """Have more partitions while events come."""
 
