@@ -23,7 +23,8 @@ from stream.signing import Signer
 from stream.store import Store
 
 from .beginning import Place
-from .growth import Counts, children_of, extended, longest, parent_of
+from .counting import known_counts
+from .growth import Counts, children_of, longest, parent_of
 from .handover import HandOver, is_born
 from .operators import Operators
 from .outbox import Outbox
@@ -200,7 +201,9 @@ class Tenure:
                     *(self.topics.requests, found, self.topics.journal, journal, found),
                 )
                 return
-            counts = extended(self.counts, found, self.topics.enforcement_partitions)
+            # Asked as at the beginning: partitions may have grown more than once since we looked.
+            known = await known_counts(self.store, self.reader, self.topics, found)
+            counts = longest(self.counts, known)
             log.warning("partitions grow from %d to %d", self.counts[-1], found)
             self.state.widen(found)
             self.counts = counts

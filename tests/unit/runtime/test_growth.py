@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.bus import Bounds
 from stream.errors import ConfigError
 from stream.events import (
     Ancestor,
@@ -150,7 +151,8 @@ def test_a_child_born_again_begins_an_era_that_none_had(
 ) -> None:
     """Unless nothing else can come of it than came before."""
     lived = msgspec.structs.replace(THEIRS, era=era, log_era=log_era, topic_id=topic_id)
-    place = Place(7, (0, 9), "t", "requests", "journal", ("enforcement", 1), "w", "n")  # type: ignore[arg-type]  # a tuple
+    bounds = Bounds(0, 9)
+    place = Place(7, bounds, "t", "requests", "journal", ("enforcement", 1), "w", "n")
     again = reborn(place, BIRTH, [lived])
     assert (again.era, again.log_era) == expected
     assert reborn(place, BIRTH, []) is BIRTH
