@@ -209,7 +209,7 @@ class Session(Tenure):
         while not self.stopping.is_set():
             self.ends |= await looking.look(dict(self.owned))
             # Who does not answer, or not in time, is said by name already.
-            with contextlib.suppress(BusUnavailable, TimeoutError):
+            with contextlib.suppress(BusUnavailable, StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(self.spec.answer_ms / 1_000):
                     await self.look_for_growth()
             await self._pause(self.spec.look_every_ms)
