@@ -92,6 +92,10 @@ class KafkaPublisher:
             if partition is not None:
                 known = await producer.partitions_for(topic)
                 if partition not in known:
+                    # The topic may have grown since the client last asked.
+                    await producer.client.force_metadata_update()
+                    known = await producer.partitions_for(topic)
+                if partition not in known:
                     raise ConfigError(
                         f"topic {topic} has {len(known)} partitions, and no {partition}"
                     )
