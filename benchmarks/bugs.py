@@ -23,6 +23,7 @@ from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
 from stream.runtime import Heard, Published
+from stream.runtime.handover import HandOver
 from stream.runtime.outbox import Outbox
 from stream.runtime.repair import Repairs
 from stream.runtime.session import Session
@@ -309,6 +310,35 @@ def _one_round_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
     yield Session, "save_round", save_round
 
 
+def _offsets_of_an_earlier_home() -> Iterator[tuple[Any, str, Any]]:
+    def rehome(self: ProfileTable, slot: int, partition: int, origins: Any) -> None:
+        self.sections.head[slot]["partition"] = partition
+
+    yield ProfileTable, "rehome", rehome
+
+
+def _taken_before_birth() -> Iterator[tuple[Any, str, Any]]:
+    async def is_born(*_: Any) -> bool:
+        return True
+
+    yield tenure, "is_born", is_born
+    yield takeover, "parent_of", lambda counts, partition: None
+
+
+def _records_stay_behind() -> Iterator[tuple[Any, str, Any]]:
+    async def pass_on(*_: Any) -> None:
+        return None
+
+    yield HandOver, "_pass_on", pass_on
+
+
+def _nothing_inherited() -> Iterator[tuple[Any, str, Any]]:
+    async def bequeathed(*_: Any) -> list[Any]:
+        return []
+
+    yield takeover, "_bequeathed", bequeathed
+
+
 BUGS: Final = (
     Bug("no-fence", "the store takes any owner's write", _no_fence),
     Bug("save-before-publish", "rows are stored before commands are known", _save_before_publish),
@@ -339,5 +369,11 @@ BUGS: Final = (
     Bug("forward-twice", "a forwarded event that comes again counts again", _forward_twice),
     Bug("heard-too-early", "what was heard is stored for an earlier offset", _heard_too_early),
     Bug("strays-dropped", "misrouted events go nowhere", _strays_dropped),
+    Bug(
+        "moved-offsets", "a row keeps the offsets of its earlier home", _offsets_of_an_earlier_home
+    ),
+    Bug("early-child", "a new partition begins before its parent is done", _taken_before_birth),
+    Bug("records-left", "what is in force is not handed over", _records_stay_behind),
+    Bug("not-inherited", "a new partition begins under the policy file", _nothing_inherited),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
 )
