@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from stream.bus import LogReader
-from stream.errors import RowCorrupt
+from stream.errors import BusUnavailable, RowCorrupt
 from stream.events import Conditions
 from stream.store import Store
 
@@ -23,7 +23,8 @@ async def known_counts(
 ) -> Counts:
     """Return the numbers of partitions there have been, now that `requests` has so many.
 
-    Errors: StoreUnavailable, BusUnavailable; ConfigError when they do not fit.
+    Errors: StoreUnavailable; BusUnavailable, also when it has had more, since a broker may be slow
+            to hear of growth; ConfigError when they do not fit.
     """
     checkpoint = None
     with contextlib.suppress(RowCorrupt):
@@ -39,4 +40,9 @@ async def known_counts(
     if not counts:
         # Journalled by a version that did not say, which refused any number but the configured one.
         counts = (topics.partitions if entries and found % topics.partitions == 0 else found,)
+    if found < counts[-1]:
+        raise BusUnavailable(
+            f"{topics.requests} or {topics.journal} has {found} partitions, and had {counts[-1]}",
+            hint="partitions are never taken away: if this stays so, begin under a new prefix",
+        )
     return extended(counts, found, topics.enforcement_partitions)

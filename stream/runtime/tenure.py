@@ -204,8 +204,10 @@ class Tenure:
             # Asked as at the beginning: partitions may have grown more than once since we looked.
             known = await known_counts(self.store, self.reader, self.topics, found)
             counts = longest(self.counts, known)
-            log.warning("partitions grow from %d to %d", self.counts[-1], found)
-            self.state.widen(found)
+            # Who is given partitions may have asked at the same time.
+            if counts[-1] > self.state.partitions:
+                log.warning("partitions grow from %d to %d", self.counts[-1], counts[-1])
+                self.state.widen(counts[-1])
             self.counts = counts
 
     async def _take_effect(self, owned: Owned) -> None:

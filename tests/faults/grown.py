@@ -242,11 +242,11 @@ def grow(scene: Scene, counts: tuple[int, ...], kills: int, seed: int) -> Result
         async with story.feeding(seed, per_s=400):
             await story.wait_ready("one", "two")
             for count in counts:
-                await story.more(400)
+                await story.more(250)
                 disturbance = asyncio.create_task(killed())
                 took_s[f"to {count}"] = (await story.grow(count))["took_s"]
                 await disturbance
-                await story.more(400)
+                await story.more(250)
                 story.late = count
         notes = {"kills": kills * len(counts), "seed": seed}
         return await verdict(story, took_s, notes)

@@ -1,5 +1,6 @@
 """Who comes from whom when partitions are multiplied, and what a new one begins with."""
 
+import asyncio
 from itertools import accumulate
 from operator import mul
 
@@ -9,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.bus import Bounds
-from stream.errors import ConfigError
+from stream.errors import ConfigError, RowCorrupt
 from stream.events import (
     Ancestor,
     Conditions,
     Growth,
     Heartbeat,
     Lift,
+    Request,
     Version,
     decode_entry,
     encode_entry,
+    encode_request,
     heartbeat_key,
 )
 from stream.gateway.homes import Homes
@@ -34,7 +37,9 @@ from stream.runtime.growth import (
     speaker_of,
     with_counts,
 )
-from stream.store import Birth, Checkpoint, Grown
+from stream.store import Birth, Checkpoint, Grown, MemoryStore
+from tests.live import events_in, wait_until
+from tests.unit.runtime.test_worker import START_MS, TOPICS, Estate
 
 histories = st.lists(st.integers(2, 4), max_size=3).flatmap(
     lambda factors: st.integers(1, 6).map(lambda first: tuple(accumulate([first, *factors], mul)))
@@ -201,3 +206,55 @@ def test_a_gateway_stays_ready_while_partitions_grow() -> None:
     assert homes.state_at(1_500)[0] == "stale"
     homes.hear(beat(3, 4), 1_000)
     assert homes.state_at(1_500)[0] == "ready"
+
+
+def test_a_parent_whose_checkpoint_is_lost_counts_nothing_twice() -> None:
+    """Its children are born, so it counts by more partitions from the start of its log.
+
+    What moved workloads did before the cut it forwards, and they have heard it.
+    """
+    payloads = [
+        encode_request(
+            Request(
+                at_ms=START_MS + each * 40,
+                workload=f"spiffe://test.example/agents/a{each % 61}",
+                operation="tool:get_1",
+            )
+        )
+        for each in range(600)
+    ]
+    estate = Estate()
+
+    async def story() -> tuple[dict[int, bytes], dict[int, bytes]]:
+        await estate.topics()
+        async with estate.worker():
+            await estate.feed(payloads[:400])
+            await wait_until(lambda: at_rest(estate, 6), bool)
+            estate.log.grow(TOPICS.journal, 12)
+            estate.log.grow(TOPICS.requests, 12)
+            await wait_until(lambda: at_rest(estate, 12), bool)
+            await estate.feed(payloads[400:])
+            await wait_until(lambda: at_rest(estate, 12), bool)
+        before = await estate.rows()
+        for parent in range(6):
+            estate.server.partition(parent).checkpoint = b"{"
+        async with estate.worker():
+            await wait_until(lambda: at_rest(estate, 12), bool)
+        return before, await estate.rows()
+
+    before, after = asyncio.run(story())
+    assert sum(map(events_in, before.values())) == len(payloads)
+    assert {each: events_in(row) for each, row in after.items()} == {
+        each: events_in(row) for each, row in before.items()
+    }
+
+
+async def at_rest(estate: Estate, partitions: int) -> bool:
+    """Whether every one of so many partitions is stored up to its log's end."""
+    store = MemoryStore(estate.server)
+    ends = [each.end for each in estate.log.partitions(TOPICS.requests)]
+    try:
+        found = [await store.checkpoint(each) for each in range(partitions)]
+    except RowCorrupt:
+        return False
+    return [each and each.birth is None and each.next_offset for each in found] == ends
