@@ -19,7 +19,7 @@ import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
 import stream.runtime.tenure
-from benchmarks import bugs_gateway
+from benchmarks import bugs_gateway, bugs_growth
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -354,6 +354,10 @@ BUGS: Final = (
     Bug("forward-twice", "a forwarded event that comes again counts again", _forward_twice),
     Bug("heard-too-early", "what was heard is stored for an earlier offset", _heard_too_early),
     Bug("strays-dropped", "misrouted events go nowhere", _strays_dropped),
+    Bug("moved-offsets", "a row keeps the offsets of its earlier home", bugs_growth.moved_offsets),
+    Bug("early-child", "a new partition begins before its parent is done", bugs_growth.early_child),
+    Bug("records-left", "what is in force is not handed over", bugs_growth.records_left),
+    Bug("not-inherited", "a new partition begins under the policy file", bugs_growth.not_inherited),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
     Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
     Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from benchmarks.throughput import machine
 from stream.local import Addresses
 from tests.brokers import Cluster, running_cluster
-from tests.faults import changed, kafka, network, redis
+from tests.faults import changed, grown, kafka, network, redis
 from tests.faults.kafka import Scene
 from tests.faults.run import Outcome
 from tests.faults.story import Result, Unseen
@@ -91,6 +91,10 @@ SCENARIOS = (
     Scenario(
         "far_away", 1, 10,
         lambda s, c, short: network.far_away(s, c, network.NARROW if short else network.NARROWEST),
+    ),
+    Scenario(
+        "grow", 1, 60,
+        lambda s, _, short: grown.grow(s, (12,) if short else (12, 24), 0 if short else 5, SEED),
     ),
     Scenario("topic_recreated", 1, 30, lambda s, _c, _s: changed.recreated(s)),
     Scenario("topic_truncated", 1, 30, lambda s, _c, _s: changed.truncated(s)),

@@ -27,21 +27,11 @@ from stream.enforcement import (
     run,
 )
 from stream.errors import NewerFormat, RowCorrupt
-from stream.events import Conditions, Finding, RejectCode, Request, encode_request
+from stream.events import MET, Conditions, Finding, RejectCode
 from stream.kernel import HashKey, kernel
-from stream.policy import (
-    ForbidSpec,
-    LimitSpec,
-    Policy,
-    PolicySpec,
-    PolicyTables,
-    RuleSpec,
-    compile_policy,
-)
+from stream.policy import Policy, PolicyTables
 from stream.profiles import (
-    Arrival,
     Batch,
-    Decoder,
     Layout,
     OperationTable,
     ProfileTable,
@@ -119,7 +109,19 @@ class State:
             np.zeros(partitions, np.int32),
             np.zeros(partitions, np.int32),
         )
+        self.origins: dict[int, dict[int, int]] = {}
         self.out: Out = new_out()
+
+    def widen(self, partitions: int) -> None:
+        """Let there be more partitions; those that are there stay as they are."""
+        assert self.partitions <= partitions <= PARTITIONS_MAX, partitions
+        more = partitions - self.partitions
+        self.condition_tables = ConditionTables(
+            *(np.concatenate((each, np.zeros(more, each.dtype))) for each in self.condition_tables)
+        )
+        for bound in self.bound.values():
+            bound.operations.widen(more)
+        self.partitions = partitions
 
     def adopt(self, partition: int, conditions: Conditions, policy: Policy) -> None:
         """Let conditions hold in a partition from its next event on; rows are kept."""
@@ -127,6 +129,7 @@ class State:
         self.conditions[partition] = conditions
         self.exempt[partition] = {each.workload: each.until_ms for each in conditions.exemptions}
         self.lifted[partition] = {each.workload: each.offset for each in conditions.lifts}
+        self.origins[partition] = {each.partition: each.shift for each in conditions.ancestors}
         self.condition_tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
         self.condition_tables.stopped_until_ms[partition] = conditions.stopped_until_ms
         self.condition_tables.era[partition] = conditions.era
@@ -148,6 +151,11 @@ class State:
             self.conditions.pop(partition, None)
             for bound in self.bound.values():
                 bound.operations.seen[:, partition] = 0
+
+    def drop_moved(self, partition: int, count: int) -> None:
+        """Forget the rows of a partition whose home among so many is another; they are stored."""
+        for slot in self.table.moved(partition, count).tolist():
+            self.evict(slot)
 
     def evict(self, slot: int) -> None:
         """Forget one row in this process."""
@@ -172,9 +180,11 @@ class State:
         slot = self.table.admit(ids[0], name, ids[1], ids[2])
         try:
             tail = self.format.restore(self.table, slot, stored)
+            self.table.rehome(slot, ids[2], self.origins[ids[2]])
             if self._is_ahead(slot, ids[2]) and (unnamed := self.format.unnamed(stored)):
                 self._relayout(self.table.layout.union(unnamed))
                 tail = self.format.restore(self.table, slot, stored)
+                self.table.rehome(slot, ids[2], self.origins[ids[2]])
             held = restore_held(self.key, tail)
         except NewerFormat as error:
             self.evict(slot)
@@ -182,7 +192,6 @@ class State:
         except (RowCorrupt, ValueError, RecursionError) as error:
             self.evict(slot)
             raise RowCorrupt(f"the stored row of {name} is corrupt: {error}") from error
-        self.table.sections.head[slot]["partition"] = ids[2]
         self.table.reset_local(slot)
         if held:
             self.held[slot] = held
@@ -236,7 +245,7 @@ class State:
             for partition, name in zip(partitions, names, strict=True)
         ]
         local["lift_offset"][slots] = [
-            self.lifted[partition].get(name, 0)
+            self.lifted[partition].get(name, MET)
             for partition, name in zip(partitions, names, strict=True)
         ]
         local["serial"][slots] = self.serial
@@ -362,36 +371,3 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
             state.held[slot] = held
         else:
             state.held.pop(slot, None)
-
-
-def warm() -> None:
-    """Compile every kernel of the step, or load it from the cache, so that no event waits for it.
-
-    Runs one event through decoding, the step, storing and restoring, and eviction.
-    """
-    limit = LimitSpec(measure="requests", at_most=0, per="10s")
-    volume = LimitSpec(measure="bytes", at_most=0, per="1m")
-    forbid = ForbidSpec(first=("*",), then=("*",), within="1m")
-    policy = compile_policy(
-        PolicySpec(
-            name="warm",
-            rules=(
-                RuleSpec(name="limit", limit=limit, action="observe"),
-                RuleSpec(name="volume", limit=volume, action="observe"),
-                RuleSpec(name="forbid", forbid=forbid, action="observe"),
-            ),
-        )
-    )
-    state, decoder = State(HashKey(bytes(16)), 64, 1), Decoder(HashKey(bytes(16)), 1)
-    conditions = Conditions(
-        nonce="warm", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
-    )
-    state.adopt(0, conditions, policy)
-    payload = encode_request(Request(at_ms=1, workload="spiffe://warm/up", operation="warm"))
-    batch, _ = decoder.decode([Arrival("warm", 0, [0, 1], [1, 1], [payload, payload])])
-    step(state, batch)
-    make_room(state, batch, state.table.slots_max)
-    row, name = state.stored([0])[0], batch.workload(0)
-    ids = int(batch.events["workload"][0]), int(batch.events["home"][0]), 0
-    state.evict(0)
-    state.restore(name, ids, row)

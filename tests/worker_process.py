@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from stream.config import Config
-from stream.engine import warm
 from stream.metrics import Metrics, MetricsServer
 from stream.policy import load_policy
+from stream.warm import warm
 from tests.live import worker_of
 
 

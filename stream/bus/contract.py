@@ -61,6 +61,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `retention_ms` and `record_bytes_max` are the least it must have, `replicas` too. `outlives`
     names another topic whose actual retention this one must reach as well, however long it is.
+    One that `may_grow` may also have a multiple of its partitions.
     """
 
     name: str
@@ -71,6 +72,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     record_bytes_max: int = 1_048_576
     replicas: int = 1
     outlives: str = ""
+    may_grow: bool = False
 
 
 class TopicState(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +99,10 @@ class Listener(Protocol):
     """
 
     async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Take the partitions and return the offset to start each from; no record comes before."""
+        """Take the partitions and return the offset to start each from; no record comes before.
+
+        None comes at all of a partition that is left out, until it is offered again.
+        """
         ...
 
     async def revoked(self, partitions: Sequence[int]) -> None:
@@ -129,6 +134,13 @@ class EventSource(Protocol):
 
         Partitions share `records_max` fairly. It may return nothing before `wait_s` is over, and
         does when the group begins to give or take. Cancelling it loses no record.
+        """
+        ...
+
+    def offer(self, partition: int) -> None:
+        """Take a partition from the listener and give it again, if it is still ours.
+
+        For a listener that left it out, and could take it now.
         """
         ...
 
@@ -285,6 +297,14 @@ class TopicAdmin(Protocol):
 
     async def describe(self, names: Sequence[str]) -> list[TopicState]:
         """Return the states of the topics that exist."""
+        ...
+
+    async def grow(self, name: str, partitions: int) -> None:
+        """Let a topic have so many partitions, more than it has; records stay where they are.
+
+        Returns once every new partition has a leader. A repeat changes nothing.
+        Errors: ConfigError when the topic does not exist, has more, or we may not change it.
+        """
         ...
 
     async def stop(self) -> None:

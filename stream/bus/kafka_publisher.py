@@ -54,6 +54,7 @@ class KafkaPublisher:
         self._spent: AIOKafkaProducer | None = None
         self._renewal = asyncio.Lock()
         self._topics: set[str] = set()
+        self._loss: EnforcerError | None = None
 
     async def start(self) -> None:
         """Connect, and get a producer id."""
@@ -92,27 +93,40 @@ class KafkaPublisher:
             if partition is not None:
                 known = await producer.partitions_for(topic)
                 if partition not in known:
+                    # The topic may have grown since the client last asked.
+                    await producer.client.force_metadata_update()
+                    known = await producer.partitions_for(topic)
+                if partition not in known:
                     raise ConfigError(
                         f"topic {topic} has {len(known)} partitions, and no {partition}"
                     )
             future = await producer.send(topic, value=value, key=key, partition=partition)
         except (vendor.KafkaError, OSError) as error:
+            if self._loss is not None:
+                raise self._behind() from error
             raise translated(error, f"send to {topic}") from error
-        future.add_done_callback(partial(self._judge, producer))
-        return _Acknowledgement(future, topic, self._delivery_s)
+        future.add_done_callback(partial(self._judge, producer, topic))
+        return _Acknowledgement(self, future, topic, self._delivery_s)
 
-    def _judge(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
+    def _judge(self, producer: AIOKafkaProducer, topic: str, future: asyncio.Future[Any]) -> None:
         # Also fetches the error of a record that nobody waits for, which asyncio would report.
-        if not future.cancelled() and future.exception() is not None:
+        if not future.cancelled() and (error := future.exception()) is not None:
             if not self._heals and self._spent is not producer:
+                self._loss = translated(error, f"acknowledge a record of {topic}")
                 _drop_waiting(producer)
             self._spent = producer
+
+    def _behind(self) -> EnforcerError:
+        """Return what to say of a record behind a lost one: what it was lost by, if that stays."""
+        if isinstance(self._loss, ConfigError):
+            return ConfigError(self._loss.message, hint=self._loss.hint)
+        return BusUnavailable("a record before this one was lost, and none may follow it")
 
     async def _usable(self) -> AIOKafkaProducer:
         assert self._producer is not None, "not started, or stopped"
         if self._producer is self._spent:
             if not self._heals:
-                raise BusUnavailable("a record before this one was lost, and none may follow it")
+                raise self._behind()
             async with self._renewal:
                 spent = self._producer
                 if spent is self._spent:
@@ -139,7 +153,10 @@ class KafkaPublisher:
 class _Acknowledgement:
     """The offset of one record, once it is known."""
 
-    def __init__(self, future: asyncio.Future[Any], topic: str, within_s: float) -> None:
+    def __init__(
+        self, publisher: KafkaPublisher, future: asyncio.Future[Any], topic: str, within_s: float
+    ) -> None:
+        self._publisher = publisher
         self._future = future
         self._topic = topic
         self._within_s = within_s
@@ -159,6 +176,8 @@ class _Acknowledgement:
 
     def _failure(self) -> EnforcerError:
         what = f"acknowledge a record of {self._topic}"
+        if self._future.cancelled() and self._publisher._loss is not None:
+            return self._publisher._behind()
         if not self._future.done() or self._future.cancelled():
             return BusUnavailable(f"{what}: Kafka did not answer in {self._within_s:g} s")
         error = self._future.exception()

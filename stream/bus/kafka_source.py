@@ -157,6 +157,13 @@ class KafkaSource:
         values = [record.value for record in records]
         return [Chunk(at.topic, at.partition, offsets, append_ms, values)]
 
+    def offer(self, partition: int) -> None:
+        """Take a partition from the listener and give it again, if it is still ours."""
+        consumer, members, _ = self._started()
+        if partition in members.held:
+            consumer.pause(TopicPartition(self._topic, partition))
+            members.give_again(partition)
+
     async def commit(self, next_offsets: Mapping[int, int], note: str = "") -> None:
         """Tell the group how far we are; failure is not an error, and is logged."""
         consumer, members, _ = self._started()

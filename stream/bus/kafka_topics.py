@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import aiokafka.errors as vendor
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from stream.errors import BusUnavailable, ConfigError
@@ -106,6 +106,39 @@ class KafkaTopics:
             for topic in found
             if topic["topic"] in configs
         ]
+
+    async def grow(self, name: str, partitions: int) -> None:
+        """Let a topic have so many partitions, more than it has."""
+        found = await self._count(name)
+        topics.check_growth(name, found, partitions)
+        if found < partitions:
+            async with answered(f"add partitions to {name}", self._request_s):
+                try:
+                    await self._started().create_partitions({name: NewPartitions(partitions)})
+                except vendor.InvalidPartitionsError as error:
+                    # Somebody else may just have done it, or the answer of an attempt was lost.
+                    if await self._count(name) != partitions:
+                        raise ConfigError(f"topic {name} cannot grow: {error}") from error
+                except MISTAKES as error:
+                    raise ConfigError(
+                        f"topic {name} cannot grow: {error}",
+                        hint="ask who runs the broker: its create.topic.policy says what it allows",
+                    ) from error
+        async with answered(f"wait for {name} to have leaders", self._request_s):
+            while True:
+                states = await self._ask([name])
+                if states and len(states[0]["partitions"]) >= partitions and _is_led(states[0]):
+                    return
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _count(self, name: str) -> int:
+        async with answered(f"look up topic {name}", self._request_s):
+            found = [topic for topic in await self._ask([name]) if _exists(topic)]
+        if not found:
+            raise ConfigError(
+                f"topic {name} does not exist", hint="`enforcer topics` creates what is missing"
+            )
+        return len(found[0]["partitions"])
 
     async def _ask(self, names: list[str]) -> list[dict[str, Any]]:
         client = self._started()._client

@@ -67,7 +67,7 @@ class Membership:
         self._last = self._queued(partial(self._given, frozenset(partitions), self._turns))
 
     def give_again(self, partition: int) -> None:
-        """Take one partition from the listener and give it back, since its position is lost."""
+        """Take one partition from the listener and give it back, to be placed anew."""
         self._last = self._queued(partial(self._given_again, partition, self._turns))
 
     def take(self) -> asyncio.Task[None]:
@@ -105,8 +105,9 @@ class Membership:
 
     async def _start(self, partitions: Collection[int]) -> None:
         starts = await self._listener.assigned(sorted(partitions))
-        assert all(starts.get(partition, -1) >= 0 for partition in partitions), starts
-        self._place({partition: starts[partition] for partition in sorted(partitions)})
+        assert all(starts.get(partition, 0) >= 0 for partition in partitions), starts
+        here = [partition for partition in sorted(partitions) if partition in starts]
+        self._place({partition: starts[partition] for partition in here})
 
     def _shut(self) -> None:
         self._turns += 1

@@ -23,6 +23,8 @@ from collections.abc import (
 )
 from typing import Any, Protocol
 
+import msgspec
+
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError, OwnershipLost
 from stream.identity import home_partition
@@ -152,6 +154,15 @@ class MemoryLog:
         state = self._topics[topic].state
         self._make(topic, state.partitions, state.replicas, state.config)
 
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add empty partitions to a topic, up to so many; groups that read it are told."""
+        held = self._topics[topic]
+        held.partitions += [_Partition() for _ in range(partitions - len(held.partitions))]
+        held.state = msgspec.structs.replace(held.state, partitions=len(held.partitions))
+        for (_, read), group in self._groups.items():
+            if read == topic:
+                group.grow(partitions)
+
     def group(self, name: str, topic: str) -> Group:
         """Return the group of that name over a topic."""
         count = len(self.partitions(topic))
@@ -192,6 +203,12 @@ class Group:
         gone = self._members.pop(source, None)
         if gone is not None:
             gone.set_result(None)
+            self._change()
+
+    def grow(self, partitions: int) -> None:
+        """Let there be more partitions; members give up all, and are given theirs."""
+        if partitions > self._partitions:
+            self._partitions = partitions
             self._change()
 
     def _change(self) -> None:
@@ -360,6 +377,11 @@ class MemoryTopics:
     async def describe(self, names: Sequence[str]) -> list[TopicState]:
         """Return the states of the topics that exist."""
         return self._log.states(names)
+
+    async def grow(self, name: str, partitions: int) -> None:
+        """Let a topic have so many partitions, more than it has."""
+        topics.check_growth(name, len(self._log.partitions(name)), partitions)
+        self._log.grow(name, partitions)
 
     async def stop(self) -> None:
         """Nothing to disconnect."""

@@ -93,6 +93,11 @@ class MemorySource:
             [record.value for record in records],
         )
 
+    def offer(self, partition: int) -> None:
+        """Take a partition from the listener and give it again, if it is still ours."""
+        self._positions.pop(partition, None)
+        self._started().give_again(partition)
+
     async def commit(self, next_offsets: Mapping[int, int], note: str = "") -> None:
         """Tell the group how far we are; an expired member is not heard."""
         group = self.group

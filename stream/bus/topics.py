@@ -135,7 +135,8 @@ def check(spec: TopicSpec, states: Mapping[str, TopicState]) -> None:
         Fault(name, str(found), f"{at_least}{wanted}", "")
         for name, found, at_least, wanted, is_fine in (
             ("partitions", state.partitions, "", spec.partitions,
-             state.partitions == spec.partitions),
+             state.partitions == spec.partitions
+             or (spec.may_grow and state.partitions % spec.partitions == 0)),
             ("replicas", state.replicas, "at least ", spec.replicas,
              state.replicas >= spec.replicas),
         )
@@ -147,6 +148,15 @@ def check(spec: TopicSpec, states: Mapping[str, TopicState]) -> None:
     if faults:
         said = "; ".join(f"{f.setting} is {f.found}, must be {f.wanted}" for f in faults)
         raise ConfigError(f"topic {spec.name}: {said}", hint=_hint(spec.name, faults))
+
+
+def check_growth(name: str, found: int, wanted: int) -> None:
+    """Refuse to let a topic have fewer partitions: Kafka cannot. Errors: ConfigError."""
+    if found > wanted:
+        raise ConfigError(
+            f"topic {name} has {found} partitions, and cannot have {wanted}",
+            hint=f"partitions are never taken away: name {found} or a multiple of it",
+        )
 
 
 def _faults(spec: TopicSpec, state: TopicState, retention_ms: int) -> list[Fault]:

@@ -35,6 +35,10 @@ VERBS: Final = {
     "keys": ("stream.cli.keys:keys", "Make, list and retire the keys that sign commands."),
     "dlq": ("stream.cli.dlq:dlq", "List, show and retry what was no event."),
     "topics": ("stream.cli.topics:topics", "Create the topics, or check them."),
+    "partitions": (
+        "stream.cli.partitions:partitions",
+        "Have more partitions while events come.",
+    ),
     "acl": ("stream.cli.acl:acl", "Print the least rights that each role needs."),
     "check": ("stream.cli.check:check", "Check a policy file."),
     "simulate": (

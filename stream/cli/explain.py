@@ -14,7 +14,7 @@ from stream.explain import RowImage, StoredRow, open_row, read_profile
 from stream.identity import home_partition
 from stream.kernel import HashKey
 from stream.policy import Policy, load_policy
-from stream.runtime import valid_entries
+from stream.runtime import Counts, valid_entries
 from stream.store import RedisStore
 
 from .doors import opened, wait_for
@@ -77,8 +77,10 @@ async def find(config: Config, key: HashKey, workload: str, policy: Policy | Non
 
     Errors: NotSo, StoreUnavailable, BusUnavailable, ConfigError, RowCorrupt.
     """
-    partition = home_partition(workload.encode(), config.topics.partitions)
     async with opened(RedisStore(config.redis)) as store:
+        counts = await _counts(store, config)
+        store.first_partitions = counts[0]
+        partition = home_partition(workload.encode(), counts[-1])
         (row,) = await store.load(partition, [key.hash(workload)])
         if row is None:
             raise NotSo(
@@ -94,6 +96,16 @@ async def find(config: Config, key: HashKey, workload: str, policy: Policy | Non
         image = open_row(key, policy, StoredRow(workload, partition, row))
         names = await store.names(partition, image.operations())
     return Found(image, names, policy, conditions)
+
+
+async def _counts(store: RedisStore, config: Config) -> Counts:
+    """Return how many partitions there have been, as the store has it.
+
+    Before anything is stored, as many as are configured.
+    """
+    checkpoint = await store.checkpoint(0)
+    counts = checkpoint.counts if checkpoint else ()
+    return counts or (config.topics.partitions,)
 
 
 async def _conditions(config: Config, partition: int, start: int) -> Conditions:

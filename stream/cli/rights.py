@@ -137,6 +137,9 @@ def _of_admin(config: Config, principal: str, zones: Sequence[str]) -> Iterator[
             ("Create", "to make it where it is missing"),
         )
     ]
+    growing = (topics.requests, topics.journal, topics.dead_letters)
+    needs += [(topic, "Alter", "for `partitions grow`") for topic in growing]
+    needs.append((topics.journal, "Read", "for `partitions grow`, to know what there was"))
     yield from _rights("admin", principal, needs)
 
 

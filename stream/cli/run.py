@@ -19,12 +19,12 @@ from typing import NamedTuple
 import click
 
 from stream.config import Config, hash_key, load_config, policy_of
-from stream.engine import warm
 from stream.errors import ConfigError
 from stream.kernel import HashKey, cache_folder
 from stream.metrics import Metrics, MetricsServer
 from stream.policy import Policy, load_policy
 from stream.runtime import Keys, SystemClock, Worker
+from stream.warm import warm
 
 from .doors import keys_of, wait_for, worker_doors
 from .failure import INTERRUPTED

@@ -11,6 +11,7 @@ from .plan import (
     plan_decision,
     printable,
     record_of,
+    rehomed,
     restore_held,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "plan_decision",
     "printable",
     "record_of",
+    "rehomed",
     "restore_held",
     "run",
 ]

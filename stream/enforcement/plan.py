@@ -150,7 +150,8 @@ def _publish(
     held[place] = command
     if len(held) > COMMANDS_MAX:
         del held[min(held.keys() - {place}, key=lambda each: _worth(held[each]))]
-    record = _record([each for other, each in held.items() if other[1:] == place[1:]])
+    together = [each for other, each in held.items() if other[1:] == place[1:]]
+    record = _record(together, command.partition)
     return Outgoing(
         partition=command.partition,
         row=int(event["workload"]),
@@ -162,16 +163,16 @@ def _publish(
     )
 
 
-def record_of(held: Held, key: bytes) -> SubjectRecord | None:
-    """Return the record that lies under a key for what is held, None where nothing is."""
+def record_of(held: Held, key: bytes, partition: int) -> SubjectRecord | None:
+    """Return the record that a home partition has under a key for what is held, if it has one."""
     mine = [each for each in held.values() if subject_key("home", each.body.subject) == key]
-    return _record(mine) if mine else None
+    return _record(mine, partition) if mine else None
 
 
-def _record(commands: list[Command]) -> SubjectRecord:
+def _record(commands: list[Command], partition: int) -> SubjectRecord:
     """Return the record of a subject that carries these commands, the latest cause last."""
-    together = sorted(commands, key=lambda each: each.version)
-    return SubjectRecord(
+    together = sorted(commands, key=_cause)
+    record = SubjectRecord(
         issuer="home",
         partition=together[-1].partition,
         subject=together[-1].body.subject,
@@ -179,16 +180,37 @@ def _record(commands: list[Command]) -> SubjectRecord:
         expires_at_ms=max(each.expires_at_ms for each in together),
         commands=tuple(together),
     )
+    return rehomed(record, partition)
 
 
-def _worth(command: Command) -> tuple[bool, bool, int, Version]:
+def rehomed(record: SubjectRecord, partition: int) -> SubjectRecord:
+    """Return a record as the home partition has it that its workload has now.
+
+    One of an earlier home comes before all that this one publishes, and after all of that one's:
+    gateways order by era, then home, then offset, and a later home has the higher number. It is of
+    no epoch: those of another home say nothing here, and whoever hands over again says the same.
+    """
+    if record.partition == partition:
+        return record
+    return msgspec.structs.replace(
+        record, partition=partition, version=Version(record.version.era, 0), epoch=0
+    )
+
+
+def _cause(command: Command) -> tuple[int, int, int, int]:
+    """Return what orders commands by their causes, in this home and in earlier ones."""
+    version = command.version
+    return version.era, command.partition, version.offset, version.ordinal
+
+
+def _worth(command: Command) -> tuple[bool, bool, int, tuple[int, int, int, int]]:
     """Return what is forgotten first of too much: releases, shadows, the weaker, the older.
 
     A record that leaves out a command frees its subject, so what binds must be the last to go.
     """
     body = command.body
     binds = body.action != "release"
-    return binds, body.mode == "enforce", ACTIONS.index(body.action), command.version
+    return binds, body.mode == "enforce", ACTIONS.index(body.action), _cause(command)
 
 
 def _subject(incident: Incident) -> Subject:

@@ -51,12 +51,16 @@ from .convert import (
     convert_nginx,
 )
 from .finding import Finding
-from .forward import FORWARDED, Forwarded, Seal, Source, unwrap, wrap
+from .forward import FORWARDED, Forwarded, Seal, Source, log_number, unwrap, wrap
 from .journal import (
     ACTS_MAX,
+    GROWN_FORMAT,
+    MET,
     POLICY_BYTES_MAX,
+    Ancestor,
     Conditions,
     Exemption,
+    Growth,
     JournalEntry,
     Lift,
     Owner,
@@ -118,9 +122,11 @@ __all__ = [
     "COUNT_MAX",
     "EFFECTS",
     "FORWARDED",
+    "GROWN_FORMAT",
     "KEY_ID",
     "KINDS",
     "LABEL_LENGTH_MAX",
+    "MET",
     "MSGPACK_FIRST",
     "OPERATION_LENGTH_MAX",
     "OUTCOMES",
@@ -137,6 +143,7 @@ __all__ = [
     "TIME_MS_MAX",
     "WORKLOAD_LENGTH_MAX",
     "Action",
+    "Ancestor",
     "Body",
     "CloudTrailSpec",
     "Command",
@@ -149,6 +156,7 @@ __all__ = [
     "FaultCode",
     "Finding",
     "Forwarded",
+    "Growth",
     "Heartbeat",
     "Issuer",
     "JournalEntry",
@@ -197,6 +205,7 @@ __all__ = [
     "fault_of",
     "heartbeat_key",
     "json_schemas",
+    "log_number",
     "marker_key",
     "operator_key",
     "origin_of_marker",

@@ -2,10 +2,12 @@
 
 A gateway may put an event on another partition than its workload's home, or on the topic of its
 zone. Whoever reads it there forwards it, and the owner of the home drops what comes again: an entry
-whose place at its source is not beyond the last one heard of that source (DESIGN 3.11). So the
-place must be true: the seal is keyed with the installation's secret, which gateways do not have.
+whose offset at its source is not beyond the last one heard of that source (DESIGN 3.11). So the
+place must be true: the seal is keyed with the installation's secret, which gateways do not have. A
+source is one log: what its owners forward again, whatever they have lost meanwhile, is known for
+what it is.
 
-    C1 02 | seal (16) | length of topic (1) | topic | partition (4) | era (4) | offset (8)
+    C1 02 | seal (16) | length of topic (1) | topic | partition (4) | log (4) | offset (8)
           | append time (8) | payload
 
 Numbers are big-endian. C1 begins neither JSON nor msgpack. The append time is the broker's at the
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -32,17 +35,25 @@ Seal = Callable[[bytes], bytes]
 
 
 class Source(NamedTuple):
-    """Where a forwarded event came from; `era` and `offset` rise along a source."""
+    """Where a forwarded event came from: a partition of a log, and the offset there."""
 
     topic: str
     partition: int
-    era: int
+    log: int
     offset: int
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Return what orders the events of one source."""
-        return self.era, self.offset
+    def name(self) -> tuple[str, int, int]:
+        """Return what the events of one source have in common."""
+        return self.topic, self.partition, self.log
+
+
+def log_number(topic_id: str, log_era: int) -> int:
+    """Return a number for a log, another one where the topic was made anew.
+
+    By the broker's id of it; one that is too old to have ids leaves the era in which it began.
+    """
+    return zlib.crc32(topic_id.encode()) if topic_id else log_era
 
 
 class Forwarded(NamedTuple):
@@ -66,7 +77,7 @@ def wrap(source: Source, payload: bytes, append_ms: int, seal: Seal) -> bytes:
     Requires: append_ms >= 0; the topic has at most 255 bytes.
     """
     topic = source.topic.encode()
-    place = _PLACE_AND_TIME.pack(source.partition, source.era, source.offset, append_ms)
+    place = _PLACE_AND_TIME.pack(source.partition, source.log, source.offset, append_ms)
     sealed = b"".join((bytes((len(topic),)), topic, place, payload))
     return b"".join((_HEAD, seal(_HEAD + sealed), sealed))
 
@@ -89,6 +100,6 @@ def unwrap(value: bytes, seal: Seal) -> Forwarded:
     at = end + shape.size
     if len(sealed) < at:
         raise ValueError("a forwarded event is cut short")
-    partition, era, offset, *times = shape.unpack(sealed[end:at])
-    source = Source(sealed[1:end].decode(), partition, era, offset)
+    partition, number, offset, *times = shape.unpack(sealed[end:at])
+    source = Source(sealed[1:end].decode(), partition, number, offset)
     return Forwarded(source, sealed[at:], times[0] if times else None)

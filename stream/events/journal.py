@@ -14,9 +14,12 @@ import msgspec
 from .format import decode_known
 
 FORMAT: Final = 1
+GROWN_FORMAT: Final = 2  # of entries that a version without growth must not misread
 POLICY_BYTES_MAX: Final = 262_144
 ACTS_MAX: Final = 1_000
 ENTRY_BYTES_MAX: Final = 900_000
+MET: Final = -(1 << 62)
+"""The offset of a lift that no row waits for any more."""
 
 
 class Exemption(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,24 @@ class Lift(msgspec.Struct, frozen=True):
     at_ms: int
 
 
+class Ancestor(msgspec.Struct, frozen=True):
+    """A partition that workloads came from, and its era then.
+
+    Its offsets less `shift` are before all of ours.
+    """
+
+    partition: int
+    era: int
+    shift: int
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """The numbers of partitions there have been, and where a new one's workloads were before."""
+
+    counts: tuple[int, ...]
+    ancestors: tuple[Ancestor, ...] = ()
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
     """Everything that holds in a partition from `from_offset` on.
 
@@ -48,6 +69,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     gone. Rows that are gone restart at their next event.
     `topic_id`: the broker's id of the log, empty where it has none.
     `stopped`: enforcement is stopped until this row-clock time; 0 when it is not.
+    `growth`: of its numbers of partitions the last one is in force: a workload's home is that of
+    its key among so many.
     """
 
     format: int = FORMAT
@@ -64,6 +87,17 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     fresh_era: int = 0
     modes: tuple[str, ...] = ()
     topic_id: str = ""
+    growth: Growth | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of partitions there have been, none where nobody has said."""
+        return self.growth.counts if self.growth else ()
+
+    @property
+    def ancestors(self) -> tuple[Ancestor, ...]:
+        """Return where the workloads of a partition that growth has added were before."""
+        return self.growth.ancestors if self.growth else ()
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):
@@ -95,4 +129,4 @@ def decode_entry(data: bytes) -> JournalEntry:
     """
     if len(data) > ENTRY_BYTES_MAX:
         raise ValueError(f"journal entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
-    return decode_known(_decoder, data, FORMAT, "a journal entry", TYPES)
+    return decode_known(_decoder, data, GROWN_FORMAT, "a journal entry", TYPES)

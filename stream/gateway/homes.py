@@ -223,6 +223,8 @@ class Homes:
         names: set[HomeStateName] = set() if expected else {"unseen"}
         for partition in range(expected):
             home = self._homes.get(partition)
+            if (home is None or not home.partitions) and self._is_to_come(partition):
+                continue
             if home is None:
                 names.add("unseen")
             else:
@@ -235,6 +237,17 @@ class Homes:
         if names != {"ready"}:
             return "stale", TIME_MS_MAX
         return "ready", until_ms
+
+    def _is_to_come(self, partition: int) -> bool:
+        """Tell whether a partition is so new that the one it comes from still speaks for it all.
+
+        Partitions are multiplied one by one. An owner says the larger number when it has seen the
+        heartbeats of those that its workloads went to, so until then nothing is missing.
+        """
+        counts = {home.partitions for home in self._homes.values() if home.partitions}
+        before = max((count for count in counts if count <= partition), default=0)
+        parent = self._homes.get(partition % before) if before else None
+        return parent is not None and 0 < parent.partitions <= partition
 
     def states_at(self, now_ms: int) -> tuple[HomeState, ...]:
         """Return the home partitions one by one: the expected, and others of which we hold some."""

@@ -43,7 +43,7 @@ from .measures import (
     SUM_MEASURES,
 )
 from .operations import OPERATIONS_MAX, Operations, OperationTable
-from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, tail_of, with_tail
+from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
 from .table import ProfileTable, locate
 from .transitions import count_transition
 from .windows import add_count, add_sum, bin_of, clear, slide
@@ -101,6 +101,7 @@ __all__ = [
     "sections",
     "slide",
     "stored_clock_ms",
+    "stored_home",
     "tail_of",
     "token_text",
     "with_tail",

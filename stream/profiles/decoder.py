@@ -89,12 +89,20 @@ class Read(NamedTuple):
 
 
 class Decoder:
-    """Turns arrivals into batches; keeps the caches of hashes."""
+    """Turns arrivals into batches; keeps the caches of hashes.
+
+    A workload's home is judged by `partitions`, or by what `adopt` said of the partition.
+    """
 
     def __init__(self, key: HashKey, partitions: int) -> None:
         self._key = key
         self._partitions = partitions
+        self._counts: dict[int, int] = {}
         self._empty_caches()
+
+    def adopt(self, partition: int, count: int) -> None:
+        """Judge what comes in a partition by so many partitions from now on."""
+        self._counts[partition] = count
 
     def read(self, arrivals: Sequence[Arrival]) -> list[Read]:
         """Read what is plain; needs no state of the decoder, so another thread may do it.
@@ -145,10 +153,12 @@ class Decoder:
         events["offset"] = np.asarray(arrival.offsets, np.int64)
         events["append_ms"] = append_ms
         events["partition"] = arrival.partition
-        at_home = events["home"] % self._partitions == arrival.partition
+        count = self._counts.get(arrival.partition, self._partitions)
+        at_home = events["home"] % count == arrival.partition
         if not at_home[good].all():
             for place in np.flatnonzero(good & ~at_home).tolist():
-                message = self._home(events, place)
+                home = int(events["home"][place]) % count
+                message = f"the workload's home is partition {home} of {count}"
                 faults.add(place, RejectCode.MISROUTED, message, values[place])
             good &= at_home
         if good.all():
@@ -207,10 +217,6 @@ class Decoder:
                 else:
                     faults.add(place, *fault_of(payload, error))
         return requests, kept, forwarded
-
-    def _home(self, events: Any, place: int) -> str:
-        home = int(events["home"][place]) % self._partitions
-        return f"the workload's home is partition {home} of {self._partitions}"
 
     def _fill(self, events: Any, columns: _Columns, kept: Sequence[int], faults: _Faults) -> Any:
         """Move the columns into the array; return which events are good. Mutates: events."""

@@ -137,6 +137,10 @@ class OperationTable:
         missing = locate(events["operation"], self._keys, self._places, out)
         return int(_unknown(out, events)) if missing else 0
 
+    def widen(self, more: int) -> None:
+        """Let there be more partitions."""
+        self.seen = np.hstack((self.seen, np.zeros((self.operations_max, more), np.uint8)))
+
     def _empty(self) -> None:
         """Forget all operations."""
         self._keys[:] = 0

@@ -78,6 +78,7 @@ SECTION: Final = np.dtype(
 
 # The head is always the first section: two words of the row, two of the section, then the body.
 _CLOCK_AT: Final = 32 + int(HEAD.fields["clock_ms"][1]) if HEAD.fields else 0
+_HOME_AT: Final = 32 + int(HEAD.fields["home"][1]) if HEAD.fields else 0
 
 
 @kernel
@@ -235,6 +236,15 @@ def stored_clock_ms(stored: bytes) -> int:
     if not is_ours or stored[16] != KIND_HEAD:
         return TIME_MS_MAX
     return int.from_bytes(stored[at : at + 8], "little", signed=True)
+
+
+def stored_home(stored: bytes) -> int:
+    """Return the workload's murmur2 from a stored row without restoring it; -1 if it is corrupt."""
+    at = _HOME_AT
+    is_ours = len(stored) >= at + 4 and version_of(stored) == FORMAT_VERSION
+    if not is_ours or stored[16] != KIND_HEAD:
+        return -1
+    return int.from_bytes(stored[at : at + 4], "little", signed=True)
 
 
 def version_of(stored: bytes) -> int:

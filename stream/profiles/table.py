@@ -8,7 +8,7 @@ but memory, because a row that comes back is the row that went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -209,6 +209,35 @@ class ProfileTable:
         is_here = homes == wanted[0] if len(wanted) == 1 else np.isin(homes, wanted)
         here: Ints = slots[is_here]
         return here
+
+    def moved(self, partition: int, count: int) -> Ints:
+        """Return the slots of rows of a partition whose home among so many is another.
+
+        Requires: they are stored.
+        """
+        slots = self.slots_of([partition])
+        moved: Ints = slots[self.sections.head["home"][slots] % count != partition]
+        assert not self.sections.local["unsaved_from"][moved].any(), "stored before it moves"
+        return moved
+
+    def rehome(self, slot: int, partition: int, origins: Mapping[int, int]) -> None:
+        """Let a row of an earlier home count on in this one, all it has applied being before.
+
+        Offsets of two logs do not compare. Those up to where the workload left its earlier home
+        are given negative numbers here, in their order: so no event of this log looks applied, and
+        a lift that the row has met stays met, while one it has yet to meet still comes.
+        `origins` says for each earlier home by how much. Mutates: the row.
+        """
+        head = self.sections.head[slot]
+        before = int(head["partition"])
+        head["partition"] = partition
+        if before == partition:
+            return
+        if before in origins:
+            head["offset"] = min(int(head["offset"]) - origins[before], -1)
+            head["lift_offset"] -= origins[before]
+        else:
+            head["offset"], head["lift_offset"] = -1, 0
 
     def victims(self, count: int, batch_number: int) -> Ints:
         """Return up to `count` slots to evict: stored rows, the longest unused first.

@@ -1,11 +1,14 @@
 """The worker: a member of the group that applies events, keeps rows and publishes commands."""
 
+from .beginning import Place, Start, where_to_start
+from .counting import known_counts
 from .doors import NO_KEYS, Doors, Keys, SystemClock
+from .growth import Counts, extended, parent_of
 from .heard import Heard
 from .operators import OPERATORS_MAX, Operators
 from .published import RECORDS_MAX, Published
 from .spec import ZONES_MAX, TopicsSpec, WorkerSpec
-from .takeover import Place, Start, valid_entries, where_to_start
+from .takeover import valid_entries
 from .worker import Worker
 
 __all__ = [
@@ -13,6 +16,7 @@ __all__ = [
     "OPERATORS_MAX",
     "RECORDS_MAX",
     "ZONES_MAX",
+    "Counts",
     "Doors",
     "Heard",
     "Keys",
@@ -24,6 +28,9 @@ __all__ = [
     "TopicsSpec",
     "Worker",
     "WorkerSpec",
+    "extended",
+    "known_counts",
+    "parent_of",
     "valid_entries",
     "where_to_start",
 ]

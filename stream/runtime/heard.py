@@ -15,7 +15,7 @@ from stream.events import Source
 SOURCES_MAX: Final = 8_192
 CHANGES_MAX: Final = 256
 
-Places = dict[tuple[str, int], tuple[int, int]]
+Places = dict[tuple[str, int, int], int]
 Stored = tuple[tuple[str, int, int, int], ...]
 
 
@@ -24,7 +24,7 @@ class Heard:
 
     def __init__(self, stored: Stored) -> None:
         self._places: Places = {
-            (topic, partition): (era, offset) for topic, partition, era, offset in stored
+            (topic, partition, log): offset for topic, partition, log, offset in stored
         }
         # What held up to, not including, an offset; the last one holds from the batch before on.
         self._before: deque[tuple[int, int, Stored]] = deque()
@@ -35,8 +35,8 @@ class Heard:
 
     def is_new(self, source: Source) -> bool:
         """Tell whether an entry is heard for the first time, and remember its place."""
-        key = source.topic, source.partition
-        if self._places.get(key, (-1, -1)) >= source.place or (
+        key = source.name
+        if self._places.get(key, -1) >= source.offset or (
             key not in self._places and len(self._places) >= SOURCES_MAX
         ):
             self.repeated += 1
@@ -44,7 +44,7 @@ class Heard:
         if not self._has_changed:
             self._has_changed = True
             self._held = self.now()
-        self._places[key] = source.place
+        self._places[key] = source.offset
         return True
 
     def applied(self, start: int, end: int) -> None:
@@ -73,4 +73,4 @@ class Heard:
 
     def now(self) -> Stored:
         """Return the last place heard of each source."""
-        return tuple((*key, *place) for key, place in sorted(self._places.items()))
+        return tuple((*key, offset) for key, offset in sorted(self._places.items()))

@@ -5,6 +5,10 @@ in the envelope that misrouted events leave in, in the order of the zone's offse
 the home drops what it has heard of that source. So reading again repeats nothing, and one order
 suffices: the events of a turn are sent, then acknowledged, and only then may the group be told.
 
+Where partitions were multiplied an event goes to its home among the first number of them, for ever,
+and the owner there sends it on as it does what is misrouted (see `growth`): read again, each event
+must come to whoever has heard of it, whatever the group remembers and whenever partitions grew.
+
 What breaks here alone (the topic is gone, a right is missing) is the mode `zone_down`; it is tried
 again, and holds up neither other zones nor requests. What breaks while something is being sent ends
 the session: behind an event that was lost nothing of its source may be sent any more.

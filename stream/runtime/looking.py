@@ -16,9 +16,7 @@ from stream.bus import Bounds, EventSource
 from stream.errors import BusUnavailable, ConfigError, RowCorrupt, StoreUnavailable
 from stream.store import Store
 
-from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
-from .owned import Owned
-from .takeover import (
+from .beginning import (
     CHECKPOINT_CORRUPT,
     JOURNAL_CUT,
     LOG_CHANGED,
@@ -26,6 +24,8 @@ from .takeover import (
     RECORDS_CORRUPT,
     STORE_FORGOT,
 )
+from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
+from .owned import Owned
 
 Answer = TypeVar("Answer")
 # Until a partition is settled, what its beginning was named for still shows.

@@ -59,10 +59,10 @@ class Outbox:
         publisher: Publisher,
         topics: TopicsSpec,
         shown: tuple[Clock, Metrics],
-        homes: tuple[int, Seal],
+        seal: Seal,
         signer: Signer | None = None,
     ) -> None:
-        self._partitions, self._seal = homes
+        self._seal = seal
         self._publisher = publisher
         self._topics = topics
         self._clock, self._metrics = shown
@@ -119,10 +119,8 @@ class Outbox:
         """Send misrouted events to their homes, in the order of their offsets. Mutates: owned."""
         for stray in strays:
             key = canonical_workload(decode_request(stray.raw).workload).encode()
-            source = Source(
-                self._topics.requests, owned.partition, owned.conditions.era, stray.offset
-            )
-            home = home_partition(key, self._partitions)
+            source = Source(self._topics.requests, owned.partition, owned.log, stray.offset)
+            home = home_partition(key, owned.count)
             event = Forwarded(source, stray.raw, stray.append_ms)
             owned.outputs.append(await self.carry(event, key, home))
         self._metrics.count_forwarded(len(strays))
@@ -159,6 +157,10 @@ class Outbox:
         owned.published.put(key, value, expires_at_ms, row)
         sent = await self._to_enforcement(owned, key, value)
         self._watch(owned, key, _awaited(sent))
+
+    async def pass_on(self, owned: Owned, key: bytes, value: bytes) -> None:
+        """Publish a record for the home that its workload has now. Mutates: owned.outputs."""
+        owned.outputs.append(await self._to_enforcement(owned, key, value))
 
     def _watch(self, owned: Owned, key: bytes, sent: Coroutine[Any, Any, int]) -> None:
         """Keep an acknowledgement with the outputs, and as the last of its key."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
-from stream.events import Conditions, Version
+from stream.events import Conditions, Version, log_number
 from stream.profiles import Arrival
 from stream.store import Fence
 
@@ -49,6 +49,7 @@ class Owned:
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
     wrote under our keys (see `repair`).
     `signatures` are those of the records sent, where keys are set.
+    `counts` are the numbers of partitions there have been, the last one being in force here.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
 
@@ -81,6 +82,7 @@ class Owned:
     foreign: dict[bytes, Foreign] = field(default_factory=dict)
     signatures: dict[bytes, bytes] = field(default_factory=dict)
     is_read_back: bool = False
+    counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.hold(self.journal_offset, self.conditions)
@@ -91,6 +93,20 @@ class Owned:
     def fence(self) -> Fence:
         """Return what this owner knows of its last write."""
         return Fence(self.nonce, self.epoch, self.number)
+
+    @property
+    def count(self) -> int:
+        """Return by how many partitions homes are told here."""
+        return self.counts[-1]
+
+    @property
+    def log(self) -> int:
+        """Return the number of this partition's log as a source of what is forwarded."""
+        return log_number(self.topic_id, self.conditions.log_era)
+
+    def is_home_of(self, workload: int) -> bool:
+        """Tell whether a workload, by its murmur2, lives here."""
+        return workload % self.count == self.partition
 
     @property
     def is_settled(self) -> bool:
@@ -131,9 +147,12 @@ class Owned:
 
     def due(self) -> tuple[int, Conditions] | None:
         """Take the next journalled conditions whose offset is reached."""
-        if self.coming and self.position >= self.coming[0][1].from_offset:
-            return self.coming.popleft()
-        return None
+        return self.coming.popleft() if self.is_due else None
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the offset of the next journalled conditions is reached."""
+        return bool(self.coming) and self.position >= self.coming[0][1].from_offset
 
 
 def _is_before(sent: asyncio.Task[int], offset: int) -> bool:

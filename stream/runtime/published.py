@@ -6,7 +6,7 @@ owner finds fits its rows exactly, and replay brings the rest (DESIGN 3.8, 3.16)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -78,6 +78,9 @@ class Published:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._entries)
+
     def __contains__(self, key: bytes) -> bool:
         return key in self._entries
 
@@ -90,6 +93,11 @@ class Published:
         """Return the hash of the record under a key, None where nothing is published there."""
         entry = self._entries.get(key)
         return entry.hash if entry else None
+
+    def stored_as(self, key: bytes, value: bytes) -> bytes:
+        """Return the stored form of a record of ours that another home has published anew."""
+        entry = self._entries[key]
+        return _encode(Entry(record_hash(key, value), entry.expires_at_ms, entry.row))
 
     def put(self, key: bytes, value: bytes, expires_at_ms: int, row: int) -> None:
         """Count a record that is being published, in place of an older one of its key."""

@@ -26,7 +26,7 @@ from stream.events import (
     record_hash,
     split_signature,
 )
-from stream.identity import home_partition
+from stream.identity import positive_murmur2
 from stream.profiles import tail_of
 from stream.signing import Trust
 from stream.store import Store
@@ -50,14 +50,14 @@ class Repairs:
         state: State,
         store: Store,
         outbox: Outbox,
-        partitions: int,
+        enforcement_partitions: int,
         trust: Trust | None = None,
     ) -> None:
         self._trust = trust
         self._state = state
         self._store = store
         self._outbox = outbox
-        self._partitions = partitions
+        self._partitions = enforcement_partitions
 
     def note(self, owned: dict[int, Owned], record: Record) -> None:
         """Compare a record of the topic with what its owner published. Mutates: the owner."""
@@ -65,11 +65,13 @@ class Repairs:
         if key is None or not key.startswith(b'["home",'):
             return
         try:
-            home = home_partition(_keys.decode(key)[1].encode(), self._state.partitions)
+            workload = positive_murmur2(_keys.decode(key)[1].encode())
         except (ValueError, IndexError, RecursionError):
             return
-        mine = owned.get(home)
-        if mine is None or record.partition != home % self._partitions:
+        counts = {each.count for each in owned.values()}
+        homes = [owned.get(workload % count) for count in counts]
+        mine = next((each for each in homes if each and each.is_home_of(workload)), None)
+        if mine is None or record.partition != mine.partition % self._partitions:
             return
         found = self._hash_of(mine, key, record)
         known = mine.foreign.get(key)
@@ -152,7 +154,7 @@ class Repairs:
                 raise
             except (RowCorrupt, ValueError, RecursionError):
                 held = {}
-        record = record_of(held, key)
+        record = record_of(held, key, owned.partition)
         if record is not None:
             rarely.warning("partition %d: a record of ours was replaced", owned.partition)
             if beyond is not None and beyond > record.version:

@@ -12,10 +12,20 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 
 from stream.engine import State
-from stream.store import ROWS_PER_SAVE_MAX, SAVE_BYTES_MAX, Checkpoint, Save, Store
+from stream.store import (
+    CHECKPOINT_FORMAT,
+    GROWN_FORMAT,
+    ROWS_PER_SAVE_MAX,
+    SAVE_BYTES_MAX,
+    Checkpoint,
+    Grown,
+    Save,
+    Store,
+)
 
 from .owned import Owned
 
@@ -86,7 +96,9 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
     waiting = waiting[waiting != 0]
     next_offset = int(waiting.min()) - 1 if len(waiting) else owned.position
     next_offset, heard = owned.heard.at(min(next_offset, owned.position))
+    has_grown = len(owned.counts) > 1
     checkpoint = Checkpoint(
+        format=GROWN_FORMAT if has_grown else CHECKPOINT_FORMAT,
         next_offset=next_offset,
         journal_offset=owned.journal_from(next_offset),
         topic_id=owned.topic_id,
@@ -99,6 +111,7 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         fresh_era=owned.conditions.fresh_era,
         check_offset=owned.check_offset,
         heard=heard,
+        growth=Grown(owned.counts) if owned.counts else msgspec.UNSET,
     )
     snapshot = Snapshot(
         owned=owned,

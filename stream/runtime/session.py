@@ -17,10 +17,13 @@ import msgspec
 from stream.bus import Chunk
 from stream.enforcement import TALLIES
 from stream.engine import make_room, missing, step
+from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Conditions, Reject, RejectCode, Source
 from stream.profiles import Arrival, Batch
 from stream.store import BUCKETS
 
+from .growth import claimed, longest, speaker_of, with_counts
+from .handover import is_born
 from .loading import load_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
@@ -91,9 +94,7 @@ class Session(Tenure):
             now, later = [], []
             for arrival in arrivals:
                 owned = self.owned[arrival.partition]
-                while (due := owned.due()) is not None:
-                    owned.hold(*due)
-                    self._adopt(owned, owned.conditions)
+                await self._reach(owned)
                 head, tail = cut(arrival, owned.limit())
                 if head is not None:
                     now.append(head)
@@ -104,6 +105,12 @@ class Session(Tenure):
             if now:
                 await self._apply_now(now)
             arrivals = later
+
+    async def _reach(self, owned: Owned) -> None:
+        """Let what is journalled from where a partition is on take effect."""
+        while (due := owned.due()) is not None:
+            owned.hold(*due)
+            await self._take_effect(owned)
 
     async def _apply_now(self, arrivals: Sequence[Arrival]) -> None:
         """Apply arrivals that all lie before any change of conditions."""
@@ -207,9 +214,13 @@ class Session(Tenure):
             self.metrics.owned.set(len(self.owned))
 
     async def keep_looking(self, looking: Looking) -> None:
-        """Ask Kafka and Redis whether they are there, and see how far behind we are."""
+        """Ask Kafka and Redis whether they are there, how far behind we are, what has grown."""
         while not self.stopping.is_set():
             self.ends |= await looking.look(dict(self.owned))
+            # Who does not answer, or not in time, is said by name already.
+            with contextlib.suppress(BusUnavailable, StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(self.spec.answer_ms / 1_000):
+                    await self.look_for_growth()
             await self._pause(self.spec.look_every_ms)
 
     async def keep_beating(self) -> None:
@@ -220,7 +231,8 @@ class Session(Tenure):
                     for owned in list(self.owned.values()):
                         await self.repairs.carry_out(owned)
                         await self.outbox.tombstone(owned, self.spec.tombstone_after_ms)
-                        await self.outbox.beat(owned, self.state.partitions, self.spec.heartbeat_ms)
+                        count = claimed(owned.counts, owned.partition, self.speakers)
+                        await self.outbox.beat(owned, count, self.spec.heartbeat_ms)
             self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
 
     async def keep_reading_back(self) -> None:
@@ -234,24 +246,30 @@ class Session(Tenure):
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
         while await self._pause(CONDITIONS_EVERY_MS):
             for owned in list(self.owned.values()):
-                if owned.is_settled and (
-                    self._wanted(owned) != owned.conditions or self._is_old(owned)
-                ):
+                if owned.is_due or self._must_journal(owned):
                     async with self.turn:
                         if self.owned.get(owned.partition) is owned:
                             with self._careful():
-                                await self._change(owned)
+                                # At the end of a log no event comes that would bring it.
+                                await self._reach(owned)
+                                if self._must_journal(owned):
+                                    await self._change(owned)
+
+    def _must_journal(self, owned: Owned) -> bool:
+        """Tell whether something else is wanted than holds, or what holds is old, and may be."""
+        return owned.is_settled and (self._wanted(owned) != owned.conditions or self._is_old(owned))
 
     async def _change(self, owned: Owned) -> None:
         wanted = self._wanted(owned)
         await self._journal(owned, wanted)
-        self._adopt(owned, owned.conditions)
+        await self._take_effect(owned)
 
     async def _journal(self, owned: Owned, wanted: Conditions) -> None:
         """Journal conditions; they hold once nobody else had the partition when they came in.
 
         An entry behind the next owner's first counts for nobody, so it must not take effect here.
         """
+        wanted = with_counts(wanted, longest(owned.counts, wanted.counts))
         await journal(self.publisher, self.topics.journal, owned, wanted)
         await verify(self.store, [owned])
         owned.journalled_ms = self.clock.wall_ms()
@@ -284,7 +302,7 @@ class Session(Tenure):
                         owned.conditions, forgotten_before_ms=before_ms
                     )
                     await self._journal(owned, wanted)
-                    self._adopt(owned, owned.conditions)
+                    await self._take_effect(owned)
                 async with owned.saving:
                     before_ms = owned.conditions.forgotten_before_ms
                     old = await still_idle(self.store, owned, ids, before_ms)
@@ -292,9 +310,10 @@ class Session(Tenure):
 
     def _wanted(self, owned: Owned) -> Conditions:
         wall = self.clock.wall_ms(), owned.position
-        wanted = self.operators.wanted(
-            owned.conditions, owned.partition, self.state.partitions, wall
-        )
+        wanted = self.operators.wanted(owned.conditions, owned.partition, owned.count, wall)
+        counts = longest(self.counts, longest(owned.counts, wanted.counts))
+        if counts != wanted.counts:
+            wanted = with_counts(wanted, counts)
         policy = self.policies.reloaded
         if policy is not None and policy.hash != wanted.policy_hash:
             wanted = msgspec.structs.replace(
@@ -302,11 +321,23 @@ class Session(Tenure):
             )
         return wanted
 
+    async def keep_waiting(self) -> None:
+        """Ask for partitions that were not born when they were given, until they are."""
+        while await self._pause(CONDITIONS_EVERY_MS):
+            for partition in list(self.waiting):
+                with contextlib.suppress(StoreUnavailable):
+                    if partition < self.counts[-1] and await is_born(self.store, partition):
+                        self.waiting.discard(partition)
+                        self.source.offer(partition)
+
     async def keep_following(self, starts: Mapping[int, int]) -> None:
         """Follow the enforcement topic for what operators say."""
         async for records in self.reader.follow(self.topics.enforcement, starts):
             for record in records:
-                if not self.operators.apply(record):
+                speaker = speaker_of(record.key)
+                if speaker is not None:
+                    self.speakers.add(speaker)
+                elif not self.operators.apply(record):
                     self.repairs.note(self.owned, record)
             if self.stopping.is_set():
                 return

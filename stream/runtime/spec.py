@@ -26,8 +26,9 @@ Zones = Annotated[dict[ZoneName, Prefixes], msgspec.Meta(max_length=ZONES_MAX)]
 class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The topics by name, and what they are made with when they are missing.
 
-    `enforcement_partitions` is fixed for ever once the topic exists. `zones`: the SPIFFE prefixes
-    that the gateways of a zone may speak for; they report to `requests.ZONE`, a topic of
+    `enforcement_partitions` is fixed for ever once the topic exists; `requests` and `journal` may
+    have become a multiple of `partitions` (`enforcer partitions grow`). `zones`: the SPIFFE
+    prefixes that the gateways of a zone may speak for; they report to `requests.ZONE`, a topic of
     `zone_partitions`.
 
     Zones stand here and not in the policy: who may say what is settled before an event is in a
@@ -93,6 +94,7 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 partitions=self.partitions,
                 replicas=replicas,
                 retention_ms=retention_ms,
+                may_grow=True,
             ),
             TopicSpec(
                 name=self.enforcement,
@@ -105,12 +107,14 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 partitions=self.partitions,
                 replicas=replicas,
                 retention_ms=retention_ms * 2,
+                may_grow=True,
             ),
             TopicSpec(
                 name=self.dead_letters,
                 partitions=self.partitions,
                 replicas=replicas,
                 retention_ms=retention_ms,
+                may_grow=True,
             ),
         ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from stream.engine import State
-from stream.profiles import stored_clock_ms
+from stream.profiles import stored_clock_ms, stored_home
 from stream.store import Store
 
 from .owned import Owned
@@ -31,7 +31,11 @@ async def idle_rows(
     Errors: StoreUnavailable.
     """
     stored = await store.scan(owned.partition, bucket)
-    old = [row_id for row_id, row in stored if stored_clock_ms(row) < before_ms]
+    old = [
+        row_id
+        for row_id, row in stored
+        if owned.is_home_of(stored_home(row)) and stored_clock_ms(row) < before_ms
+    ]
     return [row_id for row_id in old if state.table.find(row_id) < 0]
 
 

@@ -10,105 +10,54 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
+from stream.bus import LogReader, Publisher, Rarely, Record
 from stream.errors import NewerFormat, RowCorrupt
-from stream.events import Conditions, JournalEntry, Owner, Version, decode_entry, encode_entry
+from stream.events import (
+    MET,
+    Conditions,
+    Growth,
+    JournalEntry,
+    Owner,
+    Version,
+    decode_entry,
+    encode_entry,
+)
 from stream.store import Checkpoint, Claim, Store
 
-from .heard import Heard
+from .beginning import (
+    CHECKPOINT_CORRUPT,
+    JOURNAL_CUT,
+    LOG_CHANGED,
+    RECORDS_CORRUPT,
+    STORE_FORGOT,
+    Place,
+    Start,
+    reborn,
+    rebuilt,
+    where_to_start,
+)
+from .growth import children_of, inherited, least_of, longest, parent_of, with_counts
+from .handover import born_of
+from .heard import Heard, Stored
 from .owned import Owned, record_check
 from .published import Published, note_records
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 
-STORE_FORGOT = "store_forgot"
-LOG_CHANGED = "log_changed"
-LOG_CUT = "log_cut"
-JOURNAL_CUT = "journal_cut"
-CHECKPOINT_CORRUPT = "checkpoint_corrupt"
-RECORDS_CORRUPT = "records_corrupt"
 NO_EPOCH = -1
+FROM_PARENT = -1  # the journal offset of an entry that lies in another partition's journal
 RECORDS_AT_ONCE = 10_000
 OFFSETS_AT_ONCE = 4_096
 
 Entries = list[tuple[int, Conditions]]
 
 
-class Place(NamedTuple):
-    """The log of a partition as it is now, the topics around it, and who takes it."""
-
-    partition: int
-    bounds: Bounds
-    topic_id: str
-    requests_topic: str
-    journal_topic: str
-    enforcement: tuple[str, int]
-    worker: str
-    nonce: str
-
-
-class Start(NamedTuple):
-    """Where a partition begins: offset and eras, and the named modes it begins in.
-
-    `log_era` and `fresh_era` are those of `events.Conditions`.
-    """
-
-    offset: int
-    era: int
-    log_era: int
-    fresh_era: int
-    modes: tuple[str, ...]
-
-    @property
-    def is_afresh(self) -> bool:
-        """Tell whether rows are gone and everything in the log is counted again."""
-        return bool(self.modes) and self.fresh_era == self.era
-
-
-def where_to_start(
-    place: Place, checkpoint: Checkpoint | None, entries: Sequence[Conditions]
-) -> Start:
-    """Return where to begin, and why if not at the checkpoint; `entries` are the journal's."""
-    start, end = place.bounds
-    if checkpoint is None:
-        return _without_store(place, entries)
-    era, log_era, fresh_era = checkpoint.era, checkpoint.log_era, checkpoint.fresh_era
-    if len({place.topic_id, checkpoint.topic_id} - {""}) > 1:
-        return Start(start, era + 1, era + 1, fresh_era, (LOG_CHANGED,))
-    if era < max((each.era for each in entries), default=0):
-        # An older copy of the store, from before the era that has begun since.
-        return _without_store(place, entries)
-    if max(checkpoint.next_offset, checkpoint.check_offset + 1) > end:
-        # Where it was cut is not known: it may have grown again since, short of where it was.
-        return _rebuilt(place, era, LOG_CHANGED)
-    if checkpoint.next_offset < start:
-        return Start(start, era + 1, log_era, fresh_era, (LOG_CUT,))
-    return Start(checkpoint.next_offset, era, log_era, fresh_era, ())
-
-
-def _without_store(place: Place, entries: Sequence[Conditions]) -> Start:
-    """Begin with no checkpoint: what is in the log is all that counts, once."""
-    start = place.bounds.start
-    if not entries:
-        return Start(start, 0, 0, 0, ())
-    last = max(entries, key=lambda each: each.era)
-    if len({place.topic_id, last.topic_id} - {""}) > 1:
-        return _rebuilt(place, last.era, LOG_CHANGED)
-    if last.era == 0 and start == 0:
-        # The whole log is there: the same is decided again, under the same versions.
-        return Start(0, 0, 0, 0, (STORE_FORGOT,))
-    era = last.era + 1
-    return Start(start, era, last.log_era, era, (STORE_FORGOT,))
-
-
-def _rebuilt(place: Place, era: int, mode: str) -> Start:
-    """Begin in a new era with a log whose relation to the rows is not known."""
-    return Start(place.bounds.start, era + 1, era + 1, era + 1, (mode,))
+class Unborn(Exception):
+    """The partition has nothing to begin with yet: its parent has not handed over."""
 
 
 def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
@@ -146,8 +95,12 @@ async def take(
     Errors: StoreUnavailable, BusUnavailable; NewerFormat: where the checkpoint is newer nothing is
             changed, where an entry is, the partition is only claimed.
     """
-    claim, records = await _claim(place, store, reader)
+    place, claim, records = await _claim(place, store, reader)
     checkpoint = claim.checkpoint
+    if not (checkpoint or claim.damage) and parent_of(place.counts, place.partition) is not None:
+        raise Unborn(f"partition {place.partition} has not been born, its parent will see to it")
+    born = await born_of(store, children_of(place.counts, place.partition))
+    place = place._replace(least=least_of(place.counts, born))
     entry = Owner(
         nonce=place.nonce,
         epoch=claim.epoch,
@@ -160,16 +113,7 @@ async def take(
     entries = [
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
-    start = where_to_start(place, checkpoint, [each for _, each in entries])
-    if claim.damage:
-        log.warning("partition %d: %s", place.partition, claim.damage)
-        others = tuple(each for each in start.modes if each != STORE_FORGOT)
-        start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
-    if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
-        start = _rebuilt(place, checkpoint.era, LOG_CHANGED)
-    if checkpoint and not start.modes and not _in_force(entries, start):
-        # What held there is not known any more, so what is decided may differ.
-        start = start._replace(era=start.era + 1, modes=(JOURNAL_CUT,))
+    checkpoint, start, entries = await _begin(place, reader, claim, entries)
     journal_offset, conditions, coming = await _conditions(publisher, place, start, entries, policy)
     # Asked only now: until the claim another may have applied events, and published for them.
     end = (await reader.bounds(place.requests_topic))[place.partition].end
@@ -186,7 +130,7 @@ async def take(
         replay_until=await _last_record_end(reader, place, (start.offset, end)),
         began_in=start.modes if is_sound else (*start.modes, RECORDS_CORRUPT),
         # What is read again from the beginning is heard again.
-        heard=Heard(checkpoint.heard if checkpoint and not start.is_afresh else ()),
+        heard=Heard(_heard(checkpoint, start)),
         topic_id=place.topic_id,
         conditions=conditions,
         journal_offset=journal_offset,
@@ -196,12 +140,38 @@ async def take(
         version=version,
         check=checkpoint.check if checkpoint and not start.modes else 0,
         check_offset=checkpoint.check_offset if checkpoint and not start.modes else -1,
+        counts=longest(conditions.counts or place.counts[:1], place.least),
     )
 
 
-async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, list[Record]]:
+async def _begin(
+    place: Place, reader: LogReader, claim: Claim, entries: Entries
+) -> tuple[Checkpoint | None, Start, Entries]:
+    """Return the checkpoint that is begun with, where that is, and all entries that may hold."""
+    checkpoint, lived = claim.checkpoint, [each for _, each in entries]
+    if checkpoint and checkpoint.birth:
+        checkpoint = reborn(place, checkpoint, lived)
+        entries = _of_birth(await _bequeathed(place, reader, checkpoint), entries)
+    start = where_to_start(place, checkpoint, [each for _, each in entries])
+    if checkpoint and checkpoint.birth and lived and start.era > max(each.era for each in lived):
+        start = start._replace(modes=(*start.modes, STORE_FORGOT))
+    if claim.damage:
+        log.warning("partition %d: %s", place.partition, claim.damage)
+        others = tuple(each for each in start.modes if each != STORE_FORGOT)
+        start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
+    if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
+        start = rebuilt(place, checkpoint.era, LOG_CHANGED)
+    if checkpoint and not start.modes and not _in_force(entries, start):
+        # What held there is not known any more, so what is decided may differ.
+        start = start._replace(era=start.era + 1, modes=(JOURNAL_CUT,))
+    return checkpoint, start, entries
+
+
+async def _claim(
+    place: Place, store: Store, reader: LogReader
+) -> tuple[Place, Claim, list[Record]]:
     """Claim the partition with an epoch above every earlier owner's, whom the store may have
-    forgotten; return the claim and the journal's records from its checkpoint on.
+    forgotten; return who claimed, the claim, and the journal's records from its checkpoint on.
     """  # noqa: D205 - one sentence
     # What a newer version wrote is met before anything is changed.
     seen = await store.owner(place.partition)
@@ -212,12 +182,25 @@ async def _claim(place: Place, store: Store, reader: LogReader) -> tuple[Claim, 
     owners = [each for _, each in valid_entries(records) if isinstance(each, Owner)]
     highest = max((each.epoch for each in owners), default=NO_EPOCH)
     if highest >= claim.epoch:
-        claim = await store.claim(place.partition, place.nonce, place.nonce, highest)
-    return claim, records
+        # Under another name: a store that falls back to between the two claims holds the lower
+        # epoch, and whoever were known to it by name would go on under that.
+        before, place = place.nonce, place._replace(nonce=f"{place.nonce}-{claim.epoch}")
+        claim = await store.claim(place.partition, place.nonce, before, highest)
+    return place, claim, records
 
 
 def _journal_from(claim: Claim) -> int:
     return claim.checkpoint.journal_offset if claim.checkpoint else 0
+
+
+def _heard(checkpoint: Checkpoint | None, start: Start) -> Stored:
+    """Return what was heard before a start; what is read again from the beginning is not.
+
+    A new partition has heard of its parent whatever its rows have counted.
+    """
+    if checkpoint is None or (start.is_afresh and not checkpoint.birth):
+        return ()
+    return checkpoint.heard
 
 
 async def _last_record_end(reader: LogReader, place: Place, span: tuple[int, int]) -> int:
@@ -286,7 +269,8 @@ async def _conditions(
     here = _of_log(entries, start)
     now = _in_force(entries, start)
     coming = deque(here[len(now) :])
-    if now and not start.modes:
+    is_enough = bool(now) and len(now[-1][1].counts) >= len(place.least)
+    if now and not start.modes and is_enough and now[-1][0] != FROM_PARENT:
         return (*now[-1], coming)
     known = now[-1] if now else entries[-1] if entries else None
     if known is None:
@@ -297,7 +281,7 @@ async def _conditions(
         blank = known[1]
     else:
         # Offsets of another log mean nothing here: what was lifted there stays lifted.
-        lifts = tuple(msgspec.structs.replace(each, offset=0) for each in known[1].lifts)
+        lifts = tuple(msgspec.structs.replace(each, offset=MET) for each in known[1].lifts)
         blank = msgspec.structs.replace(known[1], lifts=lifts)
     conditions = msgspec.structs.replace(
         _in_era(blank, start),
@@ -306,9 +290,39 @@ async def _conditions(
         modes=start.modes,
         topic_id=place.topic_id,
     )
+    counts = longest(conditions.counts or place.counts[:1], place.least)
+    conditions = with_counts(conditions, counts if known else place.counts)
     for mode in start.modes:
         log.warning("partition %d starts in mode %s", place.partition, mode)
     return await _append(publisher, place, conditions), conditions, coming
+
+
+async def _bequeathed(place: Place, reader: LogReader, checkpoint: Checkpoint) -> Entries:
+    """Return what the parent journalled for a child, if its journal still holds it."""
+    birth = checkpoint.birth
+    assert birth is not None
+    here = birth.journal_offset
+    records = await reader.read(place.journal_topic, birth.parent, here, here + 1)
+    for record in records:
+        theirs = decode_entry(record.value or b"")
+        if isinstance(theirs, Conditions):
+            mine = with_counts(inherited(theirs, birth), checkpoint.counts)
+            return [(FROM_PARENT, msgspec.structs.replace(mine, era=checkpoint.era))]
+    return []
+
+
+def _of_birth(bequeathed: Entries, lived: Entries) -> Entries:
+    """Return all entries of a partition that begins with its birth, perhaps once more.
+
+    Rows come from where they were this time, whatever an earlier life says.
+    """
+    if not bequeathed:
+        return lived
+    ancestors = bequeathed[0][1].ancestors
+    return bequeathed + [
+        (offset, msgspec.structs.replace(each, growth=Growth(each.counts, ancestors)))
+        for offset, each in lived
+    ]
 
 
 def _of_log(entries: Entries, start: Start) -> Entries:

@@ -12,15 +12,20 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-from stream.bus import EventSource, LogReader, Publisher
+from stream.bus import EventSource, LogReader, Publisher, Rarely
 from stream.clock import Clock
 from stream.engine import State
+from stream.errors import BusUnavailable, ConfigError
 from stream.events import Conditions
 from stream.metrics import Metrics
 from stream.profiles import Decoder
 from stream.signing import Signer
 from stream.store import Store
 
+from .beginning import Place
+from .counting import known_counts
+from .growth import Counts, children_of, longest, parent_of
+from .handover import HandOver, is_born
 from .operators import Operators
 from .outbox import Outbox
 from .owned import Owned
@@ -28,15 +33,21 @@ from .policies import Policies
 from .repair import Repairs
 from .saving import Snapshot, has_news, save, snapshots
 from .spec import TopicsSpec, WorkerSpec
-from .takeover import Place, take
+from .takeover import Unborn, take
 
 log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
 
 
 class Tenure:
-    """What a session owns, and how it comes and goes; `identify` tells the id of `requests`."""
+    """What a session owns, and how it comes and goes; `identify` tells the id of `requests`.
+
+    `counts` are the numbers of partitions as far as it knows, `waiting` the partitions that it has
+    been given and that are not born yet, `speakers` those whose heartbeats it has seen.
+    """
 
     identify: Callable[[], Awaitable[str]]
+    counts: Counts
 
     def __init__(
         self,
@@ -57,9 +68,13 @@ class Tenure:
             self.publisher,
             self.topics,
             (self.clock, self.metrics),
-            (self.state.partitions, self.state.key.seal),
+            self.state.key.seal,
             signer,
         )
+        self.counts = (self.state.partitions,)
+        self.waiting: set[int] = set()
+        self.speakers: set[int] = set()
+        self._hand_over = HandOver(self.state, self.store, self.reader, self.outbox, self.topics)
         self.repairs = Repairs(
             self.state,
             self.store,
@@ -92,9 +107,11 @@ class Tenure:
     # Partitions come and go.
 
     async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Take partitions; return where each begins."""
+        """Take partitions; return where each begins. What is not born yet is left out."""
         # Asked each time: the topic may have been made anew since the session began.
         topic_id = await self.identify()
+        if max(partitions) >= self.counts[-1]:
+            await self.look_for_growth()
         bounds = await self.source.bounds(partitions)
         places = [
             Place(
@@ -106,18 +123,19 @@ class Tenure:
                 (self.topics.enforcement, each % self.topics.enforcement_partitions),
                 self.name,
                 self.nonce(),
+                self.counts,
             )
             for each in partitions
         ]
-        first = self.policies.first
-        taken = await asyncio.gather(
-            *(
-                take(each, self.store, self.reader, self.publisher, (first.hash, first.text))
-                for each in places
-            )
-        )
+        tried = await asyncio.gather(*(self._take(each) for each in places))
+        taken = [each for each in tried if each is not None]
+        self.waiting |= set(partitions) - {each.partition for each in taken}
         async with self.turn:
             for owned in taken:
+                if children_of(owned.counts, owned.partition):
+                    # Of an owner that ended in between, some may be unborn.
+                    with self._careful():
+                        await self._bear(owned, owned.counts)
                 self._adopt(owned, owned.conditions)
                 if owned.journalled_ms < 0:
                     owned.journalled_ms = self.clock.wall_ms()
@@ -125,11 +143,27 @@ class Tenure:
                     self.metrics.count_mode(mode)
                 self.owned[owned.partition] = owned
                 self.ends[owned.partition] = owned.replay_until
-        log.info("took partitions %s", sorted(partitions))
+        log.info("took partitions %s", sorted(each.partition for each in taken))
         return {each.partition: each.position for each in taken}
+
+    async def _take(self, place: Place) -> Owned | None:
+        """Take one partition, unless there is nothing of it yet."""
+        partition, first = place.partition, self.policies.first
+        if partition >= self.counts[-1]:
+            return None
+        if parent_of(self.counts, partition) is not None and not await is_born(
+            self.store, partition
+        ):
+            return None
+        policy = first.hash, first.text
+        try:
+            return await take(place, self.store, self.reader, self.publisher, policy)
+        except Unborn:
+            return None
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Save what can be saved of partitions, and let them go."""
+        self.waiting -= set(partitions)
         async with self.turn:
             mine = [self.owned[each] for each in partitions if each in self.owned]
             try:
@@ -138,12 +172,64 @@ class Tenure:
                 for owned in mine:
                     del self.owned[owned.partition]
                     self.metrics.forget_partition(owned.partition)
-                self.state.drop(partitions)
+                self.state.drop(each.partition for each in mine)
         log.info("let partitions %s go", sorted(partitions))
 
     def _adopt(self, owned: Owned, conditions: Conditions) -> None:
         policy = self.policies.compiled(conditions)
         self.state.adopt(owned.partition, conditions, policy)
+        self.decoder.adopt(owned.partition, owned.count)
+
+    # Partitions become more.
+
+    async def look_for_growth(self) -> None:
+        """Ask how many partitions there are, and let the state have room for them.
+
+        New ones count once the journal has them too. Errors: BusUnavailable, ConfigError.
+        """
+        try:
+            found = await self.source.partition_count()
+        except ConfigError as error:
+            # It is being deleted under us: what reads it ends the session, and the next makes it.
+            raise BusUnavailable(error.message) from error
+        if found > self.counts[-1]:
+            journal = len(await self.reader.bounds(self.topics.journal))
+            if journal < found:
+                rarely.warning(
+                    "%s has %d partitions and %s only %d, so the new ones wait: `enforcer"
+                    " partitions grow --to %d` makes them equal",
+                    *(self.topics.requests, found, self.topics.journal, journal, found),
+                )
+                return
+            # Asked as at the beginning: partitions may have grown more than once since we looked.
+            known = await known_counts(self.store, self.reader, self.topics, found)
+            counts = longest(self.counts, known)
+            # Who is given partitions may have asked at the same time.
+            if counts[-1] > self.state.partitions:
+                log.warning("partitions grow from %d to %d", self.counts[-1], counts[-1])
+                self.state.widen(counts[-1])
+            self.counts = counts
+
+    async def _take_effect(self, owned: Owned) -> None:
+        """Let the conditions in force take effect; where partitions grow, hand over first.
+
+        Requires: the session's turn, and care.
+        """
+        counts = longest(owned.counts, owned.conditions.counts)
+        if len(counts) > len(owned.counts):
+            if counts[-1] > self.state.partitions:
+                self.state.widen(counts[-1])
+            await self.save_round([owned], rows_max=self.spec.slots_max)
+            if self.is_broken:
+                raise BusUnavailable("a save was cut short, the session is ending")
+            await self._bear(owned, counts)
+        self._adopt(owned, owned.conditions)
+
+    async def _bear(self, owned: Owned, counts: Counts) -> None:
+        """Let the children of a partition be born. Mutates: owned, state."""
+        began_s = self.clock.monotonic_s()
+        await self._hand_over.carry_out(owned, counts, self.clock.wall_ms())
+        self.metrics.spend("hand_over", self.clock.monotonic_s() - began_s)
 
     # Saving.
 

@@ -24,7 +24,9 @@ from stream.policy import Policy
 from stream.profiles import Decoder
 from stream.store import StoreFacts
 
+from .counting import known_counts
 from .doors import NO_KEYS, Doors, Keys
+from .growth import speaker_of
 from .ingress import Ingress, Zones
 from .looking import Looking
 from .modes import BROKER_DOWN, STORE_DOWN, Modes
@@ -84,7 +86,9 @@ class Worker:
         if not session.owned:
             return [*modes, "no partitions yet"]
         waiting = [each for each in list(session.owned.values()) if not each.is_settled]
-        return [*modes, *(f"partition {each.partition} is replaying" for each in waiting)]
+        unborn = [f"partition {each} waits for its parent" for each in sorted(session.waiting)]
+        replaying = [f"partition {each.partition} is replaying" for each in waiting]
+        return [*modes, *replaying, *unborn]
 
     def progress(self) -> dict[int, tuple[int, int]]:
         """Return, for each owned partition, the next offset to apply and the next to store from."""
@@ -162,15 +166,16 @@ class Worker:
             self._modes.end(STORE_DOWN)
             await opened(publisher)
             await opened(reader)
-            partitions = states[0].partitions
-            state = State(self._key, self.spec.slots_max, partitions)
+            counts = await known_counts(store, reader, self.topics, states[0].partitions)
+            store.first_partitions = counts[0]
+            state = State(self._key, self.spec.slots_max, counts[-1])
             operators = Operators(self._keys.trust, self._metrics.count_refused)
-            starts = await _read_operators(reader, self.topics.enforcement, operators)
+            starts, speakers = await _read_operators(reader, self.topics.enforcement, operators)
             source = self._doors.source()
             session = Session(
                 (self.spec, self.topics),
                 (source, publisher, reader, store),
-                (state, Decoder(self._key, partitions), operators),
+                (state, Decoder(self._key, counts[-1]), operators),
                 self._policies,
                 (self._clock, self._metrics, self._name),
                 (self._doors.nonce, self._keys.signer),
@@ -178,6 +183,7 @@ class Worker:
             looking = Looking(
                 source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
             )
+            session.counts, session.speakers = counts, speakers
             ingresses = self._ingresses(session, admin)
             session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()
@@ -188,17 +194,12 @@ class Worker:
                 # The cancellation that was to end the opening of the doors was lost in one of them.
                 session.stopping.set()
             async with asyncio.TaskGroup() as group:
-                works: list[Work] = [
-                    session.consume,
-                    session.keep_saving,
+                works: tuple[Work, ...] = (
+                    *_works(session),
                     partial(session.keep_looking, looking),
-                    session.keep_beating,
-                    session.keep_reading_back,
-                    session.keep_conditions,
-                    session.keep_sweeping,
                     partial(session.keep_following, starts),
                     *(each.run for each in ingresses),
-                ]
+                )
                 for work in works:
                     group.create_task(session.guarded(work))
 
@@ -215,7 +216,7 @@ class Worker:
                 self.spec,
                 zones,
                 (self._clock, self._metrics),
-                (session.stopping, session.state.partitions),
+                (session.stopping, session.counts[0]),
             )
             for name, prefixes in self.topics.zones.items()
         ]
@@ -230,6 +231,19 @@ class Worker:
             log.warning("left without saving: %s %s", type(error).__name__, error)
 
 
+def _works(session: Session) -> list[Work]:
+    """Return what a session does all the time by itself."""
+    return [
+        session.consume,
+        session.keep_saving,
+        session.keep_beating,
+        session.keep_reading_back,
+        session.keep_conditions,
+        session.keep_sweeping,
+        session.keep_waiting,
+    ]
+
+
 async def _topic_id(admin: TopicAdmin, topic: str) -> str:
     """Return the broker's id of a topic as it is now.
 
@@ -241,14 +255,17 @@ async def _topic_id(admin: TopicAdmin, topic: str) -> str:
     return states[0].id
 
 
-async def _read_operators(reader: Any, topic: str, operators: Operators) -> dict[int, int]:
-    """Read what operators have in force; return where to go on reading, by partition."""
-    starts = {}
+async def _read_operators(
+    reader: Any, topic: str, operators: Operators
+) -> tuple[dict[int, int], set[int]]:
+    """Read what operators have in force; return where to go on, and whose heartbeats are there."""
+    starts, speakers = {}, set()
     for partition, bounds in (await reader.bounds(topic)).items():
         for record in await reader.read(topic, partition, bounds.start, bounds.end):
             operators.apply(record)
+            speakers.add(speaker_of(record.key))
         starts[partition] = bounds.end
-    return starts
+    return starts, {each for each in speakers if each is not None}
 
 
 def _innermost(error: BaseException) -> BaseException:

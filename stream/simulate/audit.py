@@ -15,6 +15,7 @@ import msgspec
 from stream.bus import Record
 from stream.events import (
     FORWARDED,
+    Ancestor,
     Command,
     Conditions,
     DeadLetter,
@@ -24,6 +25,7 @@ from stream.events import (
     decode_entry,
     decode_request,
     decode_value,
+    log_number,
     subject_key,
     unwrap,
 )
@@ -31,6 +33,7 @@ from stream.gateway import CommandTable, TableSpec
 from stream.identity import InvalidIdentity, canonical_workload, home_partition
 
 from .estate import KEY, NEVER, Estate, compiled
+from .heritage import Expected, Heritage, longest, outlived
 from .model import Change, Enforcer, Held, Line, Outcome, without_texts
 from .rows import audit_rows
 
@@ -57,13 +60,14 @@ class Era(NamedTuple):
         held = max(here, key=lambda each: each[:2])[2]
         return msgspec.structs.replace(held, era=self.opening.era)
 
-
-class Expected(NamedTuple):
-    """What an era must have published: commands by offset and ordinal, and the last records."""
-
-    commands: dict[tuple[int, int], Held]
-    records: dict[bytes, tuple[Held, ...]]
-    is_whole: bool
+    def grown_at(self, counts: tuple[int, ...]) -> int:
+        """From which offset on these numbers of partitions hold."""
+        return min(
+            each.from_offset
+            for _, each in self.entries
+            if self.opening.log_era <= each.era <= self.opening.era
+            and each.counts[: len(counts)] == counts
+        )
 
 
 def valid_conditions(records: list[Record]) -> list[tuple[int, Conditions]]:
@@ -83,29 +87,12 @@ def valid_conditions(records: list[Record]) -> list[tuple[int, Conditions]]:
 async def audit(estate: Estate) -> list[str]:
     """Return every law that does not hold, at most a few of each kind."""
     violations: list[str] = []
-    published, outlived = _published(estate, violations), _outlived(estate)
-    for partition in range(estate.plan.partitions):
-        violations += await _Auditor(estate, partition, published[partition], outlived).laws()
+    published = _published(estate, violations)
+    heritage = Heritage(outlived(estate))
+    # A partition's workloads came from one with a lower number, if from anywhere.
+    for partition in range(estate.partitions):
+        violations += await _Auditor(estate, partition, published[partition], heritage).laws()
     return violations + _gateway(estate) + [each for law in estate.laws for each in law()]
-
-
-def _outlived(estate: Estate) -> set[tuple[int, int]]:
-    """Return where the records lie that an owner wrote after another had taken the partition.
-
-    What counts of them the heir writes again; gateways refuse the rest, which the heir erases.
-    """
-    epochs: dict[int, int] = defaultdict(int)
-    found = set()
-    for topic, _, record in estate.log.history:
-        if topic == estate.topics.journal:
-            entry = decode_entry(record.value or b"")
-            if isinstance(entry, Owner):
-                epochs[record.partition] = max(epochs[record.partition], entry.epoch)
-        elif topic == estate.topics.enforcement and record.value is not None:
-            value = decode_value(record.value)
-            if isinstance(value, SubjectRecord) and value.epoch < epochs[value.partition]:
-                found.add((record.partition, record.offset))
-    return found
 
 
 def _gateway(estate: Estate) -> list[str]:
@@ -146,22 +133,20 @@ class _Auditor:
     """The laws of one partition."""
 
     def __init__(
-        self,
-        estate: Estate,
-        partition: int,
-        published: list[Record],
-        outlived: set[tuple[int, int]],
+        self, estate: Estate, partition: int, published: list[Record], heritage: Heritage
     ) -> None:
         self.estate = estate
+        self.heritage = heritage
         self.partition = partition
         self.published = published
-        self.outlived = outlived
         topic = estate.topics.journal
         journal = [each for each in estate.log.of(topic) if each.partition == partition]
         self.entries = valid_conditions(journal)
         self.model = Enforcer(())
         self.broken: list[str] = []
-        self.heard: dict[tuple[str, int], tuple[int, int]] = {}
+        self.has_begun = False
+        self.heard: dict[tuple[str, int, int], int] = {}
+        self.counts: tuple[int, ...] = ()
 
     async def laws(self) -> list[str]:
         """Return what does not hold."""
@@ -174,7 +159,8 @@ class _Auditor:
         for number, era in sorted(eras.items()):
             later = [each.opened_at for each in eras.values() if each.opened_at > era.opened_at]
             expected[number] = self._applied(era, min(later, default=NEVER))
-        broken += self._commands(expected)
+        self.heritage.expected[self.partition] = expected
+        broken += self._commands()
         broken += self._records(expected[last])
         broken += self._dead_letters(eras[last])
         broken += self._forwards(eras[last])
@@ -192,7 +178,12 @@ class _Auditor:
     def _applied(self, era: Era, ended_at: int) -> Expected:
         """Apply to the model what the log held in an era; return what must come of it."""
         opening = era.opening
-        if opening.fresh_era == opening.era:
+        commands: dict[tuple[int, int], Held] = {}
+        records: dict[bytes, tuple[Held, ...]] = {}
+        self.counts = opening.counts
+        if opening.ancestors and (not self.has_begun or "store_forgot" in opening.modes):
+            self._begin(opening, records)
+        elif opening.fresh_era == opening.era:
             self.model.rows.clear()
             self.heard.clear()
         elif opening.log_era == opening.era:
@@ -203,19 +194,48 @@ class _Auditor:
             if opening.from_offset != left:
                 self.broken.append(f"an era began at {opening.from_offset}, its log at {left}")
         lines, is_whole = self.estate.lines_of(self.partition, era.opened_at, ended_at)
-        commands: dict[tuple[int, int], Held] = {}
-        records: dict[bytes, tuple[Held, ...]] = {}
+        self.has_begun = True
+        self._hand_over(opening.era, opening.from_offset, records)
         for record in lines:
-            event = self._event(record) if record.offset >= opening.from_offset else None
-            if event is None:
+            if record.offset < opening.from_offset:
                 continue
             conditions = era.at(record.offset)
+            self._grow(era, conditions, records)
+            event = self._event(record)
+            if event is None:
+                continue
             policy = compiled(conditions.policy_text, "simulation")
             line = Line(self.partition, record.offset, *event)
             self.model.changes = (Change(self.partition, conditions, policy),)
             for outcome in self.model.apply(line):
                 _note(outcome, commands, records)
+                self.heritage.note_end(outcome.command, line.append_ms)
+        self._grow(era, era.at(NEVER), records)
         return Expected(commands, records, is_whole)
+
+    def _begin(self, opening: Conditions, records: dict[bytes, tuple[Held, ...]]) -> None:
+        """Begin with what the partition's workloads had when they left their earlier home."""
+        parent = opening.ancestors[0]
+        left = self.heritage.left(parent, self.partition)
+        if left is None:
+            self.broken.append(f"born of {parent}, which handed nothing over there")
+            return
+        self.model.rows = left.rows
+        records.update(left.records)
+        log = log_number(opening.topic_id, opening.log_era)
+        self.heard = {(self.estate.topics.requests, parent.partition, log): parent.shift - 1}
+
+    def _grow(
+        self, era: Era, conditions: Conditions, records: dict[bytes, tuple[Held, ...]]
+    ) -> None:
+        """Hand over where conditions name more partitions than those before."""
+        if len(conditions.counts) > len(self.counts):
+            self.counts = conditions.counts
+            self._hand_over(era.opening.era, era.grown_at(conditions.counts), records)
+
+    def _hand_over(self, era: int, cut: int, records: dict[bytes, tuple[Held, ...]]) -> None:
+        ancestor = Ancestor(self.partition, era, cut)
+        self.heritage.hand_over(ancestor, self.counts, self.model.rows, records)
 
     def _event(self, record: Record) -> tuple[int, bytes] | None:
         """Return what counts here, and when it came; None for what does not.
@@ -226,10 +246,9 @@ class _Auditor:
         if value.startswith(FORWARDED):
             source, value, first_ms = unwrap(value, KEY.seal)
             append_ms = append_ms if first_ms is None else min(append_ms, first_ms)
-            known = self.heard.get((source.topic, source.partition), (-1, -1))
-            if source.place <= known:
+            if source.offset <= self.heard.get(source.name, -1):
                 return None
-            self.heard[source.topic, source.partition] = source.place
+            self.heard[source.name] = source.offset
         if reject_of(value) is not None or self._home(value) != self.partition:
             return None
         return append_ms, value
@@ -239,7 +258,7 @@ class _Auditor:
 
     def _home(self, value: bytes) -> int:
         workload = canonical_workload(decode_request(value).workload)
-        return home_partition(workload.encode(), self.estate.plan.partitions)
+        return home_partition(workload.encode(), self.counts[-1])
 
     def _forwards(self, era: Era) -> list[str]:
         """What lies elsewhere than at its home has been sent there."""
@@ -248,35 +267,41 @@ class _Auditor:
             if (record.value or b"").startswith(FORWARDED):
                 source = unwrap(record.value or b"", KEY.seal).source
                 if source.topic == self.estate.topics.requests:
-                    sent.add((source.partition, source.era, source.offset))
+                    sent.add((source.partition, source.log, source.offset))
         broken = []
         for record in self.estate.lines(self.partition):
             value = record.value or b""
             if record.offset < era.opening.from_offset or value.startswith(FORWARDED):
                 continue
-            place = self.partition, era.opening.era, record.offset
+            self.counts = longest(era.opening.counts, era.at(record.offset).counts)
+            log = log_number(era.opening.topic_id, era.opening.log_era)
+            place = self.partition, log, record.offset
             is_stray = reject_of(value) is None and self._home(value) != self.partition
             if is_stray and place not in sent:
                 broken.append(f"offset {record.offset} was not sent home")
         return broken[:SHOWN]
 
-    def _commands(self, expected: dict[int, Expected]) -> list[str]:
+    def _commands(self) -> list[str]:
         """No command is wrong, and none is missing."""
         broken: list[str] = []
-        seen: set[tuple[int, int, int]] = set()
+        seen: set[tuple[int, int, int, int]] = set()
         for record in self.published:
-            if record.value is None or (record.partition, record.offset) in self.outlived:
+            if record.value is None or (record.partition, record.offset) in self.heritage.outlived:
                 continue
             value = decode_value(record.value)
             assert isinstance(value, SubjectRecord)
             for command in value.commands:
-                place = command.version.era, command.version.offset, command.version.ordinal
+                version, home = command.version, command.partition
+                place = home, version.era, version.offset, version.ordinal
                 if place in seen:
                     continue
                 seen.add(place)
-                broken += _wrong(command, expected)
-        for era, each in expected.items():
-            lacking = [place for place in each.commands if (era, *place) not in seen]
+                # Of an earlier home, it goes on being in force here.
+                broken += _wrong(command, self.heritage.expected.get(home, {}))
+        for era, each in self.heritage.expected[self.partition].items():
+            lacking = [
+                place for place in each.commands if (self.partition, era, *place) not in seen
+            ]
             if lacking and each.is_whole:
                 broken.append(f"{len(lacking)} commands of era {era} missing, first {lacking[0]}")
         return broken[:SHOWN]
@@ -288,20 +313,27 @@ class _Auditor:
         for key, held in expected.records.items():
             record = last.get(key)
             if record is None:
-                continue  # said by the law of commands
+                if self._binds(held) and any(each.home != self.partition for each in held):
+                    broken.append(f"{key!r} was in force at an earlier home, and is not here")
+                continue  # else said by the law of commands
             if record.value is None:
-                if max(each.body.until_ms for each in held) > self.estate.latest_ms():
+                if self._binds(held):
                     broken.append(f"{key!r} was tombstoned while in force")
                 continue
             value = decode_value(record.value)
             assert isinstance(value, SubjectRecord)
             carried = tuple(without_texts(each) for each in value.commands)
             # What has ended by the row's clock may be left out, as where a record is put right.
-            clock_ms = self.model.rows[value.subject.workload].clock_ms
+            name = value.subject.workload
+            row = self.model.rows.get(name) or self.heritage.gone[self.partition, name]
+            clock_ms = row.clock_ms
             due = [each for each in held if each in carried or each.body.until_ms > clock_ms]
             if list(carried) != due:
                 broken.append(f"{key!r} carries {carried}, not {held}")
         return broken[:SHOWN]
+
+    def _binds(self, held: tuple[Held, ...]) -> bool:
+        return max(map(self.heritage.end_of, held)) > self.estate.latest_ms()
 
     def _dead_letters(self, era: Era) -> list[str]:
         """What is no event of the last era is kept, and nothing else is."""

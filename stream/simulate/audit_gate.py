@@ -77,6 +77,8 @@ class _Auditor:
         # Places in the whole log, by partition: the n-th offset lies at appended[partition][n].
         self.appended: dict[int, list[int]] = defaultdict(list)
         self.beats: dict[int, list[Beat]] = defaultdict(list)
+        # How many partitions there are, as each said with each heartbeat, and by offset.
+        self.said: dict[int, Steps[int]] = defaultdict(list)
         self.commands: dict[str, Steps[dict[bytes, SubjectRecord]]] = defaultdict(list)
         self.acts: dict[bytes, Steps[Acts | None]] = defaultdict(list)
         self.epochs: dict[int, int] = defaultdict(int)
@@ -94,12 +96,13 @@ class _Auditor:
             value = decode_value(record.value) if record.value is not None else None
             key = record.key or b""
             if isinstance(value, Heartbeat | SubjectRecord):
-                if value.epoch < self.epochs[value.partition]:
+                if 0 < value.epoch < self.epochs[value.partition]:
                     continue  # of an owner that had lost the partition
-                self.epochs[value.partition] = value.epoch
+                self.epochs[value.partition] = max(self.epochs[value.partition], value.epoch)
             if isinstance(value, Heartbeat):
                 said_ms = min(value.at_ms, record.append_ms)
                 until_ms = said_ms + self.missed_max * value.every_ms
+                self.said[value.partition].append((record.offset, value.partitions))
                 if value.complete:
                     self.beats[value.partition].append(Beat(record.offset, until_ms))
             elif key.startswith(b'["operator"'):
@@ -129,7 +132,7 @@ class _Auditor:
         is_ready = asked.state == "ready"
         sure: dict[int, int] = defaultdict(int)
         if is_ready:
-            for partition in range(self.estate.plan.partitions):
+            for partition in self._expected(asked):
                 log = partition % self.logs
                 beat = self._earliest_proof(partition, asked)
                 if beat is None:
@@ -142,6 +145,26 @@ class _Auditor:
                 f"at {asked.now_ms}, {asked.state} in mode {self.gate.plan.mode}, it says"
                 f" {said.decision} {said.action} {said.command} to {asked[3:7]}"
             )
+
+    def _expected(self, asked: Asked) -> list[int]:
+        """Return the partitions of which a gateway that is ready has a proof.
+
+        One that growth added only if the one it comes from has said so ever since its own proof.
+        """
+        first = self.estate.plan.partitions
+        counts = {count for said in self.said.values() for _, count in said}
+        expected = list(range(first))
+        for partition in range(first, max(counts, default=first)):
+            parent = partition % max(count for count in (first, *counts) if count <= partition)
+            proof, end = self._earliest_proof(parent, asked), self._end(parent % self.logs, asked)
+            since = [
+                count
+                for offset, count in self.said[parent]
+                if proof is not None and proof <= offset < end
+            ]
+            if since and min(since) > partition:
+                expected.append(partition)
+        return expected
 
     def _earliest_proof(self, partition: int, asked: Asked) -> int | None:
         end = self._end(partition % self.logs, asked)
@@ -229,7 +252,7 @@ class _Auditor:
         self._read()
         now_ms = self.estate.broker_clock.wall_ms()
         asked = self.gate.answers[-1]._replace(appended=self.seen, now_ms=now_ms)
-        partitions = range(self.estate.plan.partitions)
+        partitions = range(self.estate.partitions)
         unproven = [each for each in partitions if self._earliest_proof(each, asked) is None]
         if state == "stale" and unproven:
             return []

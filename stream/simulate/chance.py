@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 FAULTS: Final = (
     "slow",
@@ -43,7 +43,8 @@ class Plan(NamedTuple):
     """One run, as its seed has it.
 
     Units: `span_ms` virtual milliseconds of traffic; `rate` faults per call of a door.
-    `gateways` is one of GATEWAYS.
+    `gateways` is one of GATEWAYS. `growth`: after which part of the events partitions are
+    multiplied, and by how much.
     """
 
     seed: int
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     rate: float
     gateways: str
     faults: frozenset[str]
+    growth: tuple[tuple[float, int], ...] = ()
 
 
 class GatePlan(NamedTuple):
@@ -100,7 +102,7 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
     """Return the run of a seed."""
     chance = stream(seed, "plan")
     few = chance.random() < 0.3
-    return Plan(
+    plan = Plan(
         seed=seed,
         span_ms=int(minutes * 60_000),
         partitions=chance.choice((1, 2, 3, 4)),
@@ -115,6 +117,16 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
         gateways=stream(seed, "gateways").choice(GATEWAYS),
         faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),
     )
+    return plan._replace(growth=_growth(seed, plan.partitions, plan.enforcement_partitions))
+
+
+def _growth(seed: int, partitions: int, enforcement_partitions: int) -> tuple[Any, ...]:
+    """Return when a seed multiplies its partitions, where it may at all; most never do."""
+    chance = stream(seed, "growth")
+    if partitions % enforcement_partitions or chance.random() > 0.4:
+        return ()
+    times = sorted(chance.random() * 0.7 for _ in range(chance.choice((1, 1, 2))))
+    return tuple((at, chance.choice((2, 2, 3))) for at in times)
 
 
 def stream(seed: int, name: str) -> random.Random:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from stream.bus import Bounds, Chunk, MemoryPublisher, MemoryReader, MemorySource, Record
 from stream.errors import BusUnavailable, StoreUnavailable
-from stream.store import Checkpoint, Claim, Fence, MemoryStore, Save, StoreFacts
+from stream.store import Bequest, Checkpoint, Claim, Fence, MemoryStore, Save, StoreFacts
 
 from .log import SimLog
 from .loop import Process, current_process
@@ -30,6 +30,7 @@ class SimStore:
         self._inner = inner
         self._network = network
         self.names_refused = 0
+        self.first_partitions = 0
 
     async def start(self) -> StoreFacts:
         """Connect."""
@@ -53,6 +54,10 @@ class SimStore:
         """Write all of it or nothing."""
         return await self._write("save", lambda: self._inner.save(partition, save))
 
+    async def bequeath(self, partition: int, bequest: Bequest) -> str:
+        """Write a part of what a child begins with."""
+        return await self._write("bequeath", lambda: self._inner.bequeath(partition, bequest))
+
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
         """Return the rows of a bucket."""
         return await self._call("scan", lambda: self._inner.scan(partition, bucket))
@@ -72,6 +77,7 @@ class SimStore:
             self._network.echo(op)
 
     async def _call(self, what: str, op: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        self._inner.first_partitions = self.first_partitions
         return await self._network.call(op, StoreUnavailable, what)
 
     async def stop(self) -> None:

@@ -191,7 +191,7 @@ class Estate:
         )
         self.changed: Change | None = None
         # What `zones` adds: who reports where, who reads it, when that is at rest, what must hold.
-        self.route: Callable[[bytes], tuple[str, int]] = self._home
+        self.route: Callable[[bytes, int], tuple[str, int]] = self._home
         self.zone_source: Callable[[Member, str], SimSource] = _no_zones
         self.rests: list[Callable[[], bool]] = []
         self.laws: list[Callable[[], list[str]]] = []
@@ -207,18 +207,32 @@ class Estate:
         self.gates.append(gate)
         return gate
 
-    def _home(self, key: bytes) -> tuple[str, int]:
-        return self.topics.requests, placed(self.plan, key)
+    def _home(self, key: bytes, count: int) -> tuple[str, int]:
+        return self.topics.requests, placed(self.plan, key, count)
 
     def nonce(self) -> str:
         """Return a name that no owner had."""
         self._nonces += 1
         return f"n{self._nonces}"
 
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions there are now."""
+        return len(self.log.partitions(self.topics.requests))
+
+    async def has_grown(self) -> bool:
+        """Tell whether every partition counts by as many as there are, new ones included."""
+        store = MemoryStore(self.server)
+        found = [await store.checkpoint(each) for each in range(self.partitions)]
+        return all(
+            each is not None and each.counts[-1] == self.partitions and each.birth is None
+            for each in found
+        )
+
     async def checkpoints(self) -> list[int]:
         """Return the stored checkpoint's offset of each partition, -1 where there is none."""
         store = MemoryStore(self.server)
-        found = [await store.checkpoint(each) for each in range(self.plan.partitions)]
+        found = [await store.checkpoint(each) for each in range(self.partitions)]
         return [each.next_offset if each else -1 for each in found]
 
     def lines_of(self, partition: int, opened_at: int, ended_at: int) -> tuple[list[Record], bool]:
@@ -252,7 +266,7 @@ class Estate:
         """Remember the log of requests as it is, before it becomes another."""
         journal = self.log.partitions(self.topics.journal)
         self.changed = Change(
-            [self.lines(each) for each in range(self.plan.partitions)],
+            [self.lines(each) for each in range(self.partitions)],
             [each.end for each in journal],
             [],
         )
@@ -275,7 +289,8 @@ class Estate:
     async def is_drained(self) -> bool:
         """Tell whether everything in the log is applied, stored and checkpointed."""
         logs = self.log.partitions(self.topics.requests)
-        is_applied = await self.checkpoints() == [each.end for each in logs]
+        is_stored = await self.checkpoints() == [each.end for each in logs]
+        is_applied = is_stored and await self.has_grown()
         return is_applied and all(is_at_rest() for is_at_rest in self.rests)
 
 

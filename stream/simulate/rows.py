@@ -10,6 +10,7 @@ import msgspec
 from stream.engine import State
 from stream.events import Conditions
 from stream.policy import Policy
+from stream.profiles import stored_home
 from stream.store import BUCKETS, MemoryStore
 
 from .estate import KEY, Estate, compiled
@@ -31,10 +32,12 @@ async def audit_rows(
         for policy in (compiled(text, "simulation") for text in policies())
     }
     store = MemoryStore(estate.server)
+    store.first_partitions = estate.plan.partitions
     stored = {
         row_id: row
         for bucket in range(BUCKETS)
         for row_id, row in await store.scan(partition, bucket)
+        if stored_home(row) % conditions.counts[-1] == partition
     }
     names = {KEY.hash(each): each for each in model.rows}
     broken = []
@@ -58,7 +61,7 @@ async def audit_rows(
 
 
 def _state(estate: Estate, partition: int, conditions: Conditions) -> State:
-    state = State(KEY, SLOTS, estate.plan.partitions)
+    state = State(KEY, SLOTS, estate.partitions)
     state.adopt(partition, conditions, compiled(conditions.policy_text, "simulation"))
     return state
 

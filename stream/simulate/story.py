@@ -24,7 +24,7 @@ from .chance import Plan, echoes_of, gate_plan_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .loop import Process, VirtualLoop
-from .rest import at_rest
+from .rest import STEP_S, at_rest
 from .traffic import payload, policies, workload
 
 ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
@@ -102,6 +102,9 @@ class _Story:
         self.plan = estate.plan
         self.chance = stream(self.plan.seed, "story")
         self.images = [MemoryServer().image()]
+        self.counts = [self.plan.partitions]
+        self.late_until_s = 0.0
+        self.sent = 0
 
     async def told(self) -> list[str]:
         """Let it all happen; return the violations."""
@@ -112,7 +115,8 @@ class _Story:
         estate.network.echo_s = echoes_of(self.plan.seed)
         gate = estate.open_gate(gate_plan_of(self.plan.seed))
         gate.start()
-        storms = {asyncio.create_task(each) for each in (self._storm(), gate_storm(gate))}
+        told = self._storm(), self._growth(), gate_storm(gate)
+        storms = {asyncio.create_task(each) for each in told}
         await self._traffic()
         for storm in storms:
             storm.cancel()
@@ -137,16 +141,34 @@ class _Story:
         estate, plan = self.estate, self.plan
         chance = stream(plan.seed, "traffic")
         gap_s = plan.span_ms / 1_000 / max(1, plan.events)
-        sent = 0
-        while sent < plan.events:
-            for _ in range(min(plan.events - sent, chance.choice((1, 1, 1, 5, 20)))):
+        while self.sent < plan.events:
+            for _ in range(min(plan.events - self.sent, chance.choice((1, 1, 1, 5, 20)))):
                 self._send(*payload(plan, chance, estate.broker_clock.wall_ms()))
-                sent += 1
+                self.sent += 1
                 await asyncio.sleep(chance.random() * 0.01)
             await asyncio.sleep(chance.expovariate(1 / gap_s))
 
     def _send(self, key: bytes, value: bytes) -> None:
-        self.estate.log.append(*self.estate.route(key), key, value)
+        # Some gateways notice at once that partitions have become more, some much later.
+        is_late = key[-1] % 3 == 0 and self.estate.loop.time() < self.late_until_s
+        count = self.counts[-2] if is_late else self.counts[-1]
+        self.estate.log.append(*self.estate.route(key, count), key, value)
+
+    async def _growth(self) -> None:
+        """Multiply partitions while all else goes on, one time after another."""
+        estate, chance = self.estate, stream(self.plan.seed, "grown")
+        for at, factor in self.plan.growth:
+            # The store and the gateways tell nobody.
+            due = at * self.plan.events
+            while self.sent < due or not await estate.has_grown():  # noqa: ASYNC110
+                await asyncio.sleep(STEP_S)
+            count = self.counts[-1] * factor
+            estate.network.happened["grow"] += 1
+            estate.log.grow(estate.topics.journal, count)
+            await asyncio.sleep(chance.choice((0.0, 0.0, 1.0)))
+            estate.log.grow(estate.topics.requests, count)
+            self.counts.append(count)
+            self.late_until_s = estate.loop.time() + chance.choice((0.0, 2.0, 30.0))
 
     async def _storm(self) -> None:
         """Now and then, one of the seed's faults."""

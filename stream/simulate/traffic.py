@@ -103,9 +103,12 @@ def payload(plan: Plan, chance: random.Random, now_ms: int) -> tuple[bytes, byte
     )
 
 
-def placed(plan: Plan, key: bytes) -> int:
-    """Return the partition that a gateway puts a key on; each workload has one gateway."""
-    elsewhere = zlib.crc32(key) % plan.partitions
+def placed(plan: Plan, key: bytes, partitions: int) -> int:
+    """Return the partition that a gateway puts a key on, by as many as it thinks there are.
+
+    Each workload has one gateway.
+    """
+    elsewhere = zlib.crc32(key) % partitions
     if plan.gateways == "elsewhere" or (plan.gateways == "mixed" and key[-1] % 2):
         return elsewhere
-    return home_partition(key, plan.partitions)
+    return home_partition(key, partitions)

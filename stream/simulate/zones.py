@@ -67,11 +67,11 @@ class _Zone:
         self._topic = estate.topics.zone_topic(ZONE)
         self._chance = stream(estate.plan.seed, "zones")
 
-    def route(self, key: bytes) -> tuple[str, int]:
+    def route(self, key: bytes, count: int) -> tuple[str, int]:
         """Return where the gateway of a workload reports; now and then something else happens."""
         estate = self._estate
         if key.decode() not in MINE + STRAYS:
-            return estate.topics.requests, placed(estate.plan, key)
+            return estate.topics.requests, placed(estate.plan, key, count)
         if self._chance.random() < 1 / FORGED_EVERY:
             source = Source(estate.topics.requests, 0, 0, 1 << 40)
             value = wrap(source, b"{}", estate.broker_clock.wall_ms(), KEY.seal)

@@ -15,9 +15,10 @@ import msgspec
 from stream.errors import NewerFormat, OwnershipLost, RowCorrupt
 
 from .contract import (
-    CHECKPOINT_FORMAT,
+    GROWN_FORMAT,
     ROWS_PER_SAVE_MAX,
     SAVE_BYTES_MAX,
+    Bequest,
     Checkpoint,
     Fence,
     Save,
@@ -53,7 +54,16 @@ def check_save(save: Save) -> None:
     assert size <= SAVE_BYTES_MAX, f"{size} bytes in one save"
 
 
-def write_id(save: Save) -> bytes:
+def check_bequest(partition: int, first_partitions: int, bequest: Bequest) -> None:
+    """Crash on a bequest that no caller may make."""
+    is_near = group_of(partition, first_partitions) == group_of(bequest.child, first_partitions)
+    assert is_near, f"{bequest.child} is no child of {partition}: they lie in different groups"
+    assert bequest.child > partition, "a child has the higher number"
+    size = sum(len(key) + len(value) for key, value in bequest.records.items())
+    assert size <= SAVE_BYTES_MAX, f"{size} bytes in one bequest"
+
+
+def write_id(save: Save | Bequest) -> bytes:
     """Return the id of a write, the same for a repeat and for nothing else.
 
     It covers the owner, the number and all that is written, each with its length, so two
@@ -61,6 +71,11 @@ def write_id(save: Save) -> bytes:
     Cost: 0.8 us for a row of 600 bytes, most of it the hash.
     """
     return hashlib.sha256(msgspec.msgpack.encode(save)).hexdigest()[:32].encode()
+
+
+def group_of(partition: int, first_partitions: int) -> int:
+    """Return the group that a partition's rows lie in, whatever the number of partitions is."""
+    return partition % first_partitions if first_partitions else partition
 
 
 def is_ours(held: Held, fence: Fence) -> bool:
@@ -114,7 +129,7 @@ def decode_checkpoint(partition: int, stored: bytes | None) -> Checkpoint | None
     except (ValueError, RecursionError) as error:
         _check_format(place, stored)
         raise RowCorrupt(f"{place} does not decode: {error}") from error
-    if checkpoint.format > CHECKPOINT_FORMAT:
+    if checkpoint.format > GROWN_FORMAT:
         _check_format(place, stored)
     for name, value in zip(
         checkpoint.__struct_fields__, msgspec.structs.astuple(checkpoint), strict=True
@@ -150,5 +165,5 @@ def _check_format(place: str, stored: bytes) -> None:
         found = _seen_decoder.decode(stored).format
     except (ValueError, RecursionError):
         return
-    if found > CHECKPOINT_FORMAT:
-        raise NewerFormat(f"{place} has format {found}, and this version reads {CHECKPOINT_FORMAT}")
+    if found > GROWN_FORMAT:
+        raise NewerFormat(f"{place} has format {found}, and this version reads {GROWN_FORMAT}")

@@ -1,6 +1,8 @@
 """What the product needs of a store: claims, fenced saves, loads.
 
 Everything of a home partition group (rows, names, subject records, state) lies in one hash slot.
+A group is what was one partition at first: partitions are only ever multiplied, so partition p of
+any number lies in group p mod the first number, and its rows never move.
 A save is one atomic script call and a compare-and-set: it names the owner's nonce and the number
 of the last write it knows; the store refuses any other (DESIGN 3.9). Rows are opaque bytes here.
 Doors raise `StoreUnavailable` (retryable: the same save may be sent again, it is recognised),
@@ -25,10 +27,33 @@ NAMES_MAX = 65_536
 ROWS_PER_SAVE_MAX = 8_192
 SAVE_BYTES_MAX = 32 * 1024 * 1024
 CHECKPOINT_FORMAT = 1
+GROWN_FORMAT = 2  # of checkpoints that a version without growth must not misread
 
 
 class StoreForgot(OwnershipLost):
     """The store is older than our last acknowledged write: drop the partition, reload, seek."""
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """Whose workloads a partition began with: of which one, in its era, up to which offset.
+
+    `journal_offset` is the entry of the parent's journal that the child goes on from.
+    """
+
+    parent: int
+    era: int
+    offset: int
+    journal_offset: int
+
+
+class Grown(msgspec.Struct, frozen=True):
+    """The numbers of partitions there have been, the last one in force at a checkpoint.
+
+    `birth` is there until the first owner of a new partition has saved.
+    """
+
+    counts: tuple[int, ...]
+    birth: Birth | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +63,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     journal entry in force at it. `version_*`: the highest command version published before it.
     `check`: checksum of the record at `check_offset`, the last one applied (0 when there is
     none). `log_era`, `fresh_era`: of the conditions in force. `heard`: for each source of
-    forwarded events (topic, partition) the era and offset of the last one before `next_offset`.
+    forwarded events (topic, partition, log) the offset of the last one before `next_offset`.
     """
 
     format: int = CHECKPOINT_FORMAT
@@ -54,6 +79,17 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     fresh_era: int = 0
     check_offset: int = -1
     heard: tuple[tuple[str, int, int, int], ...] = ()
+    growth: Grown | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of partitions there have been, none where nobody has said."""
+        return self.growth.counts if self.growth else ()
+
+    @property
+    def birth(self) -> Birth | None:
+        """Return what a partition began with that nobody has saved yet."""
+        return self.growth.birth if self.growth else None
 
 
 class Claim(NamedTuple):
@@ -99,6 +135,21 @@ class Save(NamedTuple):
     epoch: int = 0
 
 
+class Bequest(NamedTuple):
+    """One part of what a new partition begins with, given by the owner of its parent.
+
+    `fence` is the parent's. The first part `begins`; the last one has the checkpoint, with which
+    the child is born, and `records_all`, the number of records in all parts together.
+    """
+
+    fence: Fence
+    child: int
+    records: dict[bytes, bytes]
+    begins: bool
+    records_all: int = 0
+    checkpoint: Checkpoint | None = None
+
+
 class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the server says of itself, printed at start."""
 
@@ -113,10 +164,12 @@ class Store(Protocol):
     """Rows, names, subject records and checkpoint of home partitions.
 
     A row id is the keyed 64-bit hash of the canonical workload, unsigned. `names_refused` counts
-    the names that found no room, since this store was made.
+    the names that found no room, since this store was made. `first_partitions` is the number of
+    groups; 0 says that every partition is a group of its own, as where there was no growth.
     """
 
     names_refused: int
+    first_partitions: int
 
     async def start(self) -> StoreFacts:
         """Connect and check.
@@ -167,8 +220,17 @@ class Store(Protocol):
         """
         ...
 
+    async def bequeath(self, partition: int, bequest: Bequest) -> str:
+        """Write a part of what a child of a partition begins with, as the parent's next write.
+
+        Returns `written`, and then it was write `fence.number + 1`; `born` where the child was born
+        before, `incomplete` where the records are not all there, and then it was none. A repeat of
+        a write that succeeded is recognised. Errors: OwnershipLost, StoreForgot.
+        """
+        ...
+
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
-        """Return all rows of one of the BUCKETS buckets of a partition, in the order of ids."""
+        """Return all rows of one of the BUCKETS buckets of a partition's group, ordered by id."""
         ...
 
     async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field, replace
 
 from .agreed import (
     Held,
+    check_bequest,
     check_save,
     claimed_checkpoint,
     claimed_meanwhile,
     decode_checkpoint,
     encode_checkpoint,
+    group_of,
     is_ours,
     refusal,
     write_id,
 )
-from .contract import BUCKETS, NAMES_MAX, Checkpoint, Claim, Fence, Save, StoreFacts
+from .contract import BUCKETS, NAMES_MAX, Bequest, Checkpoint, Claim, Fence, Save, StoreFacts
 
 BUCKET_SHIFT = 56
 
@@ -71,6 +73,11 @@ class MemoryStore:
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
         self.names_refused = 0
+        self.first_partitions = 0
+
+    def _group(self, partition: int) -> Partition:
+        """Return where rows and names of a partition lie."""
+        return self._server.partition(group_of(partition, self.first_partitions))
 
     async def start(self) -> StoreFacts:
         """Say that there is nothing to check."""
@@ -108,12 +115,13 @@ class MemoryStore:
         state = Held(held.nonce, held.epoch, held.number)
         if fence is not None and not is_ours(state, fence):
             raise refusal(partition, state, fence)
-        return [held.rows.get(row_id) for row_id in ids]
+        rows = self._group(partition).rows
+        return [rows.get(row_id) for row_id in ids]
 
     async def save(self, partition: int, save: Save) -> int:
         """Write all of it or nothing, as write `save.number + 1`; return that number."""
         check_save(save)
-        held = self._server.partition(partition)
+        held, group = self._server.partition(partition), self._group(partition)
         write, number = write_id(save), save.number + 1
         if held.nonce == save.nonce and (held.number, held.write) == (number, write):
             return number
@@ -121,33 +129,54 @@ class MemoryStore:
             state = Held(held.nonce, held.epoch, held.number)
             raise refusal(partition, state, Fence(save.nonce, save.epoch, save.number))
         for each, text in save.names.items():
-            if each in held.names:
+            if each in group.names:
                 continue
-            if len(held.names) < NAMES_MAX:
-                held.names[each] = text
+            if len(group.names) < NAMES_MAX:
+                group.names[each] = text
             else:
                 self.names_refused += 1
         for key in save.records_gone:
             held.records.pop(key, None)
         held.records.update(save.records)
         for row_id in save.forget:
-            held.rows.pop(row_id, None)
+            group.rows.pop(row_id, None)
         for row_id, row in save.rows:
-            held.rows[row_id] = row
+            group.rows[row_id] = row
         if save.checkpoint is not None:
             held.checkpoint = encode_checkpoint(save.checkpoint)
         held.number, held.write = number, write
         return number
 
+    async def bequeath(self, partition: int, bequest: Bequest) -> str:
+        """Write a part of what a child of a partition begins with."""
+        check_bequest(partition, self.first_partitions, bequest)
+        held, child = self._server.partition(partition), self._server.partition(bequest.child)
+        fence, write = bequest.fence, write_id(bequest)
+        if held.nonce == fence.nonce and (held.number, held.write) == (fence.number + 1, write):
+            return "written"
+        if held.nonce != fence.nonce or held.number != fence.number:
+            raise refusal(partition, Held(held.nonce, held.epoch, held.number), fence)
+        if child.checkpoint is not None:
+            return "born"
+        if bequest.begins:
+            child.records.clear()
+        child.records.update(bequest.records)
+        if bequest.checkpoint is not None:
+            if len(child.records) != bequest.records_all:
+                return "incomplete"
+            child.checkpoint = encode_checkpoint(bequest.checkpoint)
+        held.number, held.write = fence.number + 1, write
+        return "written"
+
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
-        """Return all rows of one of the BUCKETS buckets of a partition, in the order of ids."""
+        """Return all rows of one of the BUCKETS buckets of a partition's group, ordered by id."""
         assert 0 <= bucket < BUCKETS, bucket
-        rows = self._server.partition(partition).rows
+        rows = self._group(partition).rows
         return sorted(item for item in rows.items() if item[0] >> BUCKET_SHIFT == bucket)
 
     async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
         """Return the texts of operation hashes that are known."""
-        known = self._server.partition(partition).names
+        known = self._group(partition).names
         return {each: known[each] for each in hashes if each in known}
 
     async def checkpoint(self, partition: int) -> Checkpoint | None:

@@ -7,6 +7,11 @@ Keys of partition p, with one hash tag so that one script reaches them all:
     <prefix>:{p}:records   hash: record key -> bytes
     <prefix>:{p}:rows:b    hash: row id -> bytes, for each of 256 buckets b, the id's top 8 bits
 
+A partition q that growth has added lies with the one that it comes from in the end, p = q mod the
+first number of partitions: names and rows are theirs together, state and records its own:
+
+    <prefix>:{p}:state:q, <prefix>:{p}:records:q
+
 Ids and hashes are fields of eight bytes, big endian. Buckets, and not a key a row, because all
 rows of a partition can then be listed without a SCAN over everybody's keys, and a field costs
 less memory than a key. A script is told every key it touches (KEYS), as Redis Cluster wants.
@@ -27,16 +32,18 @@ from stream.errors import ConfigError, RowCorrupt
 
 from .agreed import (
     Held,
+    check_bequest,
     check_save,
     claimed_checkpoint,
     claimed_meanwhile,
     decode_checkpoint,
     encode_checkpoint,
+    group_of,
     is_ours,
     refusal,
     write_id,
 )
-from .contract import BUCKETS, NAMES_MAX, Checkpoint, Claim, Fence, Save, StoreFacts
+from .contract import BUCKETS, NAMES_MAX, Bequest, Checkpoint, Claim, Fence, Save, StoreFacts
 from .redis_link import RedisSpec, read_script
 from .redis_patience import Link
 
@@ -47,10 +54,12 @@ MODE_HINT: Final = (
 )
 ID_BYTES: Final = 8
 BUCKET_SHIFT: Final = 56
+_OWN: Final = (b"state", b"records")  # what partitions of one group do not share
 
 _CLAIM: Final = read_script("claim", "allow-oom")
 _LOAD: Final = read_script("load", "no-writes")
 _SAVE: Final = read_script("save")
+_BEQUEATH: Final = read_script("bequeath")
 # The way out of a full memory: what only makes room is not refused for want of it.
 _SHRINK: Final = read_script("save", "allow-oom")
 
@@ -66,6 +75,7 @@ class RedisStore:
         self._prefix = spec.prefix.encode()
         self._ids_per_load = spec.ids_per_load
         self.names_refused = 0
+        self.first_partitions = 0
 
     async def start(self) -> StoreFacts:
         """Connect and check."""
@@ -145,8 +155,26 @@ class RedisStore:
         self.names_refused += rest[0]
         return save.number + 1
 
+    async def bequeath(self, partition: int, bequest: Bequest) -> str:
+        """Write a part of what a child of a partition begins with."""
+        check_bequest(partition, self.first_partitions, bequest)
+        fence, child = bequest.fence, bequest.child
+        keys = [self._key(partition, b"state")]
+        keys += [self._key(child, b"state"), self._key(child, b"records")]
+        args: list[Any] = [fence.nonce, fence.number, fence.number + 1, write_id(bequest)]
+        args.append(int(bequest.begins))
+        if bequest.checkpoint is None:
+            args += ("", "")
+        else:
+            args += (bequest.records_all, encode_checkpoint(bequest.checkpoint))
+        args += chain.from_iterable(bequest.records.items())
+        status, *rest = await self._link.run(_BEQUEATH, keys, args)
+        if status == b"refused":
+            raise refusal(partition, _held(partition, *rest), fence)
+        return bytes(status).decode()
+
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
-        """Return all rows of one of the BUCKETS buckets of a partition, in the order of ids."""
+        """Return all rows of one of the BUCKETS buckets of a partition's group, ordered by id."""
         assert 0 <= bucket < BUCKETS, bucket
         stored = await self._link.ask("HGETALL", self._key(partition, b"rows:%d" % bucket))
         if any(len(field) != ID_BYTES for field in stored):
@@ -220,7 +248,10 @@ class RedisStore:
         return [*fixed, *self._row_keys(partition, buckets)], args
 
     def _key(self, partition: int, part: bytes) -> bytes:
-        return b"%b:{%d}:%b" % (self._prefix, partition, part)
+        group = group_of(partition, self.first_partitions)
+        if group == partition or part not in _OWN:
+            return b"%b:{%d}:%b" % (self._prefix, group, part)
+        return b"%b:{%d}:%b:%d" % (self._prefix, group, part, partition)
 
     def _row_keys(self, partition: int, buckets: Iterable[int]) -> list[bytes]:
         return [self._key(partition, b"rows:%d" % bucket) for bucket in buckets]

@@ -35,9 +35,11 @@ class _Use(NamedTuple):
 
 
 _WORKER: Final = _Use(
-    _ANY | _SWEEP | _LOOK, ("claim", "load", "save"), ("state", "names", "records", "rows:*")
+    _ANY | _SWEEP | _LOOK,
+    ("bequeath", "claim", "load", "save"),
+    ("state", "state:*", "names", "records", "records:*", "rows:*"),
 )
-_READER: Final = _Use(_ANY | _LOOK, ("load",), ("state", "names", "rows:*"))
+_READER: Final = _Use(_ANY | _LOOK, ("load",), ("state", "state:*", "names", "rows:*"))
 
 
 def redis_rules(spec: RedisSpec, *, writes: bool) -> list[str]:

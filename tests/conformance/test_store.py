@@ -177,8 +177,8 @@ def test_spoiled_checkpoint_is_named(lab: Lab, stored: bytes) -> None:
 
 
 NEWER = [
-    b'{"format":2}',
-    b'{"format":2,"next_offset":"elsewhere"}',
+    b'{"format":3}',
+    b'{"format":3,"next_offset":"elsewhere"}',
     msgspec.json.encode(msgspec.structs.replace(CHECKPOINT, format=7)),
 ]
 

@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.misrouted import elsewhere
 from stream.bus import KafkaPublisher, KafkaReader
-from stream.engine import warm
 from stream.events import encode
 from stream.identity import home_partition
 from stream.local import Addresses
 from stream.runtime import SystemClock
+from stream.warm import warm
 from tests.faults.run import traffic
 from tests.live import Installation, differences, key_of, opened, other_rows, placeless, wait_until
 

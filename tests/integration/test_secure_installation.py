@@ -29,12 +29,12 @@ from stream.cli.rights import Principals, Right, kafka_rights
 from stream.cli.screen import Screen
 from stream.cli.topics import make_topics
 from stream.config import Config
-from stream.engine import warm
 from stream.errors import ConfigError
 from stream.events import Request
 from stream.gateway import Gateway
 from stream.runtime import SystemClock
 from stream.store import RedisStore
+from stream.warm import warm
 from tests.buses import Member
 from tests.live import KEY, opened, wait_until
 from tests.secure import SecureKafka, password_of, run

@@ -15,11 +15,11 @@ from stream.cli.letters import Choice
 from stream.cli.screen import Screen
 from stream.cli.topics import make_topics
 from stream.config import Config
-from stream.engine import warm
 from stream.errors import ConfigError
 from stream.events import DeadLetter, Request, Source, decode_letter, encode_request, wrap
 from stream.gateway import Gateway
 from stream.runtime import SystemClock
+from stream.warm import warm
 from tests.live import KEY, events_in, opened, wait_until
 from tests.secure import SecureKafka, run
 from tests.secure_estate import Estate, acl_of

@@ -20,6 +20,7 @@ CORE = (
     "enforcement",
     "explain",
     "engine",
+    "warm",
 )
 SHELL = (
     "transport",

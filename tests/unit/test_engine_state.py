@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from stream.engine import State, make_room, missing, step, warm
+from stream.engine import State, make_room, missing, step
 from stream.errors import RowCorrupt
 from stream.events import RejectCode, Request, encode_request
 from stream.identity import home_partition, positive_murmur2
 from stream.profiles import Arrival, Batch, Decoder, empty_batch
+from stream.warm import warm
 from tests.models.driver import KEY, Driver
 from tests.models.logs import T0_MS, Change, Line, Log, change_of, policy_of
 

@@ -30,8 +30,10 @@ from stream.policy import Policy, Rule
 from .contexts import ContextModel, ContextsModel
 from .ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
 from .meaning import (
+    BINS,
     Pair,
     amount_of,
+    bin_of,
     ends_of,
     firsts_of,
     has_demand,
@@ -45,7 +47,6 @@ from .meaning import (
 
 RELEASE_SHOWN_MS = 60_000
 HELD_MAX = 16
-BINS = 17
 MODES = ("exempt", "shadow", "enforce")
 
 
@@ -72,10 +73,16 @@ class Change(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A command as the record of its subject carries it."""
+    """A command as the record of its subject carries it, and the home that it came from."""
 
     version: Version
     body: Body
+    home: int = 0
+
+    @property
+    def cause(self) -> tuple[int, ...]:
+        """What orders commands by their causes: a workload's later homes have higher numbers."""
+        return self.version.era, self.home, self.version.offset, self.version.ordinal
 
 
 class Outcome(NamedTuple):
@@ -168,7 +175,7 @@ class Enforcer:
             force = EXEMPT
         cause = Cause(line, request, row, policy, at_ms, force, conditions.era, [], [0])
         lifts = [each.offset for each in conditions.lifts if each.workload == name]
-        if max(lifts, default=0) > row.lift_offset:
+        if lifts and max(lifts) > row.lift_offset:
             row.lift_offset = max(lifts)
             for entry in row.ledger.entries():
                 if entry.until_ms > row.clock_ms:
@@ -264,11 +271,6 @@ class Enforcer:
             _publish(cause, entry, rule, observed)
 
 
-def bin_of(at_ms: int, pair: Pair) -> int:
-    """The sixteenth of the window that a time lies in."""
-    return at_ms * (BINS - 1) // pair.window_ms
-
-
 def _adopt(row: Row, policy: Policy) -> None:
     """Forget what the policy does not name for the workload."""
     pairs, rules = pairs_of(policy, row.workload), rules_of(policy, row.workload)
@@ -362,20 +364,20 @@ def _conclude(cause: Cause, entry: Entry, body: Body, *, is_seen: bool) -> None:
     if not is_seen:
         cause.outcomes.append(Outcome(finding, None, ()))
         return
-    held, mine = Held(version, body), (entry.rule, entry.kind, entry.subject)
+    held, mine = Held(version, body, cause.line.partition), (entry.rule, entry.kind, entry.subject)
     row.held = {key: each for key, each in row.held.items() if each.body.until_ms > row.clock_ms}
     row.held[mine] = held
     if len(row.held) > HELD_MAX:
         del row.held[min(row.held.keys() - {mine}, key=lambda key: _worth(row.held[key]))]
     together = [each for key, each in row.held.items() if key[1:] == mine[1:]]
-    record = tuple(sorted(together, key=lambda each: each.version))
+    record = tuple(sorted(together, key=lambda each: each.cause))
     cause.outcomes.append(Outcome(finding, held, record))
 
 
-def _worth(held: Held) -> tuple[bool, bool, int, Version]:
+def _worth(held: Held) -> tuple[bool, bool, int, tuple[int, ...]]:
     """What is dropped first of too much: releases, then shadows, then the weaker, the older."""
     action, mode = held.body.action, held.body.mode
-    return action != "release", mode == "enforce", RANK.get(action, 0), held.version
+    return action != "release", mode == "enforce", RANK.get(action, 0), held.cause
 
 
 def _subject(workload: str, entry: Entry) -> Subject:
@@ -391,4 +393,5 @@ def _subject(workload: str, entry: Entry) -> Subject:
 def without_texts(command: Command) -> Held:
     """A command of the engine as this model has it."""
     reason = msgspec.structs.replace(command.body.reason, text="", otherwise="")
-    return Held(command.version, msgspec.structs.replace(command.body, reason=reason))
+    body = msgspec.structs.replace(command.body, reason=reason)
+    return Held(command.version, body, command.partition)

@@ -9,6 +9,7 @@ from stream.policy import Policy, Rule
 
 from .pattern import model_operation_matches, model_workload_matches
 
+BINS = 17
 READS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
@@ -107,3 +108,8 @@ def is_exempt(policy: Policy, workload: str) -> bool:
     """Tell whether the policy exempts a workload."""
     patterns = [each for group in policy.spec.exemptions for each in group.workloads]
     return any(model_workload_matches(each, workload) for each in patterns)
+
+
+def bin_of(at_ms: int, pair: Pair) -> int:
+    """The sixteenth of the window that a time lies in."""
+    return at_ms * (BINS - 1) // pair.window_ms

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from stream.cli import main
 
-OPERATIONS = {"Read", "Write", "Create", "Describe", "DescribeConfigs"}
+OPERATIONS = {"Read", "Write", "Create", "Alter", "Describe", "DescribeConfigs"}
 
 
 def call(*args: str) -> Result:

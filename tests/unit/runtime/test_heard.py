@@ -19,15 +19,15 @@ batches = st.lists(
 
 @given(batches)
 def test_a_place_counts_once_and_only_forwards(given_batches: Any) -> None:
-    """An entry is new when its place is beyond every earlier one of its source."""
+    """An entry is new when its offset is beyond every earlier one of its source."""
     heard, highest = Heard(()), {}
     for _, entries in given_batches:
-        for partition, era, offset in entries:
-            expected = (era, offset) > highest.get(partition, (-1, -1))
-            assert heard.is_new(Source("t", partition, era, offset)) == expected
+        for partition, log, offset in entries:
+            expected = offset > highest.get((partition, log), -1)
+            assert heard.is_new(Source("t", partition, log, offset)) == expected
             if expected:
-                highest[partition] = era, offset
-    assert {each[1]: each[2:] for each in heard.now()} == highest
+                highest[partition, log] = offset
+    assert {each[1:3]: each[3] for each in heard.now()} == highest
 
 
 @given(batches, st.integers(0, 200))
@@ -35,8 +35,8 @@ def test_what_was_heard_fits_the_offset(given_batches: Any, asked: int) -> None:
     """At the offset that comes back, exactly what lies before it had been heard."""
     heard, position, known = Heard(()), 0, {0: ()}
     for length, entries in given_batches:
-        for partition, era, offset in entries:
-            heard.is_new(Source("t", partition, era, offset))
+        for partition, log, offset in entries:
+            heard.is_new(Source("t", partition, log, offset))
         heard.applied(position, position + length)
         position += length
         known[position] = heard.now()

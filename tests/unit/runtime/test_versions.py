@@ -118,7 +118,7 @@ def test_a_newer_row_ends_the_worker_and_stays() -> None:
     scene(change, "partition 0, spiffe://test.example/agents/a", claims=True)
 
 
-@pytest.mark.parametrize("value", [b'{"format":2}', b'{"format":9,"next_offset":[]}'])
+@pytest.mark.parametrize("value", [b'{"format":3}', b'{"format":9,"next_offset":[]}'])
 def test_a_newer_checkpoint_ends_the_worker_before_it_claims(value: bytes) -> None:
     """The partition is not even claimed, and nothing is journalled there."""
 
@@ -129,7 +129,7 @@ def test_a_newer_checkpoint_ends_the_worker_before_it_claims(value: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "value", [b'{"type":"conditions","format":2,"nonce":7}', b'{"type":"later","format":1}']
+    "value", [b'{"type":"conditions","format":3,"nonce":7}', b'{"type":"later","format":1}']
 )
 def test_a_newer_journal_entry_ends_the_worker(value: bytes) -> None:
     """What decides cannot be read, so nothing is decided; no conditions are journalled over it."""

@@ -1,0 +1,42 @@
+"""Compiling ahead: every kernel of the step once, so that no event waits for it."""
+
+from __future__ import annotations
+
+from stream.engine import State, make_room, step
+from stream.events import Conditions, Request, encode_request
+from stream.kernel import HashKey
+from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
+from stream.profiles import Arrival, Decoder
+
+
+def warm() -> None:
+    """Compile every kernel of the step, or load it from the cache, so that no event waits for it.
+
+    Runs one event through decoding, the step, storing and restoring, and eviction.
+    """
+    limit = LimitSpec(measure="requests", at_most=0, per="10s")
+    volume = LimitSpec(measure="bytes", at_most=0, per="1m")
+    forbid = ForbidSpec(first=("*",), then=("*",), within="1m")
+    policy = compile_policy(
+        PolicySpec(
+            name="warm",
+            rules=(
+                RuleSpec(name="limit", limit=limit, action="observe"),
+                RuleSpec(name="volume", limit=volume, action="observe"),
+                RuleSpec(name="forbid", forbid=forbid, action="observe"),
+            ),
+        )
+    )
+    state, decoder = State(HashKey(bytes(16)), 64, 1), Decoder(HashKey(bytes(16)), 1)
+    conditions = Conditions(
+        nonce="warm", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
+    )
+    state.adopt(0, conditions, policy)
+    payload = encode_request(Request(at_ms=1, workload="spiffe://warm/up", operation="warm"))
+    batch, _ = decoder.decode([Arrival("warm", 0, [0, 1], [1, 1], [payload, payload])])
+    step(state, batch)
+    make_room(state, batch, state.table.slots_max)
+    row, name = state.stored([0])[0], batch.workload(0)
+    ids = int(batch.events["workload"][0]), int(batch.events["home"][0]), 0
+    state.evict(0)
+    state.restore(name, ids, row)
