@@ -24,6 +24,7 @@ from stream.errors import BusUnavailable, ConfigError, EnforcerError
 from stream.identity import home_partition
 
 from .kafka import (
+    REFUSALS,
     STOP_GRACE_S,
     KafkaSpec,
     answered,
@@ -113,12 +114,14 @@ class KafkaPublisher:
         if not future.cancelled() and (error := future.exception()) is not None:
             if not self._heals and self._spent is not producer:
                 self._loss = translated(error, f"acknowledge a record of {topic}")
+                self._loss.__cause__ = error
                 _drop_waiting(producer)
             self._spent = producer
 
     def _behind(self) -> EnforcerError:
-        """Return what to say of a record behind a lost one: what it was lost by, if that stays."""
-        if isinstance(self._loss, ConfigError):
+        """Return what to say of a record behind a lost one: why it was lost, if that would stay."""
+        is_refused = isinstance(self._loss and self._loss.__cause__, REFUSALS)
+        if is_refused and isinstance(self._loss, ConfigError):
             return ConfigError(self._loss.message, hint=self._loss.hint)
         return BusUnavailable("a record before this one was lost, and none may follow it")
 
