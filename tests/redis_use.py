@@ -5,11 +5,15 @@ from typing import Any
 
 import msgspec
 
-from stream.store import BUCKETS, RedisSpec, RedisStore, Save
-from tests.stores import take_over
+from stream.store import BUCKETS, Bequest, Birth, Fence, Grown, RedisSpec, RedisStore, Save
+from tests.stores import CHECKPOINT, take_over
 
 # A busy machine takes its time; what is refused is refused at once all the same.
 PATIENCE = {"deadline_s": 20.0, "timeout_s": 10.0, "connect_timeout_s": 10.0}
+
+BIRTH = msgspec.structs.replace(
+    CHECKPOINT, format=2, next_offset=0, growth=Grown((1, 2), Birth(0, 0, 7, 3))
+)
 
 
 def spec(url: str, **options: Any) -> RedisSpec:
@@ -19,11 +23,15 @@ def spec(url: str, **options: Any) -> RedisSpec:
 
 
 async def work(store: RedisStore) -> None:
-    """All that a worker does with a store: rows, names, records, also where there is no room."""
+    """All that a worker does: children, rows, names, records, also where there is no room."""
     await store.start()
     claim = await take_over(store, 0, "a")
+    store.first_partitions = 1
+    fence = Fence("a", claim.epoch, claim.number)
+    done = await store.bequeath(0, Bequest(fence, 1, {}, begins=True, checkpoint=BIRTH))
+    first = claim.number + (done == "written")
     rows = [(n << 56, b"1") for n in range(BUCKETS)]
-    whole = Save("a", claim.number, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
+    whole = Save("a", first, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
     number = await store.save(0, whole)
     full = dict.fromkeys(range(2**16 + 1), "n")
     await store.save(0, whole._replace(number=number, names=full))
@@ -38,6 +46,8 @@ async def look(store: RedisStore) -> None:
     assert await store.load(0, [0]) == [b"1"]
     assert await store.names(0, [1]) == {1: "n"}
     assert await store.checkpoint(0) is None
+    store.first_partitions = 1
+    assert await store.checkpoint(1) == BIRTH
 
 
 def attempt(given: RedisSpec, use: Any = work) -> None:

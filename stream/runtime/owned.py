@@ -22,15 +22,16 @@ SENT_KEPT: Final = 1_024
 
 
 class Foreign(NamedTuple):
-    """What another wrote under a key of ours: where, its hash, and the version it claims.
+    """What another wrote under a key of ours: where, its hash, and the place it claims.
 
-    `hash` and `version` are None for a tombstone. `is_ahead`: ours, written behind it, claims less,
-    so that gateways hold on to it.
+    `hash` and `place` are None for a tombstone; a place orders records as gateways order them: era,
+    home, offset, ordinal. `is_ahead`: ours, written behind it, claims less, so that gateways hold
+    on to it.
     """
 
     offset: int
     hash: int | None
-    version: Version | None
+    place: tuple[int, ...] | None
     is_ahead: bool = False
 
 

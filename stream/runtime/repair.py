@@ -20,7 +20,6 @@ from stream.engine import State
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import (
     SubjectRecord,
-    Version,
     decode_value,
     encode,
     record_hash,
@@ -81,10 +80,10 @@ class Repairs:
             else:
                 mine.foreign.pop(key, None)
         elif len(mine.foreign) < FOREIGN_MAX or known is not None:
-            version = _version_of(record)
-            if version is not None and known is not None and known.version is not None:
-                version = max(version, known.version)
-            mine.foreign[key] = Foreign(record.offset, found, version)
+            place = _place_of(record)
+            if place is not None and known is not None and known.place is not None:
+                place = max(place, known.place)
+            mine.foreign[key] = Foreign(record.offset, found, place)
         mine.passed(record.offset)
 
     def _hash_of(self, owned: Owned, key: bytes, record: Record) -> int | None:
@@ -133,9 +132,9 @@ class Repairs:
                 continue  # ours lies behind it: reading that back ends the matter, or does not
             del owned.foreign[key]
             if foreign.is_ahead or owned.published.hash_of(key) != foreign.hash:
-                await self._put_right(owned, key, foreign.version)
+                await self._put_right(owned, key, foreign.place)
 
-    async def _put_right(self, owned: Owned, key: bytes, beyond: Version | None) -> None:
+    async def _put_right(self, owned: Owned, key: bytes, beyond: tuple[int, ...] | None) -> None:
         """Publish what is ours anew; behind a tombstone where gateways hold something later."""
         if owned.published.hash_of(key) is None:
             rarely.warning("partition %d: a record that is not ours is erased", owned.partition)
@@ -157,22 +156,27 @@ class Repairs:
         record = record_of(held, key, owned.partition)
         if record is not None:
             rarely.warning("partition %d: a record of ours was replaced", owned.partition)
-            if beyond is not None and beyond > record.version:
+            if beyond is not None and beyond > _place(record):
                 await self._outbox.erase(owned, key)
             value = encode(record)
             await self._outbox.put_again(owned, (key, value), record.expires_at_ms, row)
 
 
-def _version_of(record: Record) -> Version | None:
-    """Return the version that a record claims, None where it claims none."""
+def _place(record: SubjectRecord) -> tuple[int, ...]:
+    version = record.version
+    return version.era, record.partition, version.offset, version.ordinal
+
+
+def _place_of(record: Record) -> tuple[int, ...] | None:
+    """Return the place that a record claims, None where it claims none."""
     try:
         value = decode_value(split_signature(record.value or b"").payload)
     except (ValueError, RecursionError):
         return None
-    return value.version if isinstance(value, SubjectRecord) else None
+    return _place(value) if isinstance(value, SubjectRecord) else None
 
 
 def _is_ahead(known: Foreign, ours: Record) -> bool:
     """Tell whether gateways hold on to what another wrote before, because it claims to be later."""
-    version = _version_of(ours)
-    return known.version is not None and version is not None and known.version > version
+    place = _place_of(ours)
+    return known.place is not None and place is not None and known.place > place
