@@ -130,7 +130,7 @@ def lines_of(parts: list[Part], partition: int) -> Iterator[tuple[int, bytes]]:
     for record in part.records:
         value = record.value or b""
         if value.startswith(FORWARDED):
-            source, value = unwrap(value, KEY.seal)
+            source, value, _ = unwrap(value, KEY.seal)
             if source.offset <= heard.get(source.name, -1):
                 continue
             heard[source.name] = source.offset
