@@ -1,8 +1,9 @@
 """The ordered protocol: publish, acknowledge, save, move the checkpoint, commit.
 
-Written once, here. A snapshot of the unsaved rows is taken between two steps; then everything that
-was derived up to it must be acknowledged by Kafka; only then are the rows stored, the checkpoint
-in the last of the calls, and at the very end the group is told, for lag tools only (DESIGN 3.8).
+Written once, here. A snapshot of the unsaved rows is taken when all that earlier steps gave is on
+its way, and nothing later; then everything that was derived up to it must be acknowledged by
+Kafka; only then are the rows stored, the checkpoint in the last of the calls, and at the very end
+the group is told, for lag tools only (DESIGN 3.8).
 """
 
 from __future__ import annotations

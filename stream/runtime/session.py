@@ -204,7 +204,7 @@ class Session(Tenure):
         """Save at the declared pace, and see that the store keeps what was saved."""
         verified_s = self.clock.monotonic_s()
         while await self._pause(self.spec.save_every_ms):
-            await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
+            await self.save_beside(self.spec.save_rows_max)
             if self.clock.monotonic_s() - verified_s >= VERIFY_EVERY_S:
                 # Inside a round, so that no partition is let go while it is asked about.
                 async with self._round:

@@ -234,7 +234,10 @@ class Tenure:
     # Saving.
 
     async def save_round(self, owned: Sequence[Owned], rows_max: int) -> None:
-        """Save what is unsaved of partitions, once; the order is `saving`'s."""
+        """Save what is unsaved of partitions, once; the order is `saving`'s.
+
+        Requires: the session's turn.
+        """
         began_s = self.clock.monotonic_s()
         async with self._round:
             # Asked only now: the round before this one may just have failed, and its rows look
@@ -242,19 +245,43 @@ class Tenure:
             if self.is_broken:
                 return
             with self._careful():
-                news = await self._save_all(owned, rows_max)
-        if news:
-            await self.source.commit({each.owned.partition: each.position for each in news})
-        self.metrics.count_rows(saved=sum(len(each.rows) for each in news))
-        self.metrics.spend("save", self.clock.monotonic_s() - began_s)
+                taken = self._snapshots(owned, rows_max)
+                await self._store(taken)
+        await self._show(taken, began_s)
 
-    async def _save_all(self, owned: Sequence[Owned], rows_max: int) -> list[Snapshot]:
-        """Save the unsaved of partitions side by side; return what was saved."""
+    async def save_beside(self, rows_max: int) -> None:
+        """Save what is unsaved of all partitions, and let others have the turn meanwhile.
+
+        A step's rows must not be stored before all that it gives is on its way, so the snapshot
+        has a turn of its own. Whoever saves asks for the turn first and for the round then.
+        """
+        began_s = self.clock.monotonic_s()
+        async with contextlib.AsyncExitStack() as until_stored:
+            async with self.turn:
+                await until_stored.enter_async_context(self._round)
+                if self.is_broken:
+                    return
+                until_stored.enter_context(self._careful())
+                taken = self._snapshots(list(self.owned.values()), rows_max)
+            await self._store(taken)
+        await self._show(taken, began_s)
+
+    def _snapshots(self, owned: Sequence[Owned], rows_max: int) -> list[Snapshot]:
+        """Return what is to be stored now, of those partitions that have any news."""
         taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
-        news = [each for each in taken if has_news(each)]
-        await asyncio.gather(*(save(self.state, self.store, each) for each in news))
         for each in taken:
             lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
             age = each.position - each.checkpoint.next_offset
             self.metrics.set_partition(each.owned.partition, lag, age)
-        return news
+        return [each for each in taken if has_news(each)]
+
+    async def _store(self, taken: Sequence[Snapshot]) -> None:
+        """Store snapshots side by side."""
+        await asyncio.gather(*(save(self.state, self.store, each) for each in taken))
+
+    async def _show(self, stored: Sequence[Snapshot], began_s: float) -> None:
+        """Tell the group and the metrics what was stored."""
+        if stored:
+            await self.source.commit({each.owned.partition: each.position for each in stored})
+        self.metrics.count_rows(saved=sum(len(each.rows) for each in stored))
+        self.metrics.spend("save", self.clock.monotonic_s() - began_s)

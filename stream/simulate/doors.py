@@ -20,7 +20,8 @@ from .loop import Process, current_process
 from .network import APPENDED, ENDS, LATE_S, Network, heard
 
 Result = TypeVar("Result")
-IN_FLIGHT_MAX: Final = 1_000
+# A real client's batch holds more; so few, that a step's records often do not fit at once.
+QUEUED_MAX: Final = 2
 
 
 class SimStore:
@@ -93,6 +94,7 @@ class SimPublisher:
         self._queues: dict[tuple[str, int], deque[tuple[Any, asyncio.Future[int]]]] = {}
         self._broken: set[tuple[str, int]] = set()
         self._busy: set[tuple[str, int]] = set()
+        self._full: dict[tuple[str, int], list[asyncio.Future[None]]] = {}
         self._owner: Process | None = None
 
     async def start(self) -> None:
@@ -103,13 +105,20 @@ class SimPublisher:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None
     ) -> Awaitable[int]:
-        """Queue a record; the awaitable gives its offset, or says that nobody knows."""
+        """Queue a record; the awaitable gives its offset, or says that nobody knows.
+
+        As with a real client, whoever comes when the queue is full waits for it first.
+        """
         assert partition is not None, "a worker says where"
         place = topic, partition
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(heard)
         queue = self._queues.setdefault(place, deque())
-        assert len(queue) < IN_FLIGHT_MAX
+        loop = asyncio.get_running_loop()
+        while len(queue) >= QUEUED_MAX:
+            room: asyncio.Future[None] = loop.create_future()
+            self._full.setdefault(place, []).append(room)
+            await room
+        done: asyncio.Future[int] = loop.create_future()
+        done.add_done_callback(heard)
         queue.append(((topic, key, value, partition), done))
         if place not in self._busy:
             self._busy.add(place)
@@ -131,6 +140,9 @@ class SimPublisher:
             if is_gone and kind:
                 break
             record, done = queue.popleft()
+            for room in self._full.pop(place, []):
+                if not room.done():
+                    room.set_result(None)
             if kind in ENDS or kind == "freeze":
                 await self._struck(kind, record)
                 if kind != "freeze":

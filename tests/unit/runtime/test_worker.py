@@ -1,9 +1,11 @@
 """A whole worker on the doors in memory: no server, the same bodies and rows as a replay."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from stream.bus import (
     Chunk,
+    MemoryPublisher,
     MemorySource,
     MemoryTopics,
 )
@@ -143,6 +145,55 @@ def test_session_ends_though_a_cancellation_was_lost() -> None:
 
     assert list(map(events_in, asyncio.run(story()).values())) == [40]
     assert Deaf.cancellations_lost > 0
+
+
+class Full(MemoryPublisher):
+    """A client whose buffer is full at the eleventh command, until the process is killed."""
+
+    commands_left = 10
+    is_waiting = False
+    looks = 0
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> Awaitable[int]:
+        """Queue a record, or wait for room that never comes."""
+        if topic == TOPICS.enforcement and b"heartbeat" not in (key or b""):
+            Full.commands_left -= 1
+            if Full.commands_left < 0:
+                Full.is_waiting = True
+                await asyncio.Event().wait()
+        return await super().send(topic, key, value, partition)
+
+
+def test_nothing_is_saved_while_commands_of_a_step_wait_to_be_sent() -> None:
+    """Killed while a step's commands wait for room in the client, a worker loses none of them."""
+    payloads = busy(1_200, agents=131)
+    estate = Estate()
+
+    async def story() -> list[bytes]:
+        await estate.topics()
+        await estate.feed(payloads)
+        estate.publisher = Full
+        killed = asyncio.create_task(estate.made().run())
+
+        async def looks() -> int:
+            Full.looks += Full.is_waiting
+            return Full.looks
+
+        # Many times as long as the worker waits between two saves.
+        await wait_until(looks, lambda looks: looks >= 5)
+        killed.cancel()
+        await asyncio.gather(killed, return_exceptions=True)
+        estate.publisher = MemoryPublisher
+        async with estate.worker() as worker:
+            await stored(worker, len(payloads))
+        return estate.bodies()
+
+    bodies = asyncio.run(story())
+    expected, _ = estate.replayed(payloads)
+    assert len(expected) > 20
+    assert differences(bodies, expected) == ""
 
 
 class Away(MemoryTopics):
