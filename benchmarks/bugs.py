@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 import stream.runtime.repair
 import stream.runtime.saving
@@ -114,15 +115,14 @@ def _duplicate_counted() -> Iterator[tuple[Any, str, Any]]:
 
 
 def _late_event_lost() -> Iterator[tuple[Any, str, Any]]:
-    original = Decoder.decode
+    original = Decoder.finish
 
-    def decode(self: Decoder, arrivals: Any) -> Any:
-        batch, rejects = original(self, arrivals)
+    def finish(self: Decoder, *args: Any) -> Any:
+        batch, rejects = original(self, *args)
         in_time = batch.events["at_ms"] >= batch.events["append_ms"] - 1_000
-        kept = [each for each, good in zip(batch.payloads, in_time, strict=True) if good]
-        return type(batch)(batch.events[in_time], kept), rejects
+        return batch.chosen(np.flatnonzero(in_time)), rejects
 
-    yield Decoder, "decode", decode
+    yield Decoder, "finish", finish
 
 
 def _version_reused() -> Iterator[tuple[Any, str, Any]]:
@@ -318,9 +318,21 @@ def _one_round_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
             return
         async with self._round:
             with self._careful():
-                await self._save_all(owned, rows_max)
+                await self._store(self._snapshots(owned, rows_max))
+
+    async def save_beside(self: Session, rows_max: int) -> None:
+        async with self.turn:
+            await save_round(self, list(self.owned.values()), rows_max)
 
     yield Session, "save_round", save_round
+    yield Session, "save_beside", save_beside
+
+
+def _saved_between_commands() -> Iterator[tuple[Any, str, Any]]:
+    async def save_beside(self: Session, rows_max: int) -> None:
+        await self.save_round(list(self.owned.values()), rows_max)
+
+    yield Session, "save_beside", save_beside
 
 
 BUGS: Final = (
@@ -345,6 +357,7 @@ BUGS: Final = (
     Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
     Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),
     Bug("round-after-failure", "a save waits for one that fails", _one_round_behind_a_failed_one),
+    Bug("between-commands", "rows are stored before a step's commands", _saved_between_commands),
     Bug("dead-letters", "the checkpoint does not wait for dead letters", _dead_letters_not_awaited),
     Bug("tombstones", "records are erased before they expire", _tombstones_too_early),
     Bug("nothing-read-back", "what a zombie writes stays", _nothing_read_back),

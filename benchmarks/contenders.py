@@ -30,7 +30,7 @@ from stream.metrics import Metrics
 from stream.policy import load_policy
 from stream.runtime import Doors, SystemClock, Worker, WorkerSpec
 from stream.store import RedisStore
-from stream.warm import warm
+from stream.warm import settle, warm
 
 KEY = HashKey(b"benchmark key 16")
 FETCH = 20_000
@@ -139,6 +139,7 @@ async def ours(settings: dict[str, Any]) -> dict[str, float]:
         store=lambda: RedisStore(config.redis),
     )
     warm()
+    settle()
     metrics = Metrics()
     specs = WorkerSpec(**settings.get("worker", {})), config.topics
     shown = SystemClock(), metrics, "bench"

@@ -45,7 +45,7 @@ MODES: Final = (
 )
 CONNECTIONS_MAX: Final = 64
 CONNECTION_S: Final = 10.0
-STAGES: Final = ("fetch", "decode", "load", "step", "publish", "save", "hand_over")
+STAGES: Final = ("fetch", "read", "decode", "load", "step", "publish", "save", "hand_over")
 
 
 class Metrics:

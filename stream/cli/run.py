@@ -24,7 +24,7 @@ from stream.kernel import HashKey, cache_folder
 from stream.metrics import Metrics, MetricsServer
 from stream.policy import Policy, load_policy
 from stream.runtime import Keys, SystemClock, Worker
-from stream.warm import warm
+from stream.warm import settle, warm
 
 from .doors import keys_of, wait_for, worker_doors
 from .failure import INTERRUPTED
@@ -100,6 +100,7 @@ def run(
     )
     _show(plan, is_json=is_json)
     compile_kernels(log.info)
+    settle()
     wait_for(_work(plan, environment, is_reload=is_reload, has_stdin=until_stdin_ends))
 
 

@@ -33,7 +33,7 @@ KERNEL_ROOMS: Final = (
     "enforcement",
     "engine.py",
 )
-CACHES_MAX: Final = 4
+CACHES_MAX: Final = 16
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -17,7 +17,7 @@ from .batch import (
     empty_batch,
 )
 from .contexts import clear_context, find_context, open_context, remember_operation
-from .decoder import CACHE_MAX, CACHED_CHARACTERS_MAX, Arrival, Decoder, token_text
+from .decoder import CACHE_MAX, CACHED_CHARACTERS_MAX, Arrival, Decoder, Read, token_text
 from .layout import (
     BINS,
     CONTEXTS,
@@ -85,6 +85,7 @@ __all__ = [
     "Operations",
     "PairId",
     "ProfileTable",
+    "Read",
     "RowFormat",
     "Sections",
     "add_count",

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import msgspec
 
-from stream.bus import Chunk
 from stream.enforcement import TALLIES
 from stream.engine import make_room, missing, step
 from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Conditions, Reject, RejectCode, Source
-from stream.profiles import Arrival, Batch
+from stream.profiles import Batch, Read
 from stream.store import BUCKETS
 
+from .ahead import Ahead, beside
 from .growth import claimed, longest, speaker_of, with_counts
 from .handover import is_born
 from .loading import load_rows
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 CONDITIONS_EVERY_MS: Final = 100
 JOURNAL_AGAIN_MS: Final = 86_400_000
 VERIFY_EVERY_S: Final = 5.0
-# Below so many events the way to a thread and back costs more than reading them.
-INLINE_EVENTS: Final = 512
 
 
 class Session(Tenure):
@@ -70,41 +68,41 @@ class Session(Tenure):
 
     async def consume(self) -> None:
         """Apply events until the session stops, in turns."""
-        while not self.stopping.is_set():
-            began_s = self.clock.monotonic_s()
-            chunks = await self.source.fetch(
-                self.spec.batch_events_max, self.spec.fetch_wait_ms / 1_000
-            )
-            # No await stands between the fetch and this line, so the chunks are of these owners.
-            owners = dict(self.owned)
-            self.metrics.spend("fetch", self.clock.monotonic_s() - began_s)
-            self.turned_at_s = self.clock.monotonic_s()
-            if chunks:
+        shown = self.clock, self.metrics
+        ahead = Ahead(self.source, self.decoder, self.spec, shown, self.owned)
+        try:
+            while not self.stopping.is_set():
+                fetched = await ahead.next()
+                self.turned_at_s = self.clock.monotonic_s()
+                if not fetched.read:
+                    continue
                 async with self.turn:
+                    began_s = self.clock.monotonic_s()
                     with self._careful():
-                        await self._apply(chunks, owners)
+                        await self._apply(fetched.held(self.owned))
+                    ahead.took(fetched.records, self.clock.monotonic_s() - began_s)
+        finally:
+            await ahead.stop()
 
-    async def _apply(self, chunks: Sequence[Chunk], owners: Mapping[int, Owned]) -> None:
-        arrivals = []
-        for chunk in chunks:
-            owned = self.owned.get(chunk.partition)
-            if owned is not None and owned is owners.get(chunk.partition):
-                arrivals.append(Arrival(*chunk))
-        while arrivals:
+    async def _apply(self, reads: list[Read]) -> None:
+        """Apply what was read, cut where conditions change."""
+        while reads:
             now, later = [], []
-            for arrival in arrivals:
-                owned = self.owned[arrival.partition]
+            for read in reads:
+                owned = self.owned[read.arrival.partition]
                 await self._reach(owned)
-                head, tail = cut(arrival, owned.limit())
-                if head is not None:
-                    now.append(head)
-                elif tail is not None:
+                head, tail = cut(read.arrival, owned.limit())
+                if tail is None:
+                    now.append(read)
+                    continue
+                if head is None:
                     owned.position = max(owned.position, int(tail.offsets[0]))
-                if tail is not None:
-                    later.append(tail)
+                else:
+                    now += self.decoder.read([head])
+                later += self.decoder.read([tail])
             if now:
                 await self._apply_now(now)
-            arrivals = later
+            reads = later
 
     async def _reach(self, owned: Owned) -> None:
         """Let what is journalled from where a partition is on take effect."""
@@ -112,20 +110,14 @@ class Session(Tenure):
             owned.hold(*due)
             await self._take_effect(owned)
 
-    async def _apply_now(self, arrivals: Sequence[Arrival]) -> None:
-        """Apply arrivals that all lie before any change of conditions."""
+    async def _apply_now(self, read: Sequence[Read]) -> None:
+        """Apply what was read, all of it before any change of conditions."""
         began_s = self.clock.monotonic_s()
-        if sum(len(each.offsets) for each in arrivals) > INLINE_EVENTS:
-            # The kernel holds no lock, so the next batches are fetched meanwhile.
-            read = await asyncio.to_thread(self.decoder.read, arrivals)
-        else:
-            read = self.decoder.read(arrivals)
         batch, rejects = self.decoder.finish(read, self._hears)
-        decoded_s = self.clock.monotonic_s()
-        self.metrics.spend("decode", decoded_s - began_s)
+        self.metrics.spend("decode", self.clock.monotonic_s() - began_s)
         self.metrics.batch.observe(len(batch.events))
         rejects += await self._step(batch)
-        for arrival in arrivals:
+        for arrival in (each.arrival for each in read):
             owned = self.owned[arrival.partition]
             first, last = int(arrival.offsets[0]), int(arrival.offsets[-1])
             append_ms = int(arrival.append_ms[-1])
@@ -155,7 +147,7 @@ class Session(Tenure):
                 rejects = await self._step(batch.part(0, half))
                 return rejects + await self._step(batch.part(half, len(batch.events)))
         loaded_s = self.clock.monotonic_s()
-        result = step(self.state, batch)
+        result = await beside(len(batch.events), step, self.state, batch)
         stepped_s = self.clock.monotonic_s()
         await self.outbox.publish(result, self.owned)
         self.metrics.spend("load", loaded_s - began_s)

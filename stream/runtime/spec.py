@@ -122,7 +122,8 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one worker works.
 
-    `slots_max` rows in memory; `batch_events_max` events a step; rows are written at most every
+    `slots_max` rows in memory; a fetch brings at most `batch_events_max` events, fewer where
+    applying them would take longer than `batch_ms`; rows are written at most every
     `save_every_ms`, at most `save_rows_max` at a time, the longest unsaved first. Tombstones wait
     `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
     are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
@@ -132,7 +133,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     slots_max: Annotated[int, msgspec.Meta(ge=64, le=16_000_000)] = 200_000
-    batch_events_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    batch_events_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
+    batch_ms: Millis = 50
     fetch_wait_ms: Millis = 200
     save_every_ms: Millis = 1_000
     save_rows_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000

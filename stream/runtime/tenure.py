@@ -205,10 +205,11 @@ class Tenure:
             known = await known_counts(self.store, self.reader, self.topics, found)
             counts = longest(self.counts, known)
             # Who is given partitions may have asked at the same time.
-            if counts[-1] > self.state.partitions:
-                log.warning("partitions grow from %d to %d", self.counts[-1], counts[-1])
-                self.state.widen(counts[-1])
-            self.counts = counts
+            async with self.turn:
+                if counts[-1] > self.state.partitions:
+                    log.warning("partitions grow from %d to %d", self.counts[-1], counts[-1])
+                    self.state.widen(counts[-1])
+                self.counts = longest(self.counts, counts)
 
     async def _take_effect(self, owned: Owned) -> None:
         """Let the conditions in force take effect; where partitions grow, hand over first.
