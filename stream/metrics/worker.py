@@ -1,4 +1,4 @@
-"""Every metric by name, and the small HTTP server that shows them beside /healthz and /readyz.
+"""Every metric of a worker by name.
 
 Labels are bounded: reject codes, stages, modes and actions are closed lists, zones are the few of
 the settings; rules come from the policy and are cut at RULES_MAX, what is beyond counts as `other`.
@@ -6,13 +6,11 @@ the settings; rules come from the policy and are cut at RULES_MAX, what is beyon
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from collections.abc import Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServer, generate_latest
+from prometheus_client.exposition import generate_latest
 
 RULES_MAX: Final = 1_024
 DELAY_BUCKETS: Final = (
@@ -43,8 +41,6 @@ MODES: Final = (
     "log_cut",
     "journal_cut",
 )
-CONNECTIONS_MAX: Final = 64
-CONNECTION_S: Final = 10.0
 STAGES: Final = ("fetch", "decode", "load", "step", "publish", "save", "hand_over")
 
 
@@ -207,90 +203,3 @@ class Metrics:
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return bytes(generate_latest(self.registry))
-
-
-class _Quiet(WSGIRequestHandler):
-    """A handler that logs no request, and waits for nobody for long."""
-
-    timeout = CONNECTION_S
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: probes come every second."""
-
-
-class _Server(ThreadingWSGIServer):
-    """A thread a connection, and at most CONNECTIONS_MAX of them; what is beyond is hung up on."""
-
-    request_queue_size = CONNECTIONS_MAX
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._room = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        super().__init__(*given, **named)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, if there is room."""
-        if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, then make room."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: whoever hangs up or sends nonsense must not fill the log."""
-
-
-class MetricsServer:
-    """Serves /metrics, /healthz and /readyz from a thread of its own.
-
-    `ready` returns what is missing, nothing when ready; `healthy` tells whether the loop lives.
-    """
-
-    def __init__(
-        self,
-        metrics: Metrics,
-        address: tuple[str, int],
-        ready: Callable[[], list[str]],
-        healthy: Callable[[], bool],
-    ) -> None:
-        self._metrics = metrics
-        self._ready = ready
-        self._healthy = healthy
-        self._server = make_server(
-            address[0], address[1], self._answer, _Server, handler_class=_Quiet
-        )
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="metrics", daemon=True
-        )
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
-
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        path, status, body, kind = environ["PATH_INFO"], "200 OK", b"ok\n", "text/plain"
-        if path == "/metrics":
-            body, kind = self._metrics.text(), CONTENT_TYPE_LATEST
-        elif path == "/readyz":
-            missing = self._ready()
-            if missing:
-                status, body = "503 Service Unavailable", "\n".join([*missing, ""]).encode()
-        elif path == "/healthz":
-            if not self._healthy():
-                status, body = "503 Service Unavailable", b"the event loop does not turn\n"
-        else:
-            status, body = "404 Not Found", b"try /metrics, /healthz or /readyz\n"
-        start(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]
