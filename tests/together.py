@@ -77,6 +77,7 @@ class Crew:
         """Look until it is so, and fail with the end of the log."""
         deadline_s = time.monotonic() + PATIENCE_S
         while not is_so():
+            assert self.parent.poll() in (None, -signal.SIGKILL), self.log.read_text()[-8_000:]
             assert time.monotonic() < deadline_s, self.log.read_text()[-8_000:]
             time.sleep(0.05)
 
