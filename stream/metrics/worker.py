@@ -6,7 +6,7 @@ the settings; rules come from the policy and are cut at RULES_MAX, what is beyon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -96,17 +96,31 @@ class Metrics:
             buckets=DELAY_BUCKETS,
             registry=self.registry,
         )
-        self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
-        self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
+        self._declare_partitions(counter, gauge)
         self.rows = gauge("rows_in_memory", "rows in memory")
         self.rows_max = gauge("rows_in_memory_max", "rows that fit in memory (slots_max)")
-        self.owned = gauge("partitions_owned", "home partitions of this worker")
         self.records = gauge("records_in_force", "enforcement records not yet tombstoned")
         self._rules: set[str] = set()
         for stage in STAGES:
             self._stages.labels(stage)
         for mode in MODES:
             self._mode.labels(mode).set(0)
+
+    def _declare_partitions(
+        self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]
+    ) -> None:
+        self.pause = Histogram(
+            "enforcer_rebalance_seconds",
+            "from partitions being asked back until those that came are worked on",
+            buckets=DELAY_BUCKETS,
+            registry=self.registry,
+        )
+        self._came = counter(
+            "partitions_given", "partitions that the group gave, by what was done", ("what",)
+        )
+        self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
+        self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
+        self.owned = gauge("partitions_owned", "home partitions of this worker")
 
     def _rule(self, rule: str) -> str:
         if rule not in self._rules:
@@ -184,6 +198,11 @@ class Metrics:
         self._loaded.inc(loaded)
         self._corrupt.inc(corrupt)
         self._evicted.inc(evicted)
+
+    def count_partitions(self, *, taken: int, kept: int) -> None:
+        """Add partitions that the group gave: taken over anew, kept as they were."""
+        self._came.labels("taken").inc(taken)
+        self._came.labels("kept").inc(kept)
 
     def spend(self, stage: str, seconds: float) -> None:
         """Add time spent in one of STAGES."""

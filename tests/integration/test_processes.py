@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,50 @@ def test_one_of_three_is_killed(scene: Scene) -> None:
 
     result = told(story, playing())
     assert result.is_right, result
+
+
+@pytest.mark.timeout(400)
+def test_one_joins(scene: Scene) -> None:
+    """What the others keep is read from no store, and they stand still for a short while."""
+    story = Story(*scene)
+    environment = environment_of(story)
+
+    async def playing() -> Result:
+        await story.installation.topics()
+        with crew(2, environment, story.folder / "log", "--name", "duo") as two:
+            await seen(two, lambda: two.page("/readyz")[0] == 200)
+            # The first of them joined alone, and gave up some when the other came.
+            await seen(two, lambda: two.value("enforcer_partitions_owned") == 6)
+            async with story.feeding(9):
+                await story.more(2_000)
+                counts = (
+                    "enforcer_rows_loaded_total", "enforcer_rebalance_seconds_sum",
+                    "enforcer_rebalance_seconds_count",
+                )  # fmt: skip
+                before = {name: two.value(name) for name in counts}
+                kept = two.value("enforcer_partitions_given_total", what="kept")
+                taken_before = two.value("enforcer_partitions_given_total", what="taken")
+                story.start("third")
+                await seen(two, lambda: two.value("enforcer_partitions_owned") == 4)
+                await story.wait_ready("third")
+                recovery_s = {"joined": await story.recovery()}
+                await story.more(1_000)
+                after = {name: two.value(name) for name in counts}
+                change = {name: after[name] - before[name] for name in counts}
+                came = two.value("enforcer_partitions_given_total", what="kept") - kept
+                anew = two.value("enforcer_partitions_given_total", what="taken") - taken_before
+            two.parent.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(two.ended) == 0
+            notes = {"change": change, "came": came, "anew": anew}
+        return await story.verdict("joined", recovery_s, notes)
+
+    result = told(story, playing())
+    assert result.is_right, result
+    change = result.notes["change"]
+    assert (result.notes["came"], result.notes["anew"]) == (4, 0), result
+    assert change["enforcer_rebalance_seconds_count"] == 2, result
+    assert change["enforcer_rows_loaded_total"] == 0, result
+    # A second is what an idle machine must keep to; this one may be busy with other tests.
+    pause_s = change["enforcer_rebalance_seconds_sum"] / 2
+    sys.stderr.write(f"pause of a rebalance: {pause_s:.2f} s, of two members\n")
+    assert pause_s < 5.0, result
