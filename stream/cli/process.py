@@ -81,6 +81,7 @@ class Member:
                 log.error("process %d %s: the settings are wrong", self.number, ending_of(code))
                 return CONFIG
             if self._stopping.is_set():
+                log.info("process %d %s", self.number, ending_of(code))
                 break
             lived_s = time.monotonic() - began_s
             if lived_s * 1_000 >= spec.steady_ms:
@@ -124,7 +125,6 @@ class Member:
         for task in (looking, ending):
             if not task.cancelled():
                 task.result()
-        log.info("process %d %s", self.number, ending_of(code))
         return code
 
     async def _end_when_told(self, process: Process) -> None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -124,6 +125,9 @@ class Together:
 
     async def run(self) -> int:
         """Have all of them until they have ended; return the exit code."""
+        # One that hangs keeps a look at the others from nobody.
+        looks = ThreadPoolExecutor(len(self.members), "look")
+        asyncio.get_running_loop().set_default_executor(looks)
         tasks = [asyncio.create_task(each.keep()) for each in self.members]
         waiting = set(tasks)
         try:
