@@ -6,15 +6,16 @@
     worker:  {slots_max: 200000}
     gateway: {name: edge-1, zone: eu}
     metrics: {host: 127.0.0.1, port: 9464}
+    processes: {count: 1}
     policy:  policy.yaml
 
 The environment names what differs between machines: ENFORCER_CONFIG, ENFORCER_KAFKA,
 ENFORCER_REDIS, ENFORCER_POLICY, ENFORCER_PREFIX (of topics, keys and the group),
-ENFORCER_METRICS (host:port), ENFORCER_ZONE (of a gateway), and the hash key: ENFORCER_HASH_KEY
-(32 hex digits) or ENFORCER_HASH_KEY_FILE. The key is read here and is in no value that could be
-printed. Keys that sign are named by ENFORCER_WORKER_KEY_FILE and ENFORCER_OPERATOR_KEY_FILE, those
-that are believed by ENFORCER_TRUST_FILE, how much they matter by ENFORCER_SIGNING (`warn`,
-`require`).
+ENFORCER_METRICS (host:port), ENFORCER_PROCESSES, ENFORCER_ZONE (of a gateway), and the hash key:
+ENFORCER_HASH_KEY (32 hex digits) or ENFORCER_HASH_KEY_FILE. The key is read here and is in no value
+that could be printed. Keys that sign are named by ENFORCER_WORKER_KEY_FILE and
+ENFORCER_OPERATOR_KEY_FILE, those that are believed by ENFORCER_TRUST_FILE, how much they matter by
+ENFORCER_SIGNING (`warn`, `require`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from stream.signing import SigningSpec
 from stream.store import RedisSpec
 
 CONFIG_BYTES_MAX: Final = 262_144
+PROCESSES_MAX: Final = 64
 SIGNING: Final = {
     "trust_file": "ENFORCER_TRUST_FILE",
     "worker_key_file": "ENFORCER_WORKER_KEY_FILE",
@@ -55,6 +57,26 @@ class MetricsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 9_464
 
 
+class ProcessesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many workers `enforcer run` has on this machine, and how it looks after several.
+
+    One that ends by itself is started again after `restart_wait_ms`, after twice that the next
+    time, and so on up to `restart_wait_max_ms`; one that had run for `steady_ms` begins anew with
+    the shortest wait. What has not ended `stop_wait_ms` after it was told to is killed.
+    """
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=PROCESSES_MAX)] = 1
+    restart_wait_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 500
+    restart_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=3_600_000)] = 30_000
+    steady_ms: Annotated[int, msgspec.Meta(ge=100, le=3_600_000)] = 60_000
+    stop_wait_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = 20_000
+
+    def __post_init__(self) -> None:
+        """Refuse a longest wait that is shorter than the first. Errors: ValueError."""
+        if self.restart_wait_max_ms < self.restart_wait_ms:
+            raise ValueError("restart_wait_max_ms must not be below restart_wait_ms")
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every room's Spec; only cli, replay and simulate see all of it."""
 
@@ -64,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker: WorkerSpec = WorkerSpec()
     gateway: GatewaySpec = GatewaySpec()
     metrics: MetricsSpec = MetricsSpec()
+    processes: ProcessesSpec = ProcessesSpec()
     signing: SigningSpec = SigningSpec()
     policy: Annotated[str, msgspec.Meta(max_length=4_096)] = ""
 
@@ -90,6 +113,10 @@ def load_config(file: str, environment: Mapping[str, str]) -> Config:
                 f"ENFORCER_METRICS: {port!r} is not a port", hint="write 127.0.0.1:9464"
             )
         changes["metrics"] = _changed(config.metrics, host=host or "127.0.0.1", port=int(port))
+    if environment.get("ENFORCER_PROCESSES"):
+        changes["processes"] = _changed(
+            config.processes, count=_number("ENFORCER_PROCESSES", environment)
+        )
     if environment.get("ENFORCER_ZONE"):
         changes["gateway"] = _changed(config.gateway, zone=environment["ENFORCER_ZONE"])
     signing = {name: environment[each] for name, each in SIGNING.items() if environment.get(each)}
@@ -179,6 +206,13 @@ def read_text(file: str, bytes_max: int) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from error
+
+
+def _number(name: str, environment: Mapping[str, str]) -> int:
+    text = environment[name]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ConfigError(f"{name}: {text[:50]!r} is no number")
+    return int(text)
 
 
 def _changed(spec: Any, **changes: Any) -> Any:

@@ -34,6 +34,7 @@ from .kafka import (
 from .kafka_fetch import Columns, Drain
 from .kafka_rescue import Unreadable, rescue
 from .kafka_static import StaticName
+from .kafka_sticky import Sticky
 from .membership import Membership
 from .rarely import Rarely
 
@@ -66,7 +67,7 @@ class KafkaSource:
         Errors: ConfigError when the topic does not exist.
         """
         assert self._consumer is None, "started twice"
-        spec = self._spec
+        spec, sticky = self._spec, Sticky()
         consumer = AIOKafkaConsumer(
             **reader_options(spec),
             group_id=spec.group,
@@ -75,6 +76,7 @@ class KafkaSource:
             heartbeat_interval_ms=spec.heartbeat_ms,
             rebalance_timeout_ms=spec.rebalance_ms,
             max_poll_interval_ms=NEVER_IDLE_MS,
+            partition_assignment_strategy=sticky.assignors(),
         )
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(stop_client, "a consumer", consumer)
@@ -89,7 +91,7 @@ class KafkaSource:
         from .kafka_whole import open_whole  # noqa: PLC0415
 
         self._drain = open_whole(consumer)
-        consumer.subscribe([self._topic], listener=_Turns(consumer, self._members))
+        consumer.subscribe([self._topic], listener=_Turns(consumer, self._members, sticky))
 
     def _place(self, starts: Mapping[int, int]) -> None:
         consumer = self._started()[0]
@@ -230,9 +232,10 @@ def _chunk(columns: Columns) -> Chunk:
 class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """What the client calls at each change of the group."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, members: Membership) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, members: Membership, sticky: Sticky) -> None:
         self._consumer = consumer
         self._members = members
+        self._sticky = sticky
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Return when the listener has let go: only then may the client join again."""
@@ -240,6 +243,7 @@ class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Hold all partitions still at once, and return, so that heartbeats begin."""
+        self._sticky.note(self._consumer, assigned)
         for at in assigned:
             self._consumer.seek(at, 0)
             self._consumer.pause(at)

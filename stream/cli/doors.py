@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -14,7 +14,8 @@ import uvloop
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
 from stream.config import Config
-from stream.metrics import Metrics
+from stream.errors import ConfigError
+from stream.metrics import Merged, Metrics, MetricsServer
 from stream.runtime import Doors, Keys
 from stream.signing import Role, signer_of, trust_of
 from stream.store import RedisStore
@@ -65,6 +66,23 @@ def worker_doors(config: Config, metrics: Metrics) -> Doors:
 def zone_group(config: Config, zone: str) -> str:
     """Return the group of workers that reads a zone's topic."""
     return f"{config.kafka.group}.zone.{zone}"
+
+
+def metrics_server(
+    config: Config,
+    metrics: Metrics | Merged,
+    ready: Callable[[], list[str]],
+    healthy: Callable[[], bool],
+) -> MetricsServer:
+    """Return the server of metrics, not started. Errors: ConfigError when its port is taken."""
+    address = config.metrics.host, config.metrics.port
+    try:
+        return MetricsServer(metrics, address, ready, healthy)
+    except OSError as error:
+        raise ConfigError(
+            f"metrics cannot be served at {address[0]}:{address[1]}: {error.strerror}",
+            hint="name another host:port in ENFORCER_METRICS; port 0 takes a free one",
+        ) from error
 
 
 def keys_of(config: Config, role: Role) -> Keys:

@@ -13,10 +13,13 @@ QUIET: Final = ("aiokafka",)
 """Whose own chatter is not ours: what matters of it reaches us as an error of a door."""
 
 
-def start_logging(level: int, *, is_json: bool) -> None:
-    """Send all logs from a level on to stderr, in one of the two forms."""
+def start_logging(level: int, *, is_json: bool, process: int | None = None) -> None:
+    """Send all logs from a level on to stderr, in one of the two forms.
+
+    Where several processes write there, each line says of which of them it is.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if is_json else TextLines())
+    handler.setFormatter(JsonLines(process) if is_json else TextLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -25,12 +28,17 @@ def start_logging(level: int, *, is_json: bool) -> None:
 
 
 class TextLines(logging.Formatter):
-    """`2026-01-31 12:00:00.000 info runtime: message`, in UTC."""
+    """`2026-01-31 12:00:00.000 info runtime: message`, in UTC; `info [2] runtime` of process 2."""
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._process = "" if process is None else f"[{process}] "
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as one line, and the lines of its traceback if it has one."""
         name = record.name.removeprefix("stream.")
-        head = f"{utc_text(record.created)} {record.levelname.lower():7} {name}: "
+        level = f"{record.levelname.lower():7} {self._process}"
+        head = f"{utc_text(record.created)} {level}{name}: "
         lines = [head + escaped(record.getMessage())]
         if record.exc_info:
             trace = self.formatException(record.exc_info)
@@ -39,7 +47,14 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: at, level, logger, message, and `settings` or `error` where there are."""
+    """One object a line: at, level, logger, message, and what there is of the rest.
+
+    That is `process`, `settings` and `error`.
+    """
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as JSON."""
@@ -49,6 +64,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._process is not None:
+            entry["process"] = self._process
         settings = getattr(record, "settings", None)
         if settings is not None:
             entry["settings"] = settings

@@ -1,8 +1,9 @@
-"""`run`: one worker, from its settings to a clean end.
+"""`run`: one worker, from its settings to a clean end, or several that one process watches over.
 
 SIGTERM and SIGINT let it save, leave the group and end; a second one ends it at once, which costs
 a replay of some seconds and nothing else. SIGHUP reads the policy file again: a good one is in
-force everywhere from the next events on, a bad one changes nothing.
+force everywhere from the next events on, a bad one changes nothing. What of this is different with
+several processes is in `processes`.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import click
+import msgspec
 
-from stream.config import Config, hash_key, load_config, policy_of
+from stream.config import PROCESSES_MAX, Config, hash_key, load_config, policy_of
 from stream.errors import ConfigError
 from stream.kernel import HashKey, cache_folder
-from stream.metrics import Metrics, MetricsServer
+from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.runtime import Keys, SystemClock, Worker
 from stream.warm import settle, warm
 
-from .doors import keys_of, wait_for, worker_doors
+from .doors import keys_of, metrics_server, wait_for, worker_doors
 from .failure import INTERRUPTED
 from .limits import bound_rows, policy_rows, setting_rows, settings_of
 from .logs import start_logging
 from .options import configured, examples, json_option
+from .processes import Order, spares_of, stem_of, together_rows, work_together
 from .screen import Screen
 
 log = logging.getLogger("stream.run")
@@ -51,6 +54,7 @@ class Plan(NamedTuple):
     epilog=examples(
         "enforcer run",
         "enforcer run --policy policy.yaml --log json",
+        "enforcer run --processes 4",
         "ENFORCER_KAFKA=kafka:9092 ENFORCER_REDIS=rediss://redis/0 enforcer run",
         "kill -HUP PID     let a changed policy file take effect",
     ),
@@ -62,6 +66,12 @@ class Plan(NamedTuple):
     is_flag=True,
     help="Let the policy file take effect everywhere, also where a journal names another policy.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, PROCESSES_MAX),
+    metavar="N",
+    help="So many workers, each a process of its own, watched over [ENFORCER_PROCESSES].",
+)
 @click.option("--name", metavar="WORD", default="", help="This worker's name in journals and logs.")
 @click.option(
     "--log", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the logs."
@@ -70,27 +80,41 @@ class Plan(NamedTuple):
 @click.option(
     "--until-stdin-ends", is_flag=True, hidden=True, help="End as by SIGTERM when stdin is closed."
 )
+@click.option(
+    "--as-process", type=click.IntRange(0, PROCESSES_MAX - 1), hidden=True, help="One of several."
+)
 @json_option
 def run(
     *,
     environment: dict[str, str],
     is_reload: bool,
+    processes: int | None,
     name: str,
     form: str,
     verbose: bool,
     until_stdin_ends: bool,
+    as_process: int | None,
     is_json: bool,
-) -> None:
+) -> int:
     """Run a worker: profile workloads, publish commands.
 
     Joins the consumer group of the topic `requests` and works until it is told to stop. All
     workers of an installation need the same hash key (ENFORCER_HASH_KEY_FILE). The policy file
     takes effect where no journal names a policy yet; `--reload` or SIGHUP let it take effect
-    everywhere. `--json` is `--log json`. /metrics, /healthz and /readyz are at ENFORCER_METRICS.
+    everywhere. `--json` is `--log json`. /metrics, /healthz and /readyz are at ENFORCER_METRICS,
+    also of several processes: one that dies is started again, and all stop together.
     """
     is_json = is_json or form == "json"
-    start_logging(logging.DEBUG if verbose else logging.INFO, is_json=is_json)
+    level = logging.DEBUG if verbose else logging.INFO
+    start_logging(level, is_json=is_json, process=as_process)
+    if processes is not None:
+        environment["ENFORCER_PROCESSES"] = str(processes)
     config = load_config("", environment)
+    has_several = config.processes.count > 1 and as_process is None
+    if has_several:
+        name = stem_of(name)
+    elif as_process is not None:
+        config = _config_of_one(config, name, as_process)
     plan = Plan(
         config,
         policy_of(config),
@@ -98,10 +122,32 @@ def run(
         name or f"{socket.gethostname()}-{os.getpid()}"[:64],
         keys_of(config, "worker"),
     )
-    _show(plan, is_json=is_json)
+    if as_process is None:
+        _show(plan, is_json=is_json)
     compile_kernels(log.info)
+    if has_several:
+        options = ("--log", "json" if is_json else "text", *(("--verbose",) if verbose else ()))
+        order = Order(config, environment, name, options, is_reload)
+        return wait_for(work_together(order, has_stdin=until_stdin_ends))
     settle()
-    wait_for(_work(plan, environment, is_reload=is_reload, has_stdin=until_stdin_ends))
+    wait_for(
+        _work(
+            plan,
+            is_reload=is_reload,
+            has_stdin=until_stdin_ends or as_process is not None,
+            tells_port=as_process is not None,
+        )
+    )
+    return 0
+
+
+def _config_of_one(config: Config, name: str, number: int) -> Config:
+    """Return the settings of one process of several: the group knows it by a name that stays."""
+    member_id = config.kafka.member_id
+    kafka = msgspec.structs.replace(
+        config.kafka, member_id=f"{member_id}-{number}" if member_id else name
+    )
+    return msgspec.structs.replace(config, kafka=kafka)
 
 
 def compile_kernels(say: Callable[[str], None]) -> float:
@@ -126,6 +172,8 @@ def _show(plan: Plan, *, is_json: bool) -> None:
         ("believes keys", ", ".join(trust.key_ids) if trust is not None else ""),
     ]
     bounds = bound_rows(plan.config.worker.slots_max)
+    if plan.config.processes.count > 1:
+        bounds += together_rows(plan.config, plan.policy.layout.dtype.itemsize)
     if is_json:
         shown = {
             **settings,
@@ -134,16 +182,20 @@ def _show(plan: Plan, *, is_json: bool) -> None:
             "name": plan.name,
         }
         log.info("settings", extra={"settings": shown})
-        return
-    screen = Screen(is_json=False)
-    screen.note(f"worker {plan.name}", "bold")
-    for path, value in [*setting_rows(settings), *of_policy, *bounds]:
-        screen.note(f"  {path:38} {value or '-'}")
+    else:
+        screen = Screen(is_json=False)
+        screen.note(f"worker {plan.name}", "bold")
+        for path, value in [*setting_rows(settings), *of_policy, *bounds]:
+            screen.note(f"  {path:38} {value or '-'}")
+    if spares_of(plan.config):
+        log.warning(
+            "%d processes for %d partitions: %d of them have nothing to do until another dies or"
+            " partitions grow",
+            *(plan.config.processes.count, plan.config.topics.partitions, spares_of(plan.config)),
+        )
 
 
-async def _work(
-    plan: Plan, environment: dict[str, str], *, is_reload: bool, has_stdin: bool
-) -> None:
+async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: bool) -> None:
     """Run the worker until a signal, or until its stdin is closed where that is its leash."""
     metrics = Metrics()
     worker = Worker(
@@ -156,7 +208,7 @@ async def _work(
     )
     if is_reload:
         worker.reload(plan.policy)
-    server = _serve(plan.config, metrics, worker)
+    server = metrics_server(plan.config, metrics, worker.ready, worker.healthy)
     loop = asyncio.get_running_loop()
 
     def end() -> None:
@@ -177,6 +229,9 @@ async def _work(
         loop.add_reader(0, read_stdin)
     server.start()
     log.info("metrics at http://%s:%d/metrics", plan.config.metrics.host, server.port)
+    if tells_port:
+        # From here on SIGHUP and the questions of whoever watches over us are answered.
+        click.echo(server.port)
     try:
         await worker.run()
     finally:
@@ -193,15 +248,3 @@ def reload_policy(worker: Worker, config: Config) -> None:
         return
     worker.reload(policy)
     log.info("policy %s %s takes effect from the next events on", policy.spec.name, policy.hash)
-
-
-def _serve(config: Config, metrics: Metrics, worker: Worker) -> MetricsServer:
-    """Return the server of metrics, not started. Errors: ConfigError when its port is taken."""
-    address = config.metrics.host, config.metrics.port
-    try:
-        return MetricsServer(metrics, address, worker.ready, worker.healthy)
-    except OSError as error:
-        raise ConfigError(
-            f"metrics cannot be served at {address[0]}:{address[1]}: {error.strerror}",
-            hint="name another host:port in ENFORCER_METRICS; port 0 takes a free one",
-        ) from error

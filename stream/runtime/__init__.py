@@ -9,10 +9,11 @@ from .operators import OPERATORS_MAX, Operators
 from .published import RECORDS_MAX, Published
 from .spec import ZONES_MAX, TopicsSpec, WorkerSpec
 from .takeover import valid_entries
-from .worker import Worker
+from .worker import NO_PARTITIONS, Worker
 
 __all__ = [
     "NO_KEYS",
+    "NO_PARTITIONS",
     "OPERATORS_MAX",
     "RECORDS_MAX",
     "ZONES_MAX",

@@ -43,6 +43,7 @@ class Owned:
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
     prove nothing.
     `began_in` are the named modes of this takeover.
+    `owner_offset` is the journal offset of the entry that says that we took it.
     `journalled_ms` is the time of the entry in force, negative where it was written just now.
     `held_since` are the offsets from which conditions held, with their journal offsets.
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
@@ -66,6 +67,7 @@ class Owned:
     published: Published
     coming: deque[tuple[int, Conditions]]
     version: Version
+    owner_offset: int = -1
     journalled_ms: int = 0
     held_since: list[tuple[int, int]] = field(default_factory=list)
     began_in: tuple[str, ...] = ()
@@ -99,6 +101,12 @@ class Owned:
     def count(self) -> int:
         """Return by how many partitions homes are told here."""
         return self.counts[-1]
+
+    @property
+    def journal_end(self) -> int:
+        """Return the journal offset behind all that we know of it."""
+        coming = (offset for offset, _ in self.coming)
+        return max(self.owner_offset, self.journal_offset, *coming) + 1
 
     @property
     def log(self) -> int:

@@ -31,6 +31,7 @@ from .outbox import Outbox
 from .owned import Owned
 from .policies import Policies
 from .repair import Repairs
+from .returning import returned
 from .saving import Snapshot, has_news, save, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .takeover import Unborn, take
@@ -84,6 +85,8 @@ class Tenure:
         )
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
+        self._let_go: dict[int, Owned] = {}
+        self._let_go_at_s: float | None = None
         self.ends: dict[int, int] = {}
         self.turned_at_s = 0.0
         self.is_broken = False
@@ -113,8 +116,8 @@ class Tenure:
         if max(partitions) >= self.counts[-1]:
             await self.look_for_growth()
         bounds = await self.source.bounds(partitions)
-        places = [
-            Place(
+        places = {
+            each: Place(
                 each,
                 bounds[each],
                 topic_id,
@@ -126,11 +129,17 @@ class Tenure:
                 self.counts,
             )
             for each in partitions
-        ]
-        tried = await asyncio.gather(*(self._take(each) for each in places))
+        }
+        back = await self._returned(places)
+        new = [place for partition, place in places.items() if partition not in back]
+        tried = await asyncio.gather(*(self._take(each) for each in new))
         taken = [each for each in tried if each is not None]
-        self.waiting |= set(partitions) - {each.partition for each in taken}
+        self.waiting |= set(partitions) - {each.partition for each in taken} - back.keys()
         async with self.turn:
+            # Of what did not come back, or not as it was, nothing in memory holds.
+            self.state.drop(self._let_go.keys() - back.keys())
+            self._let_go = {}
+            self.owned |= back
             for owned in taken:
                 if children_of(owned.counts, owned.partition):
                     # Of an owner that ended in between, some may be unborn.
@@ -143,8 +152,39 @@ class Tenure:
                     self.metrics.count_mode(mode)
                 self.owned[owned.partition] = owned
                 self.ends[owned.partition] = owned.replay_until
-        log.info("took partitions %s", sorted(each.partition for each in taken))
-        return {each.partition: each.position for each in taken}
+        self._say_what_came(taken, back)
+        return {each.partition: each.position for each in (*taken, *back.values())}
+
+    async def _returned(self, places: Mapping[int, Place]) -> dict[int, Owned]:
+        """Return what was let go and comes back with nobody having had it meanwhile."""
+        mine = [each for each in self._let_go.values() if each.partition in places]
+        if not mine or self.is_broken:
+            return {}
+        journal = await self.reader.bounds(self.topics.journal)
+        mine = [each for each in mine if each.partition in journal]
+        tried = await asyncio.gather(
+            *(
+                returned(
+                    each,
+                    places[each.partition],
+                    journal[each.partition].end,
+                    self.store,
+                    self.reader,
+                )
+                for each in mine
+            )
+        )
+        return {each.partition: each for each in tried if each is not None}
+
+    def _say_what_came(self, taken: Sequence[Owned], back: Mapping[int, Owned]) -> None:
+        if taken or not back:
+            log.info("took partitions %s", sorted(each.partition for each in taken))
+        if back:
+            log.info("kept partitions %s", sorted(back))
+        self.metrics.count_partitions(taken=len(taken), kept=len(back))
+        if self._let_go_at_s is not None:
+            self.metrics.pause.observe(self.clock.monotonic_s() - self._let_go_at_s)
+            self._let_go_at_s = None
 
     async def _take(self, place: Place) -> Owned | None:
         """Take one partition, unless there is nothing of it yet."""
@@ -162,17 +202,27 @@ class Tenure:
             return None
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """Save what can be saved of partitions, and let them go."""
+        """Save what can be saved of partitions, and let them go.
+
+        What is saved stays in memory until the group says who has it next.
+        """
+        if self._let_go_at_s is None:
+            self._let_go_at_s = self.clock.monotonic_s()
         self.waiting -= set(partitions)
         async with self.turn:
             mine = [self.owned[each] for each in partitions if each in self.owned]
+            is_saved = False
             try:
                 await self.save_round(mine, rows_max=self.spec.slots_max)
+                is_saved = not self.is_broken
             finally:
                 for owned in mine:
                     del self.owned[owned.partition]
                     self.metrics.forget_partition(owned.partition)
-                self.state.drop(each.partition for each in mine)
+                if is_saved:
+                    self._let_go |= {each.partition: each for each in mine}
+                else:
+                    self.state.drop(each.partition for each in mine)
         log.info("let partitions %s go", sorted(partitions))
 
     def _adopt(self, owned: Owned, conditions: Conditions) -> None:
@@ -245,6 +295,8 @@ class Tenure:
             # as though they were stored.
             if self.is_broken:
                 return
+            # Nor may it save for one that was let go meanwhile: its rows may be another's now.
+            owned = [each for each in owned if self.owned.get(each.partition) is each]
             with self._careful():
                 taken = self._snapshots(owned, rows_max)
                 await self._store(taken)

@@ -39,6 +39,9 @@ from .spec import TopicsSpec, WorkerSpec
 log = logging.getLogger(__name__)
 
 Work = Callable[[], Coroutine[Any, Any, None]]
+NO_PARTITIONS = "no partitions yet"
+"""What a worker lacks, by /readyz, that its group has given nothing."""
+
 UNREACHABLE = (BusUnavailable, StoreUnavailable, OwnershipLost)
 # A turn may wait for Redis three times (room is made, that is saved, rows are loaded), each time
 # for as long as a call may take: whoever ends a worker for that makes a failover worse.
@@ -84,7 +87,7 @@ class Worker:
         if session is None:
             return [*modes, "no session: Kafka or Redis is not reachable"]
         if not session.owned:
-            return [*modes, "no partitions yet"]
+            return [*modes, NO_PARTITIONS]
         waiting = [each for each in list(session.owned.values()) if not each.is_settled]
         unborn = [f"partition {each} waits for its parent" for each in sorted(session.waiting)]
         replaying = [f"partition {each.partition} is replaying" for each in waiting]

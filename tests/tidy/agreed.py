@@ -52,7 +52,7 @@ DOORS = {
     "jgo": ("stream/local/*", "stream/local.py"),
     "llvmlite": ("stream/kernel/*", "stream/records/crc.py"),
     "numba": ("stream/kernel/*", "stream/records/crc.py"),
-    "prometheus_client": ("stream/metrics.py",),
+    "prometheus_client": ("stream/metrics/*",),
     "redis": ("stream/store/redis*",),
     "requests": ("stream/local/*", "stream/local.py"),
     "rich": ("stream/cli/*",),

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream import metrics
 from stream.metrics import CONNECTIONS_MAX, Metrics, MetricsServer
+from stream.metrics import server as module
 
 PATIENCE_S = 30
 
@@ -46,7 +46,7 @@ def test_paths(server: MetricsServer) -> None:
 
 def test_idle_connections_are_bounded_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who connects and says nothing takes one of a few places, and not for long."""
-    monkeypatch.setattr(metrics._Quiet, "timeout", 1.0)
+    monkeypatch.setattr(module._Quiet, "timeout", 1.0)
     server = MetricsServer(Metrics(), ("127.0.0.1", 0), list, lambda: True)
     server.start()
     before = threading.active_count()

@@ -27,7 +27,7 @@ def record(message: str, **more: object) -> logging.LogRecord:
 def test_every_setting_is_shown() -> None:
     """Each field of each Spec has a row."""
     shown = dict(setting_rows(settings_of(Config())))
-    for room in ("kafka", "redis", "topics", "worker", "metrics", "signing"):
+    for room in ("kafka", "redis", "topics", "worker", "metrics", "processes", "signing"):
         for field in msgspec.structs.fields(type(getattr(Config(), room))):
             assert f"{room}.{field.name}" in shown
     assert shown["worker.slots_max"] == "200,000"

@@ -1,4 +1,4 @@
-"""Every metric by name, and the small HTTP server that shows them beside /healthz and /readyz.
+"""Every metric of a worker by name.
 
 Labels are bounded: reject codes, stages, modes and actions are closed lists, zones are the few of
 the settings; rules come from the policy and are cut at RULES_MAX, what is beyond counts as `other`.
@@ -6,13 +6,11 @@ the settings; rules come from the policy and are cut at RULES_MAX, what is beyon
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServer, generate_latest
+from prometheus_client.exposition import generate_latest
 
 RULES_MAX: Final = 1_024
 DELAY_BUCKETS: Final = (
@@ -43,8 +41,6 @@ MODES: Final = (
     "log_cut",
     "journal_cut",
 )
-CONNECTIONS_MAX: Final = 64
-CONNECTION_S: Final = 10.0
 STAGES: Final = ("fetch", "read", "decode", "load", "step", "publish", "save", "hand_over")
 
 
@@ -100,17 +96,31 @@ class Metrics:
             buckets=DELAY_BUCKETS,
             registry=self.registry,
         )
-        self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
-        self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
+        self._declare_partitions(counter, gauge)
         self.rows = gauge("rows_in_memory", "rows in memory")
         self.rows_max = gauge("rows_in_memory_max", "rows that fit in memory (slots_max)")
-        self.owned = gauge("partitions_owned", "home partitions of this worker")
         self.records = gauge("records_in_force", "enforcement records not yet tombstoned")
         self._rules: set[str] = set()
         for stage in STAGES:
             self._stages.labels(stage)
         for mode in MODES:
             self._mode.labels(mode).set(0)
+
+    def _declare_partitions(
+        self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]
+    ) -> None:
+        self.pause = Histogram(
+            "enforcer_rebalance_seconds",
+            "from partitions being asked back until those that came are worked on",
+            buckets=DELAY_BUCKETS,
+            registry=self.registry,
+        )
+        self._came = counter(
+            "partitions_given", "partitions that the group gave, by what was done", ("what",)
+        )
+        self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
+        self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
+        self.owned = gauge("partitions_owned", "home partitions of this worker")
 
     def _rule(self, rule: str) -> str:
         if rule not in self._rules:
@@ -189,6 +199,11 @@ class Metrics:
         self._corrupt.inc(corrupt)
         self._evicted.inc(evicted)
 
+    def count_partitions(self, *, taken: int, kept: int) -> None:
+        """Add partitions that the group gave: taken over anew, kept as they were."""
+        self._came.labels("taken").inc(taken)
+        self._came.labels("kept").inc(kept)
+
     def spend(self, stage: str, seconds: float) -> None:
         """Add time spent in one of STAGES."""
         self._stages.labels(stage).inc(seconds)
@@ -207,90 +222,3 @@ class Metrics:
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return bytes(generate_latest(self.registry))
-
-
-class _Quiet(WSGIRequestHandler):
-    """A handler that logs no request, and waits for nobody for long."""
-
-    timeout = CONNECTION_S
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: probes come every second."""
-
-
-class _Server(ThreadingWSGIServer):
-    """A thread a connection, and at most CONNECTIONS_MAX of them; what is beyond is hung up on."""
-
-    request_queue_size = CONNECTIONS_MAX
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._room = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        super().__init__(*given, **named)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, if there is room."""
-        if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, then make room."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: whoever hangs up or sends nonsense must not fill the log."""
-
-
-class MetricsServer:
-    """Serves /metrics, /healthz and /readyz from a thread of its own.
-
-    `ready` returns what is missing, nothing when ready; `healthy` tells whether the loop lives.
-    """
-
-    def __init__(
-        self,
-        metrics: Metrics,
-        address: tuple[str, int],
-        ready: Callable[[], list[str]],
-        healthy: Callable[[], bool],
-    ) -> None:
-        self._metrics = metrics
-        self._ready = ready
-        self._healthy = healthy
-        self._server = make_server(
-            address[0], address[1], self._answer, _Server, handler_class=_Quiet
-        )
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="metrics", daemon=True
-        )
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
-
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        path, status, body, kind = environ["PATH_INFO"], "200 OK", b"ok\n", "text/plain"
-        if path == "/metrics":
-            body, kind = self._metrics.text(), CONTENT_TYPE_LATEST
-        elif path == "/readyz":
-            missing = self._ready()
-            if missing:
-                status, body = "503 Service Unavailable", "\n".join([*missing, ""]).encode()
-        elif path == "/healthz":
-            if not self._healthy():
-                status, body = "503 Service Unavailable", b"the event loop does not turn\n"
-        else:
-            status, body = "404 Not Found", b"try /metrics, /healthz or /readyz\n"
-        start(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]

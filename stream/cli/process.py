@@ -1,0 +1,255 @@
+"""One of several workers on a machine, through all its lives.
+
+A life is one `enforcer run --as-process N`: it says the port of its metrics on standard output,
+ends when its standard input does, and has a session of its own, so that Ctrl-C in a terminal
+reaches only who watches over it. Between two lives there is a wait that doubles up to a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import logging
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from stream.config import ProcessesSpec
+from stream.metrics import Merged
+from stream.runtime import NO_PARTITIONS
+
+from .failure import CONFIG
+
+LOOK_EVERY_S: Final = 1.0
+ANSWER_S: Final = 2.0
+SILENT_S: Final = 60.0
+PAGE_BYTES_MAX: Final = 8 * 1_048_576
+HOST: Final = "127.0.0.1"
+PATHS: Final = ("/metrics", "/readyz", "/healthz")
+
+log = logging.getLogger("stream.processes")
+
+
+class Look(NamedTuple):
+    """What a process said of itself last: what it lacks, and whether its loop turns."""
+
+    at_s: float
+    missing: tuple[str, ...]
+    is_healthy: bool
+
+
+class Member:
+    """One process of several: begun, looked at, begun again when it ended by itself.
+
+    `command` returns its command line, anew for each life.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        command: Callable[[], list[str]],
+        environment: Mapping[str, str],
+        spec: ProcessesSpec,
+        merged: Merged,
+    ) -> None:
+        self.number = number
+        self.lives = 0
+        self.was_killed = False
+        self._command = command
+        self._environment = dict(environment)
+        self._spec = spec
+        self._merged = merged
+        self._process: Process | None = None
+        self._port = 0
+        self._look: Look | None = None
+        self._why = "has not begun"
+        self._must_reload = False
+        self._stopping = asyncio.Event()
+
+    async def keep(self) -> int:
+        """Live again and again until told to stop; return 0, or CONFIG where that ended a life."""
+        spec = self._spec
+        wait_ms = spec.restart_wait_ms
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            code = await self._live()
+            if code == CONFIG:
+                log.error("process %d %s: the settings are wrong", self.number, ending_of(code))
+                return CONFIG
+            if self._stopping.is_set():
+                log.info("process %d %s", self.number, ending_of(code))
+                break
+            lived_s = time.monotonic() - began_s
+            if lived_s * 1_000 >= spec.steady_ms:
+                wait_ms = spec.restart_wait_ms
+            self._merged.count_restart(self.number, "signal" if code < 0 else "exit")
+            self._why = f"{ending_of(code)}, and begins again"
+            log.error(
+                "process %d %s after %.1f s; it begins again in %.1f s",
+                *(self.number, ending_of(code), lived_s, wait_ms / 1_000),
+            )
+            await self._pause(wait_ms / 1_000)
+            wait_ms = min(2 * wait_ms, spec.restart_wait_max_ms)
+        return 0
+
+    async def _live(self) -> int:
+        """Live once; return the exit code, negative for a signal."""
+        self.lives += 1
+        process = self._process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=PIPE,
+            stdout=PIPE,
+            env=self._environment,
+            start_new_session=True,
+        )
+        self._merged.set_up(self.number, is_up=True)
+        self._why = "is starting"
+        looking = asyncio.create_task(self._keep_looking(process))
+        ending = asyncio.create_task(self._end_when_told(process))
+        try:
+            code = await process.wait()
+        finally:
+            # Whoever is cancelled here must not leave it behind.
+            if process.returncode is None:
+                process.kill()
+            for task in (looking, ending):
+                task.cancel()
+            await asyncio.wait({looking, ending})
+            self._process, self._port, self._look = None, 0, None
+            self._merged.set_up(self.number, is_up=False)
+            self._merged.end_life(self.number)
+        for task in (looking, ending):
+            if not task.cancelled():
+                task.result()
+        return code
+
+    async def _end_when_told(self, process: Process) -> None:
+        """Let it save and leave once all stop; kill it when its time is over."""
+        await self._stopping.wait()
+        process.terminate()
+        await asyncio.sleep(self._spec.stop_wait_ms / 1_000)
+        self.was_killed = True
+        log.error(
+            "process %d has not ended %.1f s after it was told to: it is killed, and its heir"
+            " replays what it had not saved",
+            *(self.number, self._spec.stop_wait_ms / 1_000),
+        )
+        process.kill()
+
+    async def _pause(self, span_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(span_s):
+                await self._stopping.wait()
+
+    # What others ask of it.
+
+    def stop(self) -> None:
+        """Let it save and end, and begin no other life."""
+        self._stopping.set()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    def reload(self) -> None:
+        """Let it read its policy again, as soon as it listens."""
+        # Before it has said its port, the signal would end it.
+        if self._port:
+            self._signal_reload()
+        else:
+            self._must_reload = True
+
+    def _signal_reload(self) -> None:
+        self._must_reload = False
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
+
+    # What it says of itself.
+
+    async def _keep_looking(self, process: Process) -> None:
+        """Look at it for as long as it lives, from when it says where."""
+        assert process.stdout is not None, "it was started with a pipe"
+        line = await process.stdout.readline()
+        if not line.strip().isdigit():
+            return  # it ended before it had a port
+        self._port, self._why = int(line), "does not answer"
+        self._look = Look(time.monotonic(), (self._why,), is_healthy=True)
+        if self._must_reload:
+            self._signal_reload()
+        while True:
+            found = await asyncio.to_thread(_asked, self._port)
+            if found is not None:
+                page, ready, is_healthy = found
+                self._merged.show(self.number, page)
+                self._look = Look(time.monotonic(), ready, is_healthy)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def missing(self) -> list[str]:
+        """Return what keeps it from being ready; from any thread."""
+        look = self._look
+        if look is None:
+            return [f"process {self.number} {self._why}"]
+        if time.monotonic() - look.at_s > LOOK_EVERY_S + 2 * len(PATHS) * ANSWER_S:
+            return [f"process {self.number} does not answer"]
+        return [f"process {self.number}: {each}" for each in look.missing]
+
+    @property
+    def is_spare(self) -> bool:
+        """Tell whether all it lacks is partitions; from any thread."""
+        look = self._look
+        return look is not None and look.missing == (NO_PARTITIONS,)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Tell whether its loop turns, as far as it says anything; from any thread."""
+        look = self._look
+        return look is None or (look.is_healthy and time.monotonic() - look.at_s < SILENT_S)
+
+
+def ending_of(code: int) -> str:
+    """Say how a process ended: `was killed by SIGKILL`, `ended with exit code 69`."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def command_of(number: int, options: tuple[str, ...]) -> list[str]:
+    """Return the command line of one process of several."""
+    return [
+        sys.executable, "-m", "stream.cli", "run", "--as-process", str(number), *options,
+    ]  # fmt: skip
+
+
+def _asked(port: int) -> tuple[bytes, tuple[str, ...], bool] | None:
+    """Return a process's metrics, what it lacks and whether it is healthy; None: no answer."""
+    try:
+        pages = [_page(port, path) for path in PATHS]
+    except (OSError, http.client.HTTPException):
+        return None
+    (_, metrics), (ready, lacks), (health, _) = pages
+    missing = (
+        tuple(lacks.decode("utf-8", "replace").splitlines()) if ready != http.client.OK else ()
+    )
+    return metrics, missing, health == http.client.OK
+
+
+def _page(port: int, path: str) -> tuple[int, bytes]:
+    """Return status and body of a page. Errors: OSError, HTTPException."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(PAGE_BYTES_MAX + 1)
+        if len(body) > PAGE_BYTES_MAX:
+            raise http.client.HTTPException(f"{path} has more than {PAGE_BYTES_MAX} bytes")
+        return answer.status, body
+    finally:
+        connection.close()

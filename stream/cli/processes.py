@@ -1,0 +1,224 @@
+"""Several workers on one machine: begun, watched and ended together.
+
+One process watches over the others and works on nothing itself. Each other one is a member of the
+group under a name that stays, so that it has its partitions back when it is begun again. All of
+them run under the same text of the policy, a copy of the file as it was when it last was good:
+whoever is begun again later does not read a file that nobody asked to take effect.
+
+A process whose settings are wrong (exit code 78) ends all, since the others have the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from stream.config import CONFIG_BYTES_MAX, Config, read_text
+from stream.errors import ConfigError
+from stream.metrics import Merged
+from stream.policy import Policy, default_policy, load_policy
+
+from .doors import metrics_server
+from .failure import CONFIG, INTERRUPTED, NOT_SO
+from .process import ANSWER_S, HOST, LOOK_EVERY_S, Member, command_of
+
+NAME_MAX: Final = 56
+
+log = logging.getLogger("stream.processes")
+
+
+class Order(NamedTuple):
+    """What several processes are started with; `name` is the stem of theirs."""
+
+    config: Config
+    environment: Mapping[str, str]
+    name: str
+    options: tuple[str, ...]
+    is_reload: bool
+
+
+def stem_of(name: str) -> str:
+    """Return what the names of all processes begin with: the same at each start on a machine.
+
+    It is part of the name by which the group knows them, so it has letters that Kafka takes.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name or socket.gethostname())[:NAME_MAX]
+
+
+def together_rows(config: Config, row_bytes: int) -> list[tuple[str, str]]:
+    """Return what several processes come to, a process and in all."""
+    count, slots_max = config.processes.count, config.worker.slots_max
+    slots_bytes = row_bytes * slots_max
+    return [
+        ("rows in memory, a process and in all", f"{slots_max:,} and {count * slots_max:,}"),
+        (
+            "their bytes at most, a process and in all",
+            f"{slots_bytes:,} and {count * slots_bytes:,}",
+        ),
+        ("looked at every, answers within, s", f"{LOOK_EVERY_S:g}, {ANSWER_S:g}"),
+    ]
+
+
+def spares_of(config: Config) -> int:
+    """Return how many processes have no partition while all are there."""
+    return max(0, config.processes.count - config.topics.partitions)
+
+
+async def work_together(order: Order, *, has_stdin: bool) -> int:
+    """Run all processes until told to stop; return the exit code.
+
+    Errors: ConfigError when the metrics' port is taken; PolicyError.
+    """
+    with tempfile.TemporaryDirectory(prefix="enforcer-") as folder:
+        together = Together(order, Path(folder))
+        server = metrics_server(
+            order.config, together.merged, together.missing, together.is_healthy
+        )
+        together.listen(has_stdin=has_stdin)
+        server.start()
+        log.info("metrics at http://%s:%d/metrics", order.config.metrics.host, server.port)
+        try:
+            return await together.run()
+        finally:
+            server.stop()
+
+
+class Together:
+    """All processes, and what signals do to them."""
+
+    def __init__(self, order: Order, folder: Path) -> None:
+        self._order = order
+        self._config = config = order.config
+        self._policy_file = folder / "policy.yaml"
+        self._is_reload = order.is_reload
+        self._spares = spares_of(config)
+        self._keep_policy()
+        environment = dict(order.environment) | {"ENFORCER_METRICS": f"{HOST}:0"}
+        if config.policy:
+            environment["ENFORCER_POLICY"] = str(self._policy_file)
+        count = config.processes.count
+        self.merged = Merged(count)
+        self.members = [
+            Member(number, self._command(number), environment, config.processes, self.merged)
+            for number in range(count)
+        ]
+
+    def _command(self, number: int) -> Callable[[], list[str]]:
+        """Return what tells the command line of a process, anew for each of its lives."""
+
+        def told() -> list[str]:
+            # A policy that took effect by reload is that of every later life, too.
+            reload = ("--reload",) if self._is_reload else ()
+            name = "--name", f"{self._order.name}-{number}"
+            return command_of(number, (*self._order.options, *name, *reload))
+
+        return told
+
+    async def run(self) -> int:
+        """Have all of them until they have ended; return the exit code."""
+        # One that hangs keeps a look at the others from nobody.
+        looks = ThreadPoolExecutor(len(self.members), "look")
+        asyncio.get_running_loop().set_default_executor(looks)
+        tasks = [asyncio.create_task(each.keep()) for each in self.members]
+        waiting = set(tasks)
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if any(each.result() == CONFIG for each in done) and waiting:
+                    log.error("the others have the same settings, so all stop")
+                    self.stop()
+        finally:
+            for task in waiting:
+                task.cancel()
+            if waiting:
+                await asyncio.wait(waiting)
+        if any(each.result() == CONFIG for each in tasks):
+            return CONFIG
+        log.info("stopped")
+        return NOT_SO if any(each.was_killed for each in self.members) else 0
+
+    # Signals.
+
+    def listen(self, *, has_stdin: bool) -> None:
+        """Let signals, and the end of stdin where that is our leash, reach all processes."""
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            log.info("stopping all processes: they save and leave; once more to end at once")
+            self.stop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._end_now)
+
+        def read_stdin() -> None:
+            if not os.read(0, 4_096):
+                loop.remove_reader(0)
+                end()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        if has_stdin:
+            loop.add_reader(0, read_stdin)
+
+    def stop(self) -> None:
+        """Let all save and end."""
+        for each in self.members:
+            each.stop()
+
+    def _end_now(self) -> None:
+        for each in self.members:
+            each.kill()
+        os._exit(INTERRUPTED)
+
+    def reload(self) -> None:
+        """Let the policy file take effect in all processes; a bad one changes nothing in any."""
+        try:
+            policy = self._keep_policy()
+        except ConfigError as error:
+            log.error("the policy in force stays: %s", error)  # noqa: TRY400 - the operator's fault
+            return
+        self._is_reload = True
+        for each in self.members:
+            each.reload()
+        log.info("policy %s %s is passed to all processes", policy.spec.name, policy.hash)
+
+    def _keep_policy(self) -> Policy:
+        """Make the copy that all processes read of the file as it is; return what it says.
+
+        Errors: ConfigError, PolicyError; then the copy stays as it was.
+        """
+        file = self._config.policy
+        if not file:
+            return default_policy()
+        text = read_text(file, CONFIG_BYTES_MAX)
+        policy = load_policy(text, file)
+        # Whoever begins meanwhile must not read half of it.
+        new = self._policy_file.with_suffix(".new")
+        new.write_text(text, "utf-8")
+        new.replace(self._policy_file)
+        return policy
+
+    # What is asked of all, from any thread.
+
+    def missing(self) -> list[str]:
+        """Return what keeps us from being ready, nothing when all are.
+
+        As many as there are too many for the partitions may be spare.
+        """
+        spares = [each.number for each in self.members if each.is_spare][: self._spares]
+        return [
+            line for each in self.members if each.number not in spares for line in each.missing()
+        ]
+
+    def is_healthy(self) -> bool:
+        """Tell whether the loops of all processes turn."""
+        return all(each.is_healthy for each in self.members)
