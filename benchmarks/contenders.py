@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer
 from redis.asyncio import Redis
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
-from stream.cli.doors import keys_of
+from stream.cli.doors import keys_of, settle
 from stream.config import Config
 from stream.events import decode_json
 from stream.kernel import HashKey
@@ -30,7 +30,7 @@ from stream.metrics import Metrics
 from stream.policy import load_policy
 from stream.runtime import Doors, SystemClock, Worker, WorkerSpec
 from stream.store import RedisStore
-from stream.warm import settle, warm
+from stream.warm import warm
 
 KEY = HashKey(b"benchmark key 16")
 FETCH = 20_000

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-from typing import Final
-
 from stream.engine import State, make_room, step
 from stream.events import Conditions, Request, encode_request
 from stream.kernel import HashKey
 from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
 from stream.profiles import Arrival, Decoder
-
-# Threads that run kernels want the interpreter back for moments only; by default it is handed over
-# every 5 ms, which is a third of what a kernel takes for a large batch.
-SWITCH_S: Final = 0.0005
-
-
-def settle() -> None:
-    """Prepare this process for a long life with threads, once everything is loaded.
-
-    What is there by now stays until the end, so the garbage collector need not walk it each time.
-    """
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(SWITCH_S)
 
 
 def warm() -> None:

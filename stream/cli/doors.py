@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 import uvloop
@@ -21,6 +23,10 @@ from stream.signing import Role, signer_of, trust_of
 from stream.store import RedisStore
 
 Result = TypeVar("Result")
+
+# Threads that run kernels want the interpreter back for moments only; by default it is handed over
+# every 5 ms, which is a third of what a kernel takes for a large batch.
+SWITCH_S: Final = 0.0005
 
 
 class Door(Protocol):
@@ -93,6 +99,16 @@ def keys_of(config: Config, role: Role) -> Keys:
     topic = config.topics.enforcement
     signer = signer_of(config.signing, topic, role, int(time.time()))
     return Keys(signer, trust_of(config.signing, topic))
+
+
+def settle() -> None:
+    """Prepare this process for a long life with threads, once everything is loaded.
+
+    What is there by now stays until the end, so the garbage collector need not walk it each time.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_S)
 
 
 def wait_for(work: Coroutine[Any, Any, Result]) -> Result:

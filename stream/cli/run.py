@@ -26,9 +26,9 @@ from stream.kernel import HashKey, cache_folder
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.runtime import Keys, SystemClock, Worker
-from stream.warm import settle, warm
+from stream.warm import warm
 
-from .doors import keys_of, metrics_server, wait_for, worker_doors
+from .doors import keys_of, metrics_server, settle, wait_for, worker_doors
 from .failure import INTERRUPTED
 from .limits import bound_rows, policy_rows, setting_rows, settings_of
 from .logs import start_logging
