@@ -270,8 +270,5 @@ def record_hash(key: bytes, value: bytes) -> int:
 
     Requires: `value` is the payload: who signed a record, and under which key, is not counted.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(len(key).to_bytes(4, "little"))
-    digest.update(key)
-    digest.update(value)
-    return int.from_bytes(digest.digest(), "little")
+    text = b"".join((len(key).to_bytes(4, "little"), key, value))
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -33,22 +33,55 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     command: str = ""
 
+    @property
+    def told(self) -> Cause:
+        """Return this."""
+        return self
+
 
 NO_CAUSE: Final = Cause()
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
+class Source(Protocol):
+    """What a verdict rests on: a cause, or what can tell it when somebody asks."""
+
+    @property
+    def action(self) -> str:
+        """The rung of the ladder, or what else decided."""
+        ...
+
+    @property
+    def told(self) -> Cause:
+        """The cause."""
+        ...
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A decision about one request, and its cause.
 
     Units: `retry_after_ms` is 0 where nothing has to be waited for; for a denial it is the time
     until the command expires. `status` is the HTTP status that says the same.
+
+    Two verdicts are equal when they say the same. A cause is read from its record only when it is
+    asked for: most refusals are counted, and never told.
     """
 
     decision: Decision
     status: int = 200
-    cause: Cause = NO_CAUSE
+    source: Source = NO_CAUSE
     retry_after_ms: int = 0
     shadow: tuple[WouldHave, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether another verdict says the same, whatever it was read from."""
+        return isinstance(other, Verdict) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        """Hash what is said."""
+        return hash(self._said())
+
+    def _said(self) -> tuple[Decision, int, Cause, int, tuple[WouldHave, ...]]:
+        return self.decision, self.status, self.cause, self.retry_after_ms, self.shadow
 
     @property
     def is_allowed(self) -> bool:
@@ -56,9 +89,17 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         return self.decision == "allow"
 
     @property
+    def cause(self) -> Cause:
+        """Return what the verdict rests on.
+
+        Cost: the first time for a command, one decoding of its record.
+        """
+        return self.source.told
+
+    @property
     def action(self) -> str:
         """Return the rung of the ladder, or what else decided."""
-        return self.cause.action
+        return self.source.action
 
     @property
     def rule(self) -> str:
