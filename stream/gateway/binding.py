@@ -7,6 +7,7 @@ with one impossible command is refused whole, so that what is held is always wha
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -37,6 +38,9 @@ PER_MS_MAX: Final = 366 * 24 * 3_600_000
 GATEWAYS_MAX: Final = 10_000
 INT64_MAX: Final = (1 << 63) - 1
 
+MINUTE_MS: Final = 60_000
+MINUTES_MAX: Final = 4_096
+
 THROTTLE: Final = 1
 HOLD: Final = 2
 REVOKE: Final = 3
@@ -45,9 +49,14 @@ RANKS: Final = {"throttle": THROTTLE, "hold": HOLD, "revoke": REVOKE}
 
 
 class _Hot(msgspec.Struct, gc=False):
-    """What every check of a bound workload reads: first in memory, so on one line of the cache."""
+    """What every check of a bound workload reads: first in memory, so on one line of the cache.
+
+    `sure_until_ms` is the end rounded down to MINUTE_MS: one number for all that end in the same
+    minute, so one that is in the cache, where that of the end itself would be read from memory.
+    """
 
     action: str
+    sure_until_ms: int
     expires_at_ms: int
 
 
@@ -88,18 +97,19 @@ class Denial(Binding, gc=False):
 class Throttle(Binding, gc=False):
     """A throttle in force, likewise."""
 
-    def verdict(self, now_ms: int, left_ms: int) -> Verdict:
+    def verdict(self, now_ms: int) -> Verdict:
         """Return what it says of one request, which it then counts.
 
-        Requires: it binds until `left_ms` > 0 from now. Mutates: the bucket.
+        Requires: it binds now. Mutates: the bucket.
         """
         assert self.bucket is not None, "a throttle has a bucket"
         wait_ms = self.bucket.admit(now_ms)
         if not wait_ms:
             return ALLOW
         # What expires is waited for no longer.
+        left_ms = self.expires_at_ms - now_ms
         wait_ms = wait_ms if wait_ms < left_ms else left_ms
-        return Verdict("throttle", STATUS_THROTTLE, self, wait_ms)
+        return Verdict("throttle", STATUS_THROTTLE, self, 0, wait_ms)
 
 
 def bindings_of(record: SubjectRecord, payload: bytes) -> tuple[Binding, ...]:
@@ -183,12 +193,15 @@ def _binding(command: Command, record: SubjectRecord, payload: bytes, place: int
     action = body.action
     is_shadow = body.mode == "shadow"
     rank = RANKS[action]
-    over_ms = record.expires_at_ms
+    # One number for the end of the command and of its record, where they are equal.
+    expires_at_ms = record.expires_at_ms
+    if command.expires_at_ms != expires_at_ms:
+        expires_at_ms = command.expires_at_ms
     kind = Binding if is_shadow else Denial if rank >= HOLD else Throttle
     return kind(
         sys.intern(action),
-        # One number for the two, where they are equal.
-        over_ms if command.expires_at_ms == over_ms else command.expires_at_ms,
+        _minute_of(expires_at_ms // MINUTE_MS),
+        expires_at_ms,
         rank,
         is_shadow,
         bucket_of(body.rate) if rank == THROTTLE and body.rate else None,
@@ -199,6 +212,12 @@ def _binding(command: Command, record: SubjectRecord, payload: bytes, place: int
         payload,
         place,
     )
+
+
+@lru_cache(maxsize=MINUTES_MAX)
+def _minute_of(minutes: int) -> int:
+    """Return when a minute begins: the same object each time, in Unix milliseconds."""
+    return minutes * MINUTE_MS
 
 
 def _cause_of(payload: bytes, place: int) -> Cause:

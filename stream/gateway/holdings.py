@@ -90,8 +90,7 @@ class Holdings:
         self._commands = _Pool(spec.records_max, spec.bytes_max)
         self._operators = _Pool(OPERATORS_MAX, OPERATORS_BYTES_MAX)
         self.overflowed = False
-        # How many records are held by whose signature they came with.
-        self.signed_by: Counter[str] = Counter()
+        self._signed_by: Counter[str] = Counter()
         # By home partition, with keys only: when what is held will be over, the first first.
         self._over: dict[int, list[tuple[int, bytes]]] = {}
 
@@ -103,6 +102,12 @@ class Holdings:
     def bytes_held(self) -> int:
         """Return the sum of the sizes of the keys and values held."""
         return self._commands.bytes + self._operators.bytes
+
+    @property
+    def signed_by(self) -> dict[str, int]:
+        """Return how many records are held by whose signature they came with, "" for nobody's."""
+        unsigned = len(self._held) - self._signed_by.total()
+        return {**({"": unsigned} if unsigned else {}), **self._signed_by}
 
     def __iter__(self) -> Iterator[Holding]:
         """Return what is held now; what changes meanwhile is not seen."""
@@ -117,21 +122,26 @@ class Holdings:
 
         Requires: `value` is the sound value of `record`, and `record.key` its key.
         """
-        assert record.key is not None, "the key was compared"
-        assert record.value is not None, "the value was read"
-        new = self._holding(record, value, key_id)
-        held = self._held.get(record.key)
+        partition, offset, _, key, payload = record
+        assert key is not None, "the key was compared"
+        assert payload is not None, "the value was read"
+        if isinstance(value, SubjectRecord):
+            issuer, home, over_ms = value.issuer, value.partition, value.expires_at_ms
+            new = Holding(partition, offset, payload, issuer, home, over_ms, key_id)
+        else:
+            new = self._acted(record, value, key_id)
+        held = self._held.get(key)
         if held is not None:
             if self._is_same(held, new):
                 if key_id != held.key_id:  # After a rotation, only the signature is another.
-                    self._settle(record.key, held, msgspec.structs.replace(held, key_id=key_id))
+                    self._settle(key, held, msgspec.structs.replace(held, key_id=key_id))
                 return "unchanged"
             if self._is_later(held, new, value):
                 return "older"
-        if not self._has_room(record.key, new, held):
+        if not self._has_room(key, new, held):
             self._refuse(new)
             return "overflow"
-        self._settle(record.key, held, new)
+        self._settle(key, held, new)
         return "applied"
 
     def remove(self, record: Record) -> tuple[Kept, Holding | None]:
@@ -165,28 +175,16 @@ class Holdings:
                 dropped.append(held)
         return dropped
 
-    def _holding(
-        self, record: Record, value: SubjectRecord | OperatorRecord, key_id: str
-    ) -> Holding:
-        assert record.value is not None, "the value was read"
-        if isinstance(value, SubjectRecord):
-            return Holding(
-                record.partition,
-                record.offset,
-                record.value,
-                value.issuer,
-                value.partition,
-                value.expires_at_ms,
-                key_id,
-            )
+    def _acted(self, record: Record, value: OperatorRecord, key_id: str) -> Holding:
+        """Return a record of operators' acts as it is held."""
+        partition, offset, append_ms, _, payload = record
+        assert payload is not None, "the value was read"
         over_ms = max([value.until_ms, *(act.until_ms or TIME_MS_MAX for act in value.acts)])
         # Acts have no cause; between partitions their append time decides, within one the log.
-        acted: tuple[int, ...] = record.append_ms, record.partition, record.offset
+        acted: tuple[int, ...] = append_ms, partition, offset
         if self._is_keyed:
             acted = value.at_ms, *acted
-        return Holding(
-            record.partition, record.offset, record.value, OPERATOR, NO_HOME, over_ms, key_id, acted
-        )
+        return Holding(partition, offset, payload, OPERATOR, NO_HOME, over_ms, key_id, acted)
 
     def _queue(self, key: bytes, new: Holding) -> None:
         """Note when a record will be over; what was replaced stays in the queue until then."""
@@ -217,13 +215,11 @@ class Holdings:
     def _has_room(self, key: bytes, new: Holding, held: Holding | None) -> bool:
         if key == EVERYBODY:
             return True  # A stop always finds room.
-        pool = self._pool_of(new)
-        grown = len(new.value) + (len(key) if held is None else -len(held.value))
-        more = 1 if held is None else 0
-        return pool.records + more <= pool.records_max and pool.bytes + grown <= pool.bytes_max
-
-    def _pool_of(self, holding: Holding) -> _Pool:
-        return self._operators if holding.home == NO_HOME else self._commands
+        pool = self._operators if new.home == NO_HOME else self._commands
+        if held is None:
+            size = pool.bytes + len(key) + len(new.value)
+            return pool.records < pool.records_max and size <= pool.bytes_max
+        return pool.bytes + len(new.value) - len(held.value) <= pool.bytes_max
 
     def _refuse(self, new: Holding) -> None:
         if new.issuer == "home":
@@ -234,22 +230,24 @@ class Holdings:
     def _settle(self, key: bytes, held: Holding | None, new: Holding | None) -> None:
         """Replace one record by another, in the table and in the accounts."""
         if held is not None:
-            pool = self._pool_of(held)
+            pool = self._operators if held.home == NO_HOME else self._commands
             pool.records -= 1
             pool.bytes -= len(key) + len(held.value)
-            self.signed_by[held.key_id] -= 1
-            if not self.signed_by[held.key_id]:
-                del self.signed_by[held.key_id]
+            if held.key_id:
+                self._signed_by[held.key_id] -= 1
+                if not self._signed_by[held.key_id]:
+                    del self._signed_by[held.key_id]
             if held.issuer == "home":
                 self._homes.debit(held.home, record_hash(key, held.value))
         if new is None:
             del self._held[key]
             return
         self._held[key] = new
-        pool = self._pool_of(new)
+        pool = self._operators if new.home == NO_HOME else self._commands
         pool.records += 1
         pool.bytes += len(key) + len(new.value)
-        self.signed_by[new.key_id] += 1
+        if new.key_id:
+            self._signed_by[new.key_id] += 1
         if new.issuer == "home":
             self._homes.credit(new.home, record_hash(key, new.value))
             if self._is_keyed:

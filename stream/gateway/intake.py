@@ -35,13 +35,14 @@ def read_value(record: Record, log_partitions: int) -> EnforcementValue | Fault:
 
     Requires: `record.value` is the payload, without a signature, and not None.
     """
-    if record.key is None or record.value is None or len(record.key) > KEY_BYTES_MAX:
+    partition, _, _, key, payload = record
+    if key is None or payload is None or len(key) > KEY_BYTES_MAX:
         return "malformed"
     try:
-        value = decode_value(record.value)
+        value = decode_value(payload)
         if value.format != FORMAT_KNOWN:
             return "foreign_format"
-        if not _is_sound(value, record.key):
+        if not _is_sound(value, key):
             return "malformed"
     except NewerFormat:
         return "foreign_format"
@@ -49,7 +50,7 @@ def read_value(record: Record, log_partitions: int) -> EnforcementValue | Fault:
     except (ValueError, RecursionError):
         return "malformed"
     home = _home_of(value)
-    if home is not None and record.partition != home % log_partitions:
+    if home is not None and partition != home % log_partitions:
         return "misplaced"
     return value
 

@@ -47,14 +47,13 @@ def judge_one(binding: Binding, now_ms: int, lifted_ms: int) -> Verdict:
     Cost: reads of memory that is cold are what a check costs, so nothing is read in vain.
     Mutates: the bucket of a throttle.
     """
-    left_ms = binding.expires_at_ms - now_ms
-    if left_ms <= 0 or (lifted_ms and binding.caused_at_ms < lifted_ms):
+    if now_ms >= binding.expires_at_ms or (lifted_ms and binding.caused_at_ms < lifted_ms):
         return ALLOW
     if isinstance(binding, Throttle):
-        return binding.verdict(now_ms, left_ms)
+        return binding.verdict(now_ms)
     if binding.is_shadow:
         return judge((binding,), now_ms, lifted_ms)
-    return Verdict("deny", STATUS_DENY, binding, left_ms)
+    return _denial(binding, now_ms)
 
 
 def _is_stronger(one: Binding, other: Binding) -> bool:
@@ -62,7 +61,7 @@ def _is_stronger(one: Binding, other: Binding) -> bool:
 
 
 def _denial(binding: Binding, now_ms: int) -> Verdict:
-    return Verdict("deny", STATUS_DENY, binding, binding.expires_at_ms - now_ms)
+    return Verdict("deny", STATUS_DENY, binding, now_ms)
 
 
 def _throttled(throttles: list[Binding], now_ms: int) -> Verdict:
@@ -96,7 +95,7 @@ def _take(binding: Binding) -> None:
 
 
 def _wait(binding: Binding, wait_ms: int) -> Verdict:
-    return Verdict("throttle", STATUS_THROTTLE, binding, wait_ms)
+    return Verdict("throttle", STATUS_THROTTLE, binding, 0, wait_ms)
 
 
 def _would_have(shadows: list[Binding], now_ms: int) -> list[WouldHave]:

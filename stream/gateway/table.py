@@ -22,7 +22,7 @@ from stream.events import (
     Command,
     Heartbeat,
     OperatorRecord,
-    Subject,
+    Signed,
     SubjectRecord,
     TokenRef,
     decode_value,
@@ -56,6 +56,10 @@ OUTCOMES: Final[tuple[Applied, ...]] = (
     *REFUSALS,
 )
 RETRY_UNKNOWING_MS: Final = 1_000
+SIGNED_END: Final = b'"}}'
+"""How a signed record ends: what ends otherwise need not be taken apart."""
+
+UNSIGNED: Final = Signed(b"", "", b"")
 
 
 class CommandTable:
@@ -104,7 +108,7 @@ class CommandTable:
     @property
     def signed_by(self) -> dict[str, int]:
         """Return how many records are held by the id of the key they are signed with."""
-        return dict(self._holdings.signed_by)
+        return self._holdings.signed_by
 
     @property
     def warned(self) -> dict[str, int]:
@@ -139,11 +143,13 @@ class CommandTable:
             if held is None:
                 return ALLOW
             if type(held) is Denial:
-                left_ms = held.expires_at_ms - now_ms
-                return Verdict("deny", STATUS_DENY, held, left_ms) if left_ms > 0 else ALLOW
+                if now_ms < held.sure_until_ms or now_ms < held.expires_at_ms:
+                    return Verdict("deny", STATUS_DENY, held, now_ms)
+                return ALLOW
             if type(held) is Throttle:
-                left_ms = held.expires_at_ms - now_ms
-                return held.verdict(now_ms, left_ms) if left_ms > 0 else ALLOW
+                if now_ms < held.sure_until_ms or now_ms < held.expires_at_ms:
+                    return held.verdict(now_ms)
+                return ALLOW
         if self._estate is None:
             if held is None:
                 return ALLOW
@@ -258,7 +264,7 @@ class CommandTable:
         cause = Cause(action=state, reason=reason)
         if mode == "open":
             return Verdict("allow", source=cause)
-        return Verdict("deny", STATUS_UNKNOWING, cause, RETRY_UNKNOWING_MS)
+        return Verdict("deny", STATUS_UNKNOWING, cause, 0, RETRY_UNKNOWING_MS)
 
     def _lifted_ms(self, now_ms: int, bound: Bound | None) -> int:
         """Return the time before which commands on a workload were caused that are cancelled."""
@@ -274,13 +280,17 @@ class CommandTable:
         self._plain_until_ms = 0
 
     def _apply(self, record: Record) -> Applied:
-        if record.key is None or len(record.key) > KEY_BYTES_MAX:
+        key, payload = record.key, record.value
+        if key is None or len(key) > KEY_BYTES_MAX:
             return "malformed"
-        if record.value is None:
+        if payload is None:
             return self._end(record)
-        signed = split_signature(record.value)
-        if signed.key_id:
-            record = record._replace(value=signed.payload)
+        signed = UNSIGNED
+        if self._guard is not None or payload.endswith(SIGNED_END):
+            signed = split_signature(payload)
+            if signed.key_id:
+                payload = signed.payload
+                record = record._replace(value=payload)
         value = read_value(record, self._log_partitions)
         if isinstance(value, str):
             return value
@@ -290,20 +300,16 @@ class CommandTable:
                 return refusal
         if isinstance(value, Heartbeat):
             return self._hear(value, record.append_ms)
-        if self._is_of_a_zombie(value):
-            return "older"
+        # A later owner of the home partition was met before who published this.
+        if isinstance(value, SubjectRecord) and value.issuer == "home":  # noqa: SIM102  # narrows
+            if not self._homes.meet(value.partition, value.epoch):
+                return "older"
         kept = self._holdings.hold(record, value, signed.key_id)
         if kept == "applied":
-            self._bind(value, signed.payload, record.append_ms)
+            self._bind(value, payload, record.append_ms)
         elif kept == "overflow":
             self._doubt()
         return kept
-
-    def _is_of_a_zombie(self, value: SubjectRecord | OperatorRecord) -> bool:
-        """Tell whether a later owner of the home partition was met before who published this."""
-        if not isinstance(value, SubjectRecord) or value.issuer != "home":
-            return False
-        return not self._homes.meet(value.partition, value.epoch)
 
     def _end(self, record: Record) -> Applied:
         """Hold nothing of a tombstone's key any more."""
@@ -334,7 +340,7 @@ class CommandTable:
             subject, workload = value.subject, value.subject.workload
             bindings = bindings_of(value, payload)
             held = self._bound.get(workload) if workload else self._estate
-            if held is None and len(bindings) == 1 and subject == Subject(workload=workload):
+            if held is None and len(bindings) == 1 and subject.kind == "workload":
                 self._bound[workload] = bindings[0]
                 return
             bound = Bound() if held is None else _as_bound(held)

@@ -34,6 +34,11 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
     command: str = ""
 
     @property
+    def expires_at_ms(self) -> int:
+        """Return 0: it says nothing of an end."""
+        return 0
+
+    @property
     def told(self) -> Cause:
         """Return this."""
         return self
@@ -51,6 +56,11 @@ class Source(Protocol):
         ...
 
     @property
+    def expires_at_ms(self) -> int:
+        """Until when it lasts, in Unix milliseconds; 0 where nothing says so."""
+        ...
+
+    @property
     def told(self) -> Cause:
         """The cause."""
         ...
@@ -59,17 +69,18 @@ class Source(Protocol):
 class Verdict(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A decision about one request, and its cause.
 
-    Units: `retry_after_ms` is 0 where nothing has to be waited for; for a denial it is the time
-    until the command expires. `status` is the HTTP status that says the same.
+    `status` is the HTTP status that says the same, `at_ms` when a command denied, `wait_ms` how
+    long to wait where something else than that command's end says so.
 
-    Two verdicts are equal when they say the same. A cause is read from its record only when it is
-    asked for: most refusals are counted, and never told.
+    Two verdicts are equal when they say the same. Cause and end are read from the command only
+    when they are asked for: most refusals are counted, and never told.
     """
 
     decision: Decision
     status: int = 200
     source: Source = NO_CAUSE
-    retry_after_ms: int = 0
+    at_ms: int = 0
+    wait_ms: int = 0
     shadow: tuple[WouldHave, ...] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -87,6 +98,11 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, eq=False):
     def is_allowed(self) -> bool:
         """Tell whether the request may pass."""
         return self.decision == "allow"
+
+    @property
+    def retry_after_ms(self) -> int:
+        """Return how long to wait: 0 for nothing, for a denial until the command expires."""
+        return self.source.expires_at_ms - self.at_ms if self.at_ms else self.wait_ms
 
     @property
     def cause(self) -> Cause:
