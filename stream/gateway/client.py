@@ -25,10 +25,11 @@ import msgspec
 from stream.bus import LogReader, Publisher
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
-from stream.events import Command, OperatorRecord, Request, TokenRef
+from stream.events import Command, OperatorRecord, Outcome, Request, TokenRef, encode_request
 from stream.signing import SigningMode, Trust
 
 from .binding import RANKS
+from .fitting import BYTES_MAX, STATUS_MAX, clip_operation
 from .follower import Follower
 from .homes import HomeState, StateName
 from .pauses import Pauses
@@ -127,6 +128,27 @@ class Gateway:
         Requires: `request.workload` is canonical.
         """
         self._reporter.offer(request)
+
+    def report_plain(
+        self, workload: str, operation: str, outcome: Outcome, status: int, size: int
+    ) -> None:
+        """Report a request of which nothing more is known, as it ends.
+
+        Units:    `size` bytes of the response. Requires: `workload` is canonical.
+        Cost:     half of `report`, which looks at every field of an event that anybody made.
+        """
+        if not 0 <= status <= STATUS_MAX:
+            status = max(0, min(status, STATUS_MAX))
+        request = Request(
+            self._wall_ms(),
+            workload,
+            clip_operation(operation),
+            outcome=outcome,
+            status=status,
+            bytes=size if size < BYTES_MAX else BYTES_MAX,
+            gateway=self._spec.name,
+        )
+        self._reporter.offer(request, encode_request)
 
     def observe(self, request: Request) -> Verdict:
         """Check a request and report it: as `refused` if it may not pass, else as it is.
