@@ -190,11 +190,11 @@ class CommandTable:
     def inherit(self, earlier: CommandTable) -> None:
         """Go on with the buckets of the throttles that an earlier table of the log had too."""
         for workload, new in self._bound.items():
-            if type(new) is Denial:
-                continue
-            old = earlier.bound(workload)
-            if old is not None:
-                _as_bound(new).inherit(old)
+            old = earlier._bound.get(workload) if type(new) is not Denial else None
+            if type(new) is type(old) is Throttle:
+                inherit_buckets((new,), (old,))
+            elif old is not None:
+                _as_bound(new).inherit(_as_bound(old))
         if self._estate is not None and earlier._estate is not None:
             self._estate.inherit(earlier._estate)
 
