@@ -7,14 +7,11 @@ from typing import Any
 
 import msgspec
 
-import stream.gateway.follower
-import stream.gateway.table
 from stream.gateway import CommandTable
 from stream.gateway.follower import Follower
 from stream.gateway.holdings import Holdings
 from stream.gateway.homes import Home
 
-table = stream.gateway.table
 Planting = Iterator[tuple[Any, str, Any]]
 
 
@@ -41,12 +38,14 @@ def replay_proves() -> Planting:
 
 def expired_enforced() -> Planting:
     """A command binds beyond its end."""
-    original = table.judge_one
+    original = CommandTable.check
 
-    def judge_one(binding: Any, now_ms: int, lifted_ms: int) -> Any:
-        return original(binding, min(now_ms, binding.expires_at_ms - 1), lifted_ms)
+    def check(self: CommandTable, now_ms: int, workload: str, *asked: Any) -> Any:
+        bound = self.bound(workload)
+        ends_ms = [each.expires_at_ms for each in bound.everything] if bound is not None else []
+        return original(self, min(now_ms, max(ends_ms, default=now_ms + 1) - 1), workload, *asked)
 
-    yield table, "judge_one", judge_one
+    yield CommandTable, "check", check
 
 
 def zombies_believed() -> Planting:

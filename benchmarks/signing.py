@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.gateway import record_of
+from benchmarks.commands import record_of
 from benchmarks.throughput import contend, fill, machine, settings_of
 from stream.bus import Record
 from stream.config import Config, with_prefix

@@ -9,7 +9,7 @@ text in an identity or a task can make one key look like another.
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b, sha256
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -236,12 +236,13 @@ def with_epoch(value: bytes, epoch: int) -> bytes:
 
 def subject_key(issuer: Issuer, subject: Subject) -> bytes:
     """Return the record key of (issuer, subject)."""
-    parts: list[str] = [issuer, subject.workload, subject.kind]
-    if subject.kind == "task":
+    kind = subject.kind
+    parts: list[str] = [issuer, subject.workload, kind]
+    if kind == "task":
         parts.append(subject.task)
     elif subject.token is not None:
         parts += [subject.token.issuer, subject.token.id]
-    elif subject.kind == "operation":
+    elif kind == "operation":
         parts.append(subject.operation)
     return _encoder.encode(parts)
 
@@ -261,7 +262,7 @@ def command_id(body: Body, version: Version) -> str:
 
     A cause that is processed again gives the same id, so repeats change nothing.
     """
-    digest = hashlib.sha256(_encoder.encode(body) + _encoder.encode(version))
+    digest = sha256(_encoder.encode(body) + _encoder.encode(version))
     return digest.hexdigest()[:32]
 
 
@@ -270,8 +271,5 @@ def record_hash(key: bytes, value: bytes) -> int:
 
     Requires: `value` is the payload: who signed a record, and under which key, is not counted.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(len(key).to_bytes(4, "little"))
-    digest.update(key)
-    digest.update(value)
-    return int.from_bytes(digest.digest(), "little")
+    text = b"".join((len(key).to_bytes(4, "little"), key, value))
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")

@@ -19,6 +19,7 @@ is one request, over when the handshake is answered.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeAlias
 
@@ -38,6 +39,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Extract: TypeAlias = Callable[[Scope], str | None]
 
+# Plain numbers: the hash of a member of an enumeration is that of its name, and computed each time.
+DENIALS: Final = frozenset({HTTPStatus.UNAUTHORIZED.value, HTTPStatus.FORBIDDEN.value})
+FAILURE_MIN: Final = HTTPStatus.BAD_REQUEST.value
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
 
 
@@ -52,6 +56,11 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NO_CLAIMS: Final = Claims()
+
+CALLERS_REMEMBERED: Final = 4_096
+"""Identities whose canonical form is remembered, the latest: 8 MiB where each is of the longest."""
+
+_canonical: Final = lru_cache(CALLERS_REMEMBERED)(canonical_workload)
 
 
 class _Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,8 +91,13 @@ def spiffe_header(name: str = "x-spiffe-id") -> Extract:
     wanted = name.lower().encode("latin-1")
 
     def identify(scope: Scope) -> str | None:
-        found = [value for key, value in scope["headers"] if key == wanted]
-        return found[0].decode("latin-1") if len(found) == 1 else None
+        found: bytes | None = None
+        for key, value in scope["headers"]:
+            if key == wanted:
+                if found is not None:
+                    return None
+                found = value
+        return None if found is None else found.decode("latin-1")
 
     return identify
 
@@ -147,7 +161,7 @@ class EnforcementMiddleware:
         if text is None:
             return None
         try:
-            workload = canonical_workload(text)
+            workload = _canonical(text)
         except InvalidIdentity:
             return None
         claims = self._claims_of(scope) if self._claims_of is not None else NO_CLAIMS
@@ -195,6 +209,9 @@ class EnforcementMiddleware:
 
     def _report(self, call: _Call, outcome: Outcome, status: int, size: int) -> None:
         gateway, claims = self._gateway, call.claims
+        if claims is NO_CLAIMS:
+            gateway.report_plain(call.workload, call.operation, outcome, int(status), size)
+            return
         gateway.report(
             Request(
                 gateway.now_ms(),
@@ -215,9 +232,9 @@ class EnforcementMiddleware:
 
 def outcome_of(status: int) -> Outcome:
     """Return what became of a request that the application answered; 0 where it did not."""
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if status in DENIALS:
         return "denied"
-    return "failed" if status >= HTTPStatus.BAD_REQUEST or not status else "served"
+    return "failed" if status >= FAILURE_MIN or not status else "served"
 
 
 def _handshake_status(message: Message) -> int:

@@ -7,6 +7,7 @@ with one impossible command is refused whole, so that what is held is always wha
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -18,12 +19,12 @@ from stream.events import (
     Rate,
     Subject,
     SubjectRecord,
-    Version,
+    decode_value,
 )
 from stream.identity import InvalidIdentity, canonical_workload
 
 from .bucket import Bucket, bucket_of
-from .verdict import Cause
+from .verdict import ALLOW, STATUS_THROTTLE, Cause, Verdict
 
 PARTITIONS_MAX: Final = 10_000
 REASON_LENGTH_MAX: Final = 1_000
@@ -37,6 +38,9 @@ PER_MS_MAX: Final = 366 * 24 * 3_600_000
 GATEWAYS_MAX: Final = 10_000
 INT64_MAX: Final = (1 << 63) - 1
 
+MINUTE_MS: Final = 60_000
+MINUTES_MAX: Final = 4_096
+
 THROTTLE: Final = 1
 HOLD: Final = 2
 REVOKE: Final = 3
@@ -44,29 +48,82 @@ RANKS: Final = {"throttle": THROTTLE, "hold": HOLD, "revoke": REVOKE}
 """The rungs that bind; `observe` and `release` bind nothing."""
 
 
-class Binding(msgspec.Struct, gc=False):
+class _Hot(msgspec.Struct, gc=False):
+    """What every check of a bound workload reads: first in memory, so on one line of the cache.
+
+    `sure_until_ms` is the end rounded down to MINUTE_MS: one number for all that end in the same
+    minute, so one that is in the cache, where that of the end itself would be read from memory.
+    """
+
+    action: str
+    sure_until_ms: int
+    expires_at_ms: int
+
+
+class Binding(_Hot, gc=False):
     """One command that throttles, holds or revokes, in force or in shadow until it expires.
 
     Units: Unix milliseconds by the broker's clock. `bucket` is there exactly for a throttle.
+    `record` is what it was read from, and `place` its place there: the rest of it is read again
+    when somebody asks (`told`), so that a million commands cost neither its time nor its memory.
     """
 
     rank: int
-    expires_at_ms: int
     is_shadow: bool
     bucket: Bucket | None
-    cause: Cause
     caused_at_ms: int
+    rule: str
     issuer: str
+    record: bytes
+    place: int
+    known: Cause | None = None
+
+    @property
+    def told(self) -> Cause:
+        """Return what a verdict on this rests on.
+
+        Mutates: self, which keeps it.
+        Cost:    the first time, one decoding of the record.
+        """
+        if self.known is None:
+            self.known = _cause_of(self.record, self.place)
+        return self.known
 
 
-def bindings_of(record: SubjectRecord) -> tuple[Binding, ...]:
+class Denial(Binding, gc=False):
+    """A hold or a revoke in force: what a check sees by the type alone."""
+
+
+class Throttle(Binding, gc=False):
+    """A throttle in force, likewise."""
+
+    def verdict(self, now_ms: int) -> Verdict:
+        """Return what it says of one request, which it then counts.
+
+        Requires: it binds now. Mutates: the bucket.
+        """
+        assert self.bucket is not None, "a throttle has a bucket"
+        wait_ms = self.bucket.admit(now_ms)
+        if not wait_ms:
+            return ALLOW
+        # What expires is waited for no longer.
+        left_ms = self.expires_at_ms - now_ms
+        wait_ms = wait_ms if wait_ms < left_ms else left_ms
+        return Verdict("throttle", STATUS_THROTTLE, self, 0, wait_ms)
+
+
+def bindings_of(record: SubjectRecord, payload: bytes) -> tuple[Binding, ...]:
     """Return what binds in a record, strongest first; of too many commands the weakest do not.
 
-    Requires: `is_sound(record)`.
+    Requires: `is_sound(record)`, and that it was decoded from `payload`.
     """
+    if len(record.commands) == 1:
+        command = record.commands[0]
+        is_binding = command.body.action in RANKS
+        return (_binding(command, record, payload, 0),) if is_binding else ()
     bindings = [
-        _binding(command, record.issuer)
-        for command in record.commands
+        _binding(command, record, payload, place)
+        for place, command in enumerate(record.commands)
         if command.body.action in RANKS
     ]
     return tuple(sorted(bindings, key=_strength)[:BINDINGS_MAX])
@@ -96,14 +153,21 @@ def inherit_buckets(bindings: tuple[Binding, ...], earlier: tuple[Binding, ...])
 
 def is_sound(record: SubjectRecord) -> bool:
     """Tell whether a record claims nothing impossible."""
-    return (
+    version = record.version
+    if not (
         0 <= record.partition < PARTITIONS_MAX
         and 0 <= record.expires_at_ms <= TIME_MS_MAX
         and 0 <= record.epoch <= INT64_MAX
-        and _is_version(record.version)
+        and 0 <= version.era <= INT64_MAX
+        and 0 <= version.offset <= INT64_MAX
+        and 0 <= version.ordinal <= INT64_MAX
         and is_subject(record.subject, is_estate=record.issuer != "home")
-        and all(_is_command(command, record.subject) for command in record.commands)
-    )
+    ):
+        return False
+    for command in record.commands:  # noqa: SIM110  # One record, one command: a generator costs more.
+        if not _is_command(command, record.subject):
+            return False
+    return True
 
 
 def is_subject(subject: Subject, *, is_estate: bool) -> bool:
@@ -112,34 +176,61 @@ def is_subject(subject: Subject, *, is_estate: bool) -> bool:
     Estate-wide, without a workload, only a task or a token can be bound, and never by `home`:
     a home partition binds its own workload only, so nobody can be framed (DESIGN 3.15).
     """
+    workload = subject.workload
     parts = bool(subject.task) + (subject.token is not None) + bool(subject.operation)
     if parts > 1:
         return False
-    if not subject.workload:
+    if not workload:
         return is_estate and parts == 1 and not subject.operation
     try:
-        return canonical_workload(subject.workload) == subject.workload
+        return canonical_workload(workload) == workload
     except InvalidIdentity:
         return False
 
 
-def _binding(command: Command, issuer: str) -> Binding:
+def _binding(command: Command, record: SubjectRecord, payload: bytes, place: int) -> Binding:
     body = command.body
-    is_throttle = body.action == "throttle"
-    return Binding(
-        rank=RANKS[body.action],
-        expires_at_ms=command.expires_at_ms,
-        is_shadow=body.mode == "shadow",
-        bucket=bucket_of(body.rate) if is_throttle and body.rate else None,
-        cause=Cause(
-            action=sys.intern(body.action),
-            # Few rules, many records: one text for each rule.
-            rule=sys.intern(body.rule[:RULE_LENGTH_MAX]),
-            reason=body.reason.text[:REASON_LENGTH_MAX],
-            command=command.id[:ID_LENGTH_MAX],
-        ),
-        caused_at_ms=command.caused_at_ms,
-        issuer=issuer,
+    action = body.action
+    is_shadow = body.mode == "shadow"
+    rank = RANKS[action]
+    # One number for the end of the command and of its record, where they are equal.
+    expires_at_ms = record.expires_at_ms
+    if command.expires_at_ms != expires_at_ms:
+        expires_at_ms = command.expires_at_ms
+    kind = Binding if is_shadow else Denial if rank >= HOLD else Throttle
+    return kind(
+        sys.intern(action),
+        _minute_of(expires_at_ms // MINUTE_MS),
+        expires_at_ms,
+        rank,
+        is_shadow,
+        bucket_of(body.rate) if rank == THROTTLE and body.rate else None,
+        command.caused_at_ms,
+        # Few rules, many records: one text for each rule.
+        sys.intern(body.rule[:RULE_LENGTH_MAX]),
+        record.issuer,
+        payload,
+        place,
+    )
+
+
+@lru_cache(maxsize=MINUTES_MAX)
+def _minute_of(minutes: int) -> int:
+    """Return when a minute begins: the same object each time, in Unix milliseconds."""
+    return minutes * MINUTE_MS
+
+
+def _cause_of(payload: bytes, place: int) -> Cause:
+    """Return what a verdict on a command says, read from the record that holds it."""
+    record = decode_value(payload)
+    assert isinstance(record, SubjectRecord), "the record was read before"
+    command = record.commands[place]
+    body = command.body
+    return Cause(
+        action=sys.intern(body.action),
+        rule=sys.intern(body.rule[:RULE_LENGTH_MAX]),
+        reason=body.reason.text[:REASON_LENGTH_MAX],
+        command=command.id[:ID_LENGTH_MAX],
     )
 
 
@@ -149,11 +240,7 @@ def _strength(binding: Binding) -> tuple[bool, int, int]:
 
 
 def _same_rule(one: Binding, other: Binding) -> bool:
-    return (one.issuer, one.cause.rule, one.is_shadow) == (
-        other.issuer,
-        other.cause.rule,
-        other.is_shadow,
-    )
+    return (one.issuer, one.rule, one.is_shadow) == (other.issuer, other.rule, other.is_shadow)
 
 
 def _is_command(command: Command, subject: Subject) -> bool:
@@ -172,12 +259,4 @@ def _is_rate(rate: Rate | None) -> bool:
         and 0 <= rate.permits <= PERMITS_MAX
         and 0 < rate.per_ms <= PER_MS_MAX
         and 0 < rate.gateways <= GATEWAYS_MAX
-    )
-
-
-def _is_version(version: Version) -> bool:
-    return (
-        0 <= version.era <= INT64_MAX
-        and 0 <= version.offset <= INT64_MAX
-        and 0 <= version.ordinal <= INT64_MAX
     )

@@ -11,7 +11,8 @@ import msgspec
 
 from stream.events import TIME_MS_MAX, OperatorRecord, Subject, TokenRef
 
-from .binding import Binding, replaced
+from .binding import Binding, inherit_buckets, replaced
+from .fitting import clip_label, clip_operation, clip_token
 from .verdict import ALLOW, Cause, Verdict
 
 NONE: Final[tuple[Binding, ...]] = ()
@@ -48,7 +49,7 @@ def acts_of(record: OperatorRecord, append_ms: int) -> Acts:
     if free is not None:
         what = "this workload is exempt by" if record.workload else "enforcement is stopped by"
         reason = f"{what} {free.by or 'an operator'}: {free.reason}"
-        verdict = Verdict("allow", cause=Cause(action=wanted, reason=reason))
+        verdict = Verdict("allow", source=Cause(action=wanted, reason=reason))
     return Acts(
         free_until_ms=free.until_ms if free is not None else 0,
         free=verdict,
@@ -80,12 +81,13 @@ class Bound(msgspec.Struct, gc=False):
     def on(self, operation: str, task: str, token: TokenRef | None) -> tuple[Binding, ...]:
         """Return all that binds a request; not sorted across levels, nor free of the expired."""
         found = self.everything
+        # The event of this request will name what fits, so what binds is asked for by the same.
         if self.operations is not None:
-            found += self.operations.get(operation, NONE)
+            found += self.operations.get(clip_operation(operation), NONE)
         if self.tasks is not None and task:
-            found += self.tasks.get(task, NONE)
+            found += self.tasks.get(clip_label(task), NONE)
         if self.tokens is not None and token is not None:
-            found += self.tokens.get(token, NONE)
+            found += self.tokens.get(clip_token(token), NONE)
         return found
 
     def put(self, subject: Subject, issuer: str, bindings: tuple[Binding, ...]) -> None:
@@ -111,6 +113,16 @@ class Bound(msgspec.Struct, gc=False):
         if subject.operation:
             return (self.operations or {}).get(subject.operation, NONE)
         return self.everything
+
+    def inherit(self, earlier: Bound) -> None:
+        """Go on with the buckets of the throttles that an earlier table had on the same subjects.
+
+        Mutates: the buckets of self.
+        """
+        inherit_buckets(self.everything, earlier.everything)
+        _inherit(self.tasks, earlier.tasks)
+        _inherit(self.tokens, earlier.tokens)
+        _inherit(self.operations, earlier.operations)
 
     @property
     def single(self) -> Binding | None:
@@ -138,3 +150,12 @@ def _put(
     else:
         table.pop(key, None)
     return table or None
+
+
+def _inherit(
+    table: dict[_Key, tuple[Binding, ...]] | None, earlier: dict[_Key, tuple[Binding, ...]] | None
+) -> None:
+    """Carry the buckets of one kind of subject over."""
+    if table is not None and earlier is not None:
+        for key, bindings in table.items():
+            inherit_buckets(bindings, earlier.get(key, NONE))

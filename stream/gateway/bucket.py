@@ -7,6 +7,7 @@ pass. A bucket starts full: the permits of one interval at this gateway's share,
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -16,16 +17,24 @@ from stream.events import Rate
 NEVER_MS: Final = 1 << 62
 """The wait at a rate of zero."""
 
+PACES_MAX: Final = 1_024
 
-class Bucket(msgspec.Struct, gc=False):
-    """The level of one throttle at this gateway; make one by `bucket_of`.
 
-    Units: `permits` earned per millisecond; `cost`, `capacity`, `level` in the unit above.
+class Pace(msgspec.Struct, frozen=True, gc=False):
+    """One gateway's share of a rate: few of them, shared by many buckets.
+
+    Units: `permits` earned per millisecond; `cost`, `capacity` in the unit above.
     """
 
     permits: int
     cost: int
     capacity: int
+
+
+class Bucket(msgspec.Struct, gc=False):
+    """The level of one throttle at this gateway, in the unit above; make one by `bucket_of`."""
+
+    pace: Pace
     level: int
     filled_ms: int = 0
 
@@ -34,33 +43,44 @@ class Bucket(msgspec.Struct, gc=False):
 
         A clock that stepped back earns nothing and takes nothing.
         """
+        pace = self.pace
+        level = self.level
         elapsed_ms = now_ms - self.filled_ms
         if elapsed_ms:
             self.filled_ms = now_ms
             if elapsed_ms > 0:
-                level = self.level + elapsed_ms * self.permits
-                self.level = level if level < self.capacity else self.capacity
-        missing = self.cost - self.level
+                level += elapsed_ms * pace.permits
+                level = level if level < pace.capacity else pace.capacity
+                self.level = level
+        missing = pace.cost - level
         if missing <= 0:
             return 0
-        return -(-missing // self.permits) if self.permits else NEVER_MS
+        return -(-missing // pace.permits) if pace.permits else NEVER_MS
 
     def take(self) -> None:
         """Let one request pass.
 
         Requires: `refill` said 0 at this instant.
         """
-        self.level -= self.cost
+        self.level -= self.pace.cost
+
+    def admit(self, now_ms: int) -> int:
+        """Let one request pass and return 0, or return the ms until one may."""
+        wait_ms = self.refill(now_ms)
+        if not wait_ms:
+            self.level -= self.pace.cost
+        return wait_ms
 
     def inherit(self, earlier: Bucket) -> None:
         """Start with the requests that an earlier bucket of the same rule had left.
 
         Whole requests carry over, whatever the two rates; so a renewal gives nothing away.
         """
-        if (self.permits, self.cost) == (earlier.permits, earlier.cost):
+        pace, before = self.pace, earlier.pace
+        if (pace.permits, pace.cost) == (before.permits, before.cost):
             self.level = earlier.level
         else:
-            self.level = min(self.capacity, earlier.level // earlier.cost * self.cost)
+            self.level = min(pace.capacity, earlier.level // before.cost * pace.cost)
         self.filled_ms = earlier.filled_ms
 
 
@@ -69,6 +89,11 @@ def bucket_of(rate: Rate) -> Bucket:
 
     Requires: rate.permits >= 0, rate.per_ms > 0, rate.gateways > 0.
     """
-    cost = rate.per_ms * rate.gateways
-    capacity = max(rate.permits * rate.per_ms, cost) if rate.permits else 0
-    return Bucket(rate.permits, cost, capacity, capacity)
+    pace = _pace_of(rate.permits, rate.per_ms, rate.gateways)
+    return Bucket(pace, pace.capacity)
+
+
+@lru_cache(maxsize=PACES_MAX)
+def _pace_of(permits: int, per_ms: int, gateways: int) -> Pace:
+    cost = per_ms * gateways
+    return Pace(permits, cost, max(permits * per_ms, cost) if permits else 0)

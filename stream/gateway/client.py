@@ -16,26 +16,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self, get_args
 
 import msgspec
 
 from stream.bus import LogReader, Publisher
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
-from stream.events import OPERATION_LENGTH_MAX, Command, OperatorRecord, Request, TokenRef
+from stream.events import Command, OperatorRecord, Outcome, Request, TokenRef, encode_request
 from stream.signing import SigningMode, Trust
 
-from .fitting import LABEL_LENGTH_MAX, clip_label, clip_operation, clip_token
+from .binding import RANKS
+from .fitting import BYTES_MAX, STATUS_MAX, clip_operation
 from .follower import Follower
 from .homes import HomeState, StateName
 from .pauses import Pauses
 from .reporter import Reporter
 from .spec import GatewayMode, GatewaySpec
 from .verdict import ALLOW, Verdict
+
+DECIDING: Final = (
+    "",
+    *RANKS,
+    "stop",
+    "exempt",
+    *get_args(StateName),
+    "would_deny",
+    "would_throttle",
+)
+"""Whatever a verdict may rest on, counted from 0 so that counting is one addition."""
 
 
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +94,7 @@ class Gateway:
         self._trust = trust
         self._reporter = Reporter(spec.reports_to, clock, spec.report, spec.io_s)
         self._fault = ""
-        self._verdicts: defaultdict[str, int] = defaultdict(int)
+        self._verdicts: dict[str, int] = dict.fromkeys(DECIDING, 0)
         self._tasks = asyncio.TaskGroup()
         self._following: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -104,16 +115,9 @@ class Gateway:
 
         Requires: `workload` is canonical (`stream.identity.canonical_workload`).
         """
-        # The event of this request will name what fits, so the check must ask for the same.
-        if len(operation) > OPERATION_LENGTH_MAX or not operation.isascii():
-            operation = clip_operation(operation)
-        if task and (len(task) > LABEL_LENGTH_MAX or not task.isascii()):
-            task = clip_label(task)
-        if token is not None:
-            token = clip_token(token)
         verdict = self._follower.table.check(self._wall_ms(), workload, operation, task, token)
         if verdict is not ALLOW:
-            self._verdicts[verdict.cause.action] += 1
+            self._verdicts[verdict.source.action] += 1
             if verdict.shadow:
                 self._count_shadow(verdict)
         return verdict
@@ -124,6 +128,27 @@ class Gateway:
         Requires: `request.workload` is canonical.
         """
         self._reporter.offer(request)
+
+    def report_plain(
+        self, workload: str, operation: str, outcome: Outcome, status: int, size: int
+    ) -> None:
+        """Report a request of which nothing more is known, as it ends.
+
+        Units:    `size` bytes of the response. Requires: `workload` is canonical.
+        Cost:     half of `report`, which looks at every field of an event that anybody made.
+        """
+        if not 0 <= status <= STATUS_MAX:
+            status = max(0, min(status, STATUS_MAX))
+        request = Request(
+            self._wall_ms(),
+            workload,
+            clip_operation(operation),
+            outcome=outcome,
+            status=status,
+            bytes=size if size < BYTES_MAX else BYTES_MAX,
+            gateway=self._spec.name,
+        )
+        self._reporter.offer(request, encode_request)
 
     def observe(self, request: Request) -> Verdict:
         """Check a request and report it: as `refused` if it may not pass, else as it is.
@@ -174,7 +199,7 @@ class Gateway:
         events.
         """
         sources = {
-            "check": {name: count for name, count in self._verdicts.items() if name},
+            "check": {name: count for name, count in self._verdicts.items() if name and count},
             "log": self._follower.counts,
             "records": self._follower.table.counts,
             "refused": self._follower.refused,

@@ -19,8 +19,9 @@ from stream.bus import Record
 from stream.events import (
     TIME_MS_MAX,
     OperatorRecord,
-    Subject,
     SubjectRecord,
+    decode_value,
+    operator_key,
     record_hash,
 )
 
@@ -35,6 +36,7 @@ NO_HOME: Final = -1
 OPERATORS_MAX: Final = 10_000
 OPERATORS_BYTES_MAX: Final = 64 << 20
 QUEUE_MIN: Final = 1_000
+EVERYBODY: Final = operator_key("")
 
 
 class _Pool(msgspec.Struct):
@@ -47,23 +49,31 @@ class _Pool(msgspec.Struct):
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False):
-    """One record held, where it came from, and its place among the records of its key.
+    """One record held, and where it came from: what else it says is read from it again.
 
     `home` is NO_HOME for operators' acts, which no home partition publishes. `over_ms` is when
-    nothing in it binds any more, `key_id` whose signature it came with (empty: nobody's).
+    nothing in it binds any more, `key_id` whose signature it came with (empty: nobody's). `acted`
+    is the place of operators' acts among the records of their key; a subject's record has its
+    place in itself. A million of these are held, so there is nothing here to collect, or to spare.
     """
 
     log_partition: int
     offset: int
-    append_ms: int
     value: bytes
-    hash: int
     issuer: str
     home: int
-    place: tuple[int, ...]
-    subject: Subject
     over_ms: int
     key_id: str
+    acted: tuple[int, ...] | None = None
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Return what orders the records of one key. Cost: one decoding, for a subject's record."""
+        if self.acted is not None:
+            return self.acted
+        value = decode_value(self.value)
+        assert isinstance(value, SubjectRecord), "the record was read before"
+        return _cause_place(value)
 
 
 class Holdings:
@@ -80,8 +90,7 @@ class Holdings:
         self._commands = _Pool(spec.records_max, spec.bytes_max)
         self._operators = _Pool(OPERATORS_MAX, OPERATORS_BYTES_MAX)
         self.overflowed = False
-        # How many records are held by whose signature they came with.
-        self.signed_by: Counter[str] = Counter()
+        self._signed_by: Counter[str] = Counter()
         # By home partition, with keys only: when what is held will be over, the first first.
         self._over: dict[int, list[tuple[int, bytes]]] = {}
 
@@ -93,6 +102,12 @@ class Holdings:
     def bytes_held(self) -> int:
         """Return the sum of the sizes of the keys and values held."""
         return self._commands.bytes + self._operators.bytes
+
+    @property
+    def signed_by(self) -> dict[str, int]:
+        """Return how many records are held by whose signature they came with, "" for nobody's."""
+        unsigned = len(self._held) - self._signed_by.total()
+        return {**({"": unsigned} if unsigned else {}), **self._signed_by}
 
     def __iter__(self) -> Iterator[Holding]:
         """Return what is held now; what changes meanwhile is not seen."""
@@ -107,24 +122,26 @@ class Holdings:
 
         Requires: `value` is the sound value of `record`, and `record.key` its key.
         """
-        assert record.key is not None, "the key was compared"
-        assert record.value is not None, "the value was read"
-        place = _place(record, value)
-        if self._is_keyed and isinstance(value, OperatorRecord):
-            place = value.at_ms, *place
-        held = self._held.get(record.key)
-        new = _holding(record, value, place, key_id)
+        partition, offset, _, key, payload = record
+        assert key is not None, "the key was compared"
+        assert payload is not None, "the value was read"
+        if isinstance(value, SubjectRecord):
+            issuer, home, over_ms = value.issuer, value.partition, value.expires_at_ms
+            new = Holding(partition, offset, payload, issuer, home, over_ms, key_id)
+        else:
+            new = self._acted(record, value, key_id)
+        held = self._held.get(key)
         if held is not None:
             if self._is_same(held, new):
                 if key_id != held.key_id:  # After a rotation, only the signature is another.
-                    self._settle(record.key, held, msgspec.structs.replace(held, key_id=key_id))
+                    self._settle(key, held, msgspec.structs.replace(held, key_id=key_id))
                 return "unchanged"
-            if self._is_later(held, new):
+            if self._is_later(held, new, value):
                 return "older"
-        if not self._has_room(len(record.key), new, held):
+        if not self._has_room(key, new, held):
             self._refuse(new)
             return "overflow"
-        self._settle(record.key, held, new)
+        self._settle(key, held, new)
         return "applied"
 
     def remove(self, record: Record) -> tuple[Kept, Holding | None]:
@@ -158,6 +175,17 @@ class Holdings:
                 dropped.append(held)
         return dropped
 
+    def _acted(self, record: Record, value: OperatorRecord, key_id: str) -> Holding:
+        """Return a record of operators' acts as it is held."""
+        partition, offset, append_ms, _, payload = record
+        assert payload is not None, "the value was read"
+        over_ms = max([value.until_ms, *(act.until_ms or TIME_MS_MAX for act in value.acts)])
+        # Acts have no cause; between partitions their append time decides, within one the log.
+        acted: tuple[int, ...] = append_ms, partition, offset
+        if self._is_keyed:
+            acted = value.at_ms, *acted
+        return Holding(partition, offset, payload, OPERATOR, NO_HOME, over_ms, key_id, acted)
+
     def _queue(self, key: bytes, new: Holding) -> None:
         """Note when a record will be over; what was replaced stays in the queue until then."""
         queue = self._over.setdefault(new.home, [])
@@ -169,28 +197,29 @@ class Holdings:
             heapq.heapify(queue)
 
     def _is_same(self, held: Holding, new: Holding) -> bool:
-        """Tell whether a record is the one that is held, written once more."""
-        if self._is_keyed and new.home == NO_HOME:
-            return held.place[0] == new.place[0] and held.value == new.value
-        return held.place == new.place and held.value == new.value
+        """Tell whether a record is the one that is held, written once more.
 
-    def _is_later(self, held: Holding, new: Holding) -> bool:
+        What orders it is in its value, but for acts where there are no keys.
+        """
+        is_placed_by_value = new.home != NO_HOME or self._is_keyed
+        return held.value == new.value and (is_placed_by_value or held.acted == new.acted)
+
+    def _is_later(self, held: Holding, new: Holding, value: SubjectRecord | OperatorRecord) -> bool:
         """Tell whether what is held comes after a record of the same key."""
         is_by_log = held.home == NO_HOME and not self._is_keyed
         if is_by_log and held.log_partition == new.log_partition:
             return held.offset > new.offset
-        return held.place > new.place
+        place = _cause_place(value) if isinstance(value, SubjectRecord) else new.place
+        return held.place > place
 
-    def _has_room(self, key_bytes: int, new: Holding, held: Holding | None) -> bool:
-        if new.home == NO_HOME and not new.subject.workload:
+    def _has_room(self, key: bytes, new: Holding, held: Holding | None) -> bool:
+        if key == EVERYBODY:
             return True  # A stop always finds room.
-        pool = self._pool_of(new)
-        grown = len(new.value) + (key_bytes if held is None else -len(held.value))
-        more = 1 if held is None else 0
-        return pool.records + more <= pool.records_max and pool.bytes + grown <= pool.bytes_max
-
-    def _pool_of(self, holding: Holding) -> _Pool:
-        return self._operators if holding.home == NO_HOME else self._commands
+        pool = self._operators if new.home == NO_HOME else self._commands
+        if held is None:
+            size = pool.bytes + len(key) + len(new.value)
+            return pool.records < pool.records_max and size <= pool.bytes_max
+        return pool.bytes + len(new.value) - len(held.value) <= pool.bytes_max
 
     def _refuse(self, new: Holding) -> None:
         if new.issuer == "home":
@@ -201,63 +230,36 @@ class Holdings:
     def _settle(self, key: bytes, held: Holding | None, new: Holding | None) -> None:
         """Replace one record by another, in the table and in the accounts."""
         if held is not None:
-            pool = self._pool_of(held)
+            pool = self._operators if held.home == NO_HOME else self._commands
             pool.records -= 1
             pool.bytes -= len(key) + len(held.value)
-            self.signed_by[held.key_id] -= 1
-            if not self.signed_by[held.key_id]:
-                del self.signed_by[held.key_id]
+            if held.key_id:
+                self._signed_by[held.key_id] -= 1
+                if not self._signed_by[held.key_id]:
+                    del self._signed_by[held.key_id]
             if held.issuer == "home":
-                self._homes.debit(held.home, held.hash)
+                self._homes.debit(held.home, record_hash(key, held.value))
         if new is None:
             del self._held[key]
             return
         self._held[key] = new
-        pool = self._pool_of(new)
+        pool = self._operators if new.home == NO_HOME else self._commands
         pool.records += 1
         pool.bytes += len(key) + len(new.value)
-        self.signed_by[new.key_id] += 1
+        if new.key_id:
+            self._signed_by[new.key_id] += 1
         if new.issuer == "home":
-            self._homes.credit(new.home, new.hash)
+            self._homes.credit(new.home, record_hash(key, new.value))
             if self._is_keyed:
                 self._queue(key, new)
 
 
-def _holding(
-    record: Record, value: SubjectRecord | OperatorRecord, place: tuple[int, ...], key_id: str
-) -> Holding:
-    assert record.key is not None, "the key was compared"
-    assert record.value is not None, "the value was read"
-    if isinstance(value, SubjectRecord):
-        issuer, home, subject = value.issuer, value.partition, value.subject
-        over_ms = value.expires_at_ms
-    else:
-        issuer, home, subject = OPERATOR, NO_HOME, Subject(workload=value.workload)
-        over_ms = max([value.until_ms, *(act.until_ms or TIME_MS_MAX for act in value.acts)])
-    return Holding(
-        log_partition=record.partition,
-        offset=record.offset,
-        append_ms=record.append_ms,
-        value=record.value,
-        hash=record_hash(record.key, record.value),
-        issuer=issuer,
-        home=home,
-        place=place,
-        subject=subject,
-        over_ms=over_ms,
-        key_id=key_id,
-    )
-
-
-def _place(record: Record, value: SubjectRecord | OperatorRecord) -> tuple[int, ...]:
-    """Return what orders the records of one key.
+def _cause_place(value: SubjectRecord) -> tuple[int, ...]:
+    """Return what orders the records of a subject.
 
     A cause is placed by era, home partition, offset, ordinal: partitions are only ever multiplied
     within an era, so a workload's later home has the higher number. Of two owners that publish
-    the same cause the later one counts it. Acts have no cause; between
-    partitions their append time decides, within one the log.
+    the same cause the later one counts it.
     """
-    if isinstance(value, SubjectRecord):
-        version = value.version
-        return version.era, value.partition, version.offset, version.ordinal, value.epoch
-    return record.append_ms, record.partition, record.offset
+    version = value.version
+    return version.era, value.partition, version.offset, version.ordinal, value.epoch

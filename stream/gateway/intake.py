@@ -35,13 +35,14 @@ def read_value(record: Record, log_partitions: int) -> EnforcementValue | Fault:
 
     Requires: `record.value` is the payload, without a signature, and not None.
     """
-    if record.key is None or record.value is None or len(record.key) > KEY_BYTES_MAX:
+    partition, _, _, key, payload = record
+    if key is None or payload is None or len(key) > KEY_BYTES_MAX:
         return "malformed"
     try:
-        value = decode_value(record.value)
+        value = decode_value(payload)
         if value.format != FORMAT_KNOWN:
             return "foreign_format"
-        if not _is_sound(value) or record.key != _key_of(value):
+        if not _is_sound(value, key):
             return "malformed"
     except NewerFormat:
         return "foreign_format"
@@ -49,38 +50,33 @@ def read_value(record: Record, log_partitions: int) -> EnforcementValue | Fault:
     except (ValueError, RecursionError):
         return "malformed"
     home = _home_of(value)
-    if home is not None and record.partition != home % log_partitions:
+    if home is not None and partition != home % log_partitions:
         return "misplaced"
     return value
 
 
-def _is_sound(value: EnforcementValue) -> bool:
+def _is_sound(value: EnforcementValue, key: bytes) -> bool:
+    """Tell whether a value claims nothing impossible, and stands under its own key.
+
+    Errors: UnicodeError for text that cannot be written again.
+    """
     if isinstance(value, SubjectRecord):
-        return is_sound(value)
+        return is_sound(value) and key == subject_key(value.issuer, value.subject)
     if isinstance(value, Heartbeat):
-        return is_sound_heartbeat(value)
-    return is_sound_operator(value) and _is_canonical(value)
+        return is_sound_heartbeat(value) and key == heartbeat_key(value.partition)
+    return _is_sound_act(value) and key == operator_key(value.workload)
 
 
-def _is_canonical(value: OperatorRecord) -> bool:
+def _is_sound_act(value: OperatorRecord) -> bool:
     try:
-        return not value.workload or canonical_workload(value.workload) == value.workload
+        is_canonical = not value.workload or canonical_workload(value.workload) == value.workload
     except InvalidIdentity:
         return False
-
-
-def _key_of(value: EnforcementValue) -> bytes:
-    if isinstance(value, SubjectRecord):
-        return subject_key(value.issuer, value.subject)
-    if isinstance(value, Heartbeat):
-        return heartbeat_key(value.partition)
-    return operator_key(value.workload)
+    return is_canonical and is_sound_operator(value)
 
 
 def _home_of(value: EnforcementValue) -> int | None:
     """Return the home partition whose records and heartbeats must lie beside each other."""
-    if isinstance(value, Heartbeat):
-        return value.partition
-    if isinstance(value, SubjectRecord) and value.issuer == "home":
-        return value.partition
-    return None
+    if isinstance(value, SubjectRecord):
+        return value.partition if value.issuer == "home" else None
+    return value.partition if isinstance(value, Heartbeat) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .binding import HOLD, Binding
+from .binding import HOLD, Binding, Throttle
 from .verdict import ALLOW, STATUS_DENY, STATUS_THROTTLE, Verdict, WouldHave
 
 
@@ -47,18 +47,13 @@ def judge_one(binding: Binding, now_ms: int, lifted_ms: int) -> Verdict:
     Cost: reads of memory that is cold are what a check costs, so nothing is read in vain.
     Mutates: the bucket of a throttle.
     """
-    left_ms = binding.expires_at_ms - now_ms
-    if left_ms <= 0 or (lifted_ms and binding.caused_at_ms < lifted_ms):
+    if now_ms >= binding.expires_at_ms or (lifted_ms and binding.caused_at_ms < lifted_ms):
         return ALLOW
+    if isinstance(binding, Throttle):
+        return binding.verdict(now_ms)
     if binding.is_shadow:
         return judge((binding,), now_ms, lifted_ms)
-    if binding.rank >= HOLD:
-        return Verdict("deny", STATUS_DENY, binding.cause, left_ms)
-    wait_ms = _wait_ms(binding, now_ms)
-    if wait_ms:
-        return _wait(binding, wait_ms)
-    _take(binding)
-    return ALLOW
+    return _denial(binding, now_ms)
 
 
 def _is_stronger(one: Binding, other: Binding) -> bool:
@@ -66,7 +61,7 @@ def _is_stronger(one: Binding, other: Binding) -> bool:
 
 
 def _denial(binding: Binding, now_ms: int) -> Verdict:
-    return Verdict("deny", STATUS_DENY, binding.cause, binding.expires_at_ms - now_ms)
+    return Verdict("deny", STATUS_DENY, binding, now_ms)
 
 
 def _throttled(throttles: list[Binding], now_ms: int) -> Verdict:
@@ -100,7 +95,7 @@ def _take(binding: Binding) -> None:
 
 
 def _wait(binding: Binding, wait_ms: int) -> Verdict:
-    return Verdict("throttle", STATUS_THROTTLE, binding.cause, wait_ms)
+    return Verdict("throttle", STATUS_THROTTLE, binding, 0, wait_ms)
 
 
 def _would_have(shadows: list[Binding], now_ms: int) -> list[WouldHave]:
@@ -108,9 +103,9 @@ def _would_have(shadows: list[Binding], now_ms: int) -> list[WouldHave]:
     said = []
     for binding in shadows:
         if binding.bucket is None:
-            said.append(WouldHave("deny", binding.cause.rule, binding.cause.command))
+            said.append(WouldHave("deny", binding.rule, binding.told.command))
         elif binding.bucket.refill(now_ms):
-            said.append(WouldHave("throttle", binding.cause.rule, binding.cause.command))
+            said.append(WouldHave("throttle", binding.rule, binding.told.command))
         else:
             binding.bucket.take()
     return said

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from stream.bus import Publisher
@@ -52,6 +52,8 @@ class Reporter:
         self._topic = topic
         self._clock = clock
         self._spec = spec
+        self._events_max = spec.events_max
+        self._bytes_max = spec.bytes_max
         self._io_s = io_s
         self._waiting: deque[tuple[bytes, bytes, int]] = deque()
         self._waiting_bytes = 0
@@ -62,30 +64,51 @@ class Reporter:
         self._sent = asyncio.Event()
         self._settled = asyncio.Event()
         self._is_closing = False
-        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
+        self._is_awake = False
+        self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
 
     def __len__(self) -> int:
         """Return the number of events and sums that wait."""
         return len(self._waiting) + len(self._sums)
 
-    def offer(self, request: Request) -> None:
+    @property
+    def counts(self) -> Counter[str]:
+        """Return what became of events until now."""
+        return Counter(self._counts)
+
+    def offer(self, request: Request, encode: Callable[[Request], bytes] = encode_fitting) -> None:
         """Take one event for reporting; return at once, whatever becomes of it.
+
+        `encode` makes it a payload that a worker accepts, or raises one of WRONG_TYPE; whoever
+        knows that every field fits passes one that need not look.
 
         Requires: called from the thread of the event loop; `request.workload` is canonical.
         """
-        self.counts["offered"] += 1
+        counts, waiting = self._counts, self._waiting
+        counts["offered"] += 1
         try:
-            if self._has_room(request):
-                self._append(request)
+            # The start and the end of a task cannot be summed up: an eighth of the room is theirs.
+            room = self._events_max
+            if request.kind != "request":
+                room += room // 8 + 1
+            if len(waiting) < room and self._waiting_bytes < self._bytes_max:
+                payload = encode(request)
+                key = request.workload.encode()
+                waiting.append((key, payload, request.count))
+                self._waiting_bytes += len(key) + len(payload)
             else:
                 self._sum_up(request)
         except WRONG_TYPE:
-            self.counts["unreportable"] += 1
-        self._wake.set()
+            counts["unreportable"] += 1
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake.set()
 
     def close(self) -> None:
         """Take no more; `run` returns when everything that waits is sent."""
         self._is_closing = True
+        # Nothing finds room from now on.
+        self._events_max = self._bytes_max = 0
         self._wake.set()
 
     async def run(self, publisher: Publisher) -> None:
@@ -103,21 +126,12 @@ class Reporter:
 
     def abandon(self) -> None:
         """Count everything that still waits as lost, after the time for sending is over."""
-        self.counts["lost"] += sum(count for _, _, count in self._waiting)
-        self.counts["lost"] += sum(request.count for request in self._sums.drain())
-        self.counts["unconfirmed"] += len(self._in_flight)
+        self._counts["lost"] += sum(count for _, _, count in self._waiting)
+        self._counts["lost"] += sum(request.count for request in self._sums.drain())
+        self._counts["unconfirmed"] += len(self._in_flight)
         self._in_flight.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
-
-    def _has_room(self, request: Request) -> bool:
-        # The start and the end of a task cannot be summed up: an eighth of the room is theirs.
-        extra = 0 if request.kind == "request" else self._spec.events_max // 8 + 1
-        return (
-            not self._is_closing
-            and len(self._waiting) < self._spec.events_max + extra
-            and self._waiting_bytes < self._spec.bytes_max
-        )
 
     def _append(self, request: Request) -> None:
         """Let an event wait. Errors: WRONG_TYPE."""
@@ -128,9 +142,9 @@ class Reporter:
 
     def _sum_up(self, request: Request) -> None:
         if not self._is_closing and self._sums.add(request):
-            self.counts["summed"] += request.count
+            self._counts["summed"] += request.count
         else:
-            self.counts["lost"] += request.count
+            self._counts["lost"] += request.count
 
     async def _send_all(self, publisher: Publisher) -> None:
         """Send what waits, round by round, until closed and nothing waits."""
@@ -144,9 +158,9 @@ class Reporter:
             except (BusUnavailable, ConfigError, TimeoutError) as fault:
                 refusals = refusals + 1 if isinstance(fault, ConfigError) else 0
                 if refusals >= REFUSALS_MAX:
-                    self.counts["lost"] += self._pop_first()
+                    self._counts["lost"] += self._pop_first()
                     refusals = 0
-                self.counts["pauses"] += 1
+                self._counts["pauses"] += 1
                 await asyncio.sleep(pauses.next_s())
                 continue
             pauses.reset()
@@ -154,6 +168,7 @@ class Reporter:
             self._take_up_sums()
             if not len(self) and not self._is_closing:
                 self._wake.clear()
+                self._is_awake = False
             await asyncio.sleep(0)
 
     def _take_up_sums(self) -> None:
@@ -182,7 +197,7 @@ class Reporter:
             self._pop_first()
             self._in_flight.append(acknowledged)
             self._sent.set()
-            self.counts["sent"] += 1
+            self._counts["sent"] += 1
 
     def _pop_first(self) -> int:
         """Take the first that waits away; return for how many requests it stands."""
@@ -198,7 +213,7 @@ class Reporter:
                 try:
                     await self._in_flight[0]
                 except (BusUnavailable, ConfigError):
-                    self.counts["unconfirmed"] += 1
+                    self._counts["unconfirmed"] += 1
                 del self._in_flight[0]
                 self._settled.set()
             self._sent.clear()

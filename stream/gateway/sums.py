@@ -64,21 +64,44 @@ class Sums:
             )
             self._sums[group] = _Sum(first, first.at_ms, first.count, first.bytes, first.cost)
             return True
-        at_ms, count, size, cost = map(
-            index, (request.at_ms, request.count, request.bytes, request.cost)
-        )
-        held.at_ms = max(held.at_ms, min(at_ms, TIME_MS_MAX))
-        held.count += max(1, min(count, COUNT_MAX))
-        held.bytes += max(0, min(size, BYTES_MAX))
-        held.cost += max(0, min(cost, COST_MAX))
-        held.is_one_token = held.is_one_token and held.first.token == request.token
-        held.is_one_purpose = held.is_one_purpose and held.first.purpose == request.purpose
+        at_ms, count, size, cost = request.at_ms, request.count, request.bytes, request.cost
+        if not (
+            type(at_ms) is type(count) is type(size) is type(cost) is int
+            and at_ms <= TIME_MS_MAX
+            and 1 <= count <= COUNT_MAX
+            and 0 <= size <= BYTES_MAX
+            and 0 <= cost <= COST_MAX
+        ):
+            at_ms, count, size, cost = _made_to_fit(request)
+        if at_ms > held.at_ms:  # noqa: PLR1730  # a call of max costs more than the rest
+            held.at_ms = at_ms
+        held.count += count
+        held.bytes += size
+        held.cost += cost
+        first = held.first
+        if request.token is not first.token and request.token != first.token:
+            held.is_one_token = False
+        if request.purpose != first.purpose:
+            held.is_one_purpose = False
         return True
 
     def drain(self) -> list[Request]:
         """Return the sums as events, and start again from nothing."""
         sums, self._sums = self._sums, {}
         return [event for held in sums.values() for event in _events_of(held)]
+
+
+def _made_to_fit(request: Request) -> tuple[int, int, int, int]:
+    """Return time, count, bytes and cost within their bounds.
+
+    Errors: TypeError for what is no integer.
+    """
+    return (
+        min(index(request.at_ms), TIME_MS_MAX),
+        max(1, min(index(request.count), COUNT_MAX)),
+        max(0, min(index(request.bytes), BYTES_MAX)),
+        max(0, min(index(request.cost), COST_MAX)),
+    )
 
 
 def _events_of(held: _Sum) -> list[Request]:

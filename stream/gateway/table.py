@@ -22,6 +22,7 @@ from stream.events import (
     Command,
     Heartbeat,
     OperatorRecord,
+    Signed,
     SubjectRecord,
     TokenRef,
     decode_value,
@@ -29,15 +30,15 @@ from stream.events import (
 )
 from stream.signing import Trust
 
-from .binding import RANKS, Binding, bindings_of, inherit_buckets
+from .binding import RANKS, Binding, Denial, Throttle, bindings_of, inherit_buckets
 from .bound import NONE, Acts, Bound, acts_of
 from .guard import REFUSALS, Guard, Refusal
-from .holdings import NO_HOME, Holding, Holdings, Kept
+from .holdings import Holding, Holdings, Kept
 from .homes import Homes, HomeState, StateName
 from .intake import KEY_BYTES_MAX, Fault, read_value
 from .judge import judge, judge_one
 from .spec import TableSpec
-from .verdict import ALLOW, STATUS_UNKNOWING, Cause, Verdict
+from .verdict import ALLOW, STATUS_DENY, STATUS_UNKNOWING, Cause, Verdict
 
 Applied = Kept | Fault | Refusal | Literal["heartbeat"]
 """What became of one record: `applied`, `removed` and `heartbeat` changed something."""
@@ -55,6 +56,10 @@ OUTCOMES: Final[tuple[Applied, ...]] = (
     *REFUSALS,
 )
 RETRY_UNKNOWING_MS: Final = 1_000
+SIGNED_END: Final = b'"}}'
+"""How a signed record ends: what ends otherwise need not be taken apart."""
+
+UNSIGNED: Final = Signed(b"", "", b"")
 
 
 class CommandTable:
@@ -77,13 +82,17 @@ class CommandTable:
         self._bound: dict[str, Binding | Bound] = {}
         self._estate: Bound | None = None
         self._acts = Acts()
-        # Whether any lift was ever seen: most tables never ask for what it cancels.
+        # Whether any lift was ever seen: most tables never ask for what it cancels. Where there is
+        # neither a lift nor anything estate-wide, one look-up decides.
         self._lifts = False
         self._is_loading = True
-        # What is known holds until these times, if nothing more is heard: the name of the state,
-        # and that nothing but commands decides.
+        self._is_simple = True
+        # What is known holds in these times, if nothing more is heard: the name of the state, and
+        # that nothing but commands decides. From when on, because a clock may step back.
         self._state: StateName = "loading"
+        self._state_from_ms = 0
         self._state_until_ms = 0
+        self._plain_from_ms = 0
         self._plain_until_ms = 0
         self.counts: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
 
@@ -99,7 +108,7 @@ class CommandTable:
     @property
     def signed_by(self) -> dict[str, int]:
         """Return how many records are held by the id of the key they are signed with."""
-        return dict(self._holdings.signed_by)
+        return self._holdings.signed_by
 
     @property
     def warned(self) -> dict[str, int]:
@@ -126,15 +135,27 @@ class CommandTable:
         Mutates:  the buckets of the throttles that bind the request.
         """
         held = self._bound.get(workload)
-        if now_ms >= self._plain_until_ms:
+        if not self._plain_from_ms <= now_ms < self._plain_until_ms:
             verdict = self._overriding(now_ms, workload)
             if verdict is not None:
                 return verdict
+        if self._is_simple:
+            if held is None:
+                return ALLOW
+            if type(held) is Denial:
+                if now_ms < held.sure_until_ms or now_ms < held.expires_at_ms:
+                    return Verdict("deny", STATUS_DENY, held, now_ms)
+                return ALLOW
+            if type(held) is Throttle:
+                if now_ms < held.sure_until_ms or now_ms < held.expires_at_ms:
+                    return held.verdict(now_ms)
+                return ALLOW
         if self._estate is None:
             if held is None:
                 return ALLOW
-            if type(held) is Binding:
-                return judge_one(held, now_ms, self._lifted_ms(now_ms, None) if self._lifts else 0)
+            if isinstance(held, Binding):
+                lifted_ms = self._lifted_ms(now_ms, None) if self._lifts else 0
+                return judge_one(held, now_ms, lifted_ms)
         return self._check_all(now_ms, self.bound(workload), operation, task, token)
 
     def _check_all(
@@ -168,25 +189,29 @@ class CommandTable:
 
     def inherit(self, earlier: CommandTable) -> None:
         """Go on with the buckets of the throttles that an earlier table of the log had too."""
-        for held in self._holdings:
-            new = self.bound(held.subject.workload)
-            old = earlier.bound(held.subject.workload)
-            if new is not None and old is not None:
-                inherit_buckets(new.of(held.subject), old.of(held.subject))
+        for workload, new in self._bound.items():
+            old = earlier._bound.get(workload) if type(new) is not Denial else None
+            if type(new) is type(old) is Throttle:
+                inherit_buckets((new,), (old,))
+            elif old is not None:
+                _as_bound(new).inherit(_as_bound(old))
+        if self._estate is not None and earlier._estate is not None:
+            self._estate.inherit(earlier._estate)
 
     def bound(self, workload: str) -> Bound | None:
         """Return all that binds a workload, or, for an empty one, what is bound estate-wide."""
         if not workload:
             return self._estate
         held = self._bound.get(workload)
-        return Bound((held,)) if isinstance(held, Binding) else held
+        return None if held is None else _as_bound(held)
 
     def state(self, now_ms: int) -> StateName:
         """Return the name of what is known of the table's truth at a time."""
         if self._is_loading:
             return "loading"
-        if now_ms >= self._state_until_ms:
+        if not self._state_from_ms <= now_ms < self._state_until_ms:
             self._state, self._state_until_ms = self._homes.state_at(now_ms)
+            self._state_from_ms = now_ms
             if self._holdings.overflowed:
                 self._state, self._state_until_ms = "overflow", TIME_MS_MAX
         return self._state
@@ -204,7 +229,7 @@ class CommandTable:
             value = decode_value(held.value)
             if not isinstance(value, SubjectRecord):
                 continue
-            lifted_ms = self._lifted_ms(now_ms, self.bound(held.subject.workload))
+            lifted_ms = self._lifted_ms(now_ms, self.bound(value.subject.workload))
             for command in value.commands:
                 is_live = now_ms < command.expires_at_ms and command.caused_at_ms >= lifted_ms
                 if is_live and command.body.action in RANKS:
@@ -220,16 +245,16 @@ class CommandTable:
     def _overriding(self, now_ms: int, workload: str) -> Verdict | None:
         """Return the verdict that outranks every command, or None if the commands decide.
 
-        Mutates: the time until which this need not be asked again.
+        Mutates: the times in which this need not be asked again.
         """
         if now_ms < self._acts.free_until_ms:
             return self._acts.free
         if self._spec.mode == "last":
-            self._plain_until_ms = TIME_MS_MAX
+            self._plain_from_ms, self._plain_until_ms = now_ms, TIME_MS_MAX
             return None
         state = self.state(now_ms)
         if state == "ready":
-            self._plain_until_ms = self._state_until_ms
+            self._plain_from_ms, self._plain_until_ms = now_ms, self._state_until_ms
             return None
         held = self._bound.get(workload)
         if isinstance(held, Bound) and held.acts is not None and now_ms < held.acts.free_until_ms:
@@ -238,8 +263,8 @@ class CommandTable:
         reason = f"the gateway does not know what is in force ({state}), its mode is {mode}"
         cause = Cause(action=state, reason=reason)
         if mode == "open":
-            return Verdict("allow", cause=cause)
-        return Verdict("deny", STATUS_UNKNOWING, cause, RETRY_UNKNOWING_MS)
+            return Verdict("allow", source=cause)
+        return Verdict("deny", STATUS_UNKNOWING, cause, 0, RETRY_UNKNOWING_MS)
 
     def _lifted_ms(self, now_ms: int, bound: Bound | None) -> int:
         """Return the time before which commands on a workload were caused that are cancelled."""
@@ -255,12 +280,17 @@ class CommandTable:
         self._plain_until_ms = 0
 
     def _apply(self, record: Record) -> Applied:
-        if record.key is None or len(record.key) > KEY_BYTES_MAX:
+        key, payload = record.key, record.value
+        if key is None or len(key) > KEY_BYTES_MAX:
             return "malformed"
-        if record.value is None:
+        if payload is None:
             return self._end(record)
-        signed = split_signature(record.value)
-        record = record._replace(value=signed.payload)
+        signed = UNSIGNED
+        if self._guard is not None or payload.endswith(SIGNED_END):
+            signed = split_signature(payload)
+            if signed.key_id:
+                payload = signed.payload
+                record = record._replace(value=payload)
         value = read_value(record, self._log_partitions)
         if isinstance(value, str):
             return value
@@ -270,20 +300,16 @@ class CommandTable:
                 return refusal
         if isinstance(value, Heartbeat):
             return self._hear(value, record.append_ms)
-        if self._is_of_a_zombie(value):
-            return "older"
+        # A later owner of the home partition was met before who published this.
+        if isinstance(value, SubjectRecord) and value.issuer == "home":  # noqa: SIM102  # narrows
+            if not self._homes.meet(value.partition, value.epoch):
+                return "older"
         kept = self._holdings.hold(record, value, signed.key_id)
         if kept == "applied":
-            self._bind(value, record.append_ms)
+            self._bind(value, payload, record.append_ms)
         elif kept == "overflow":
             self._doubt()
         return kept
-
-    def _is_of_a_zombie(self, value: SubjectRecord | OperatorRecord) -> bool:
-        """Tell whether a later owner of the home partition was met before who published this."""
-        if not isinstance(value, SubjectRecord) or value.issuer != "home":
-            return False
-        return not self._homes.meet(value.partition, value.epoch)
 
     def _end(self, record: Record) -> Applied:
         """Hold nothing of a tombstone's key any more."""
@@ -308,14 +334,19 @@ class CommandTable:
         self._doubt()
         return "heartbeat" if is_heard else "older"
 
-    def _bind(self, value: SubjectRecord | OperatorRecord, append_ms: int) -> None:
+    def _bind(self, value: SubjectRecord | OperatorRecord, payload: bytes, append_ms: int) -> None:
         """Let checks see a record that is held from now on."""
         if isinstance(value, SubjectRecord):
-            bound = self.bound(value.subject.workload) or Bound()
-            bindings = bindings_of(value)
-            inherit_buckets(bindings, bound.of(value.subject))
-            bound.put(value.subject, value.issuer, bindings)
-            self._put(value.subject.workload, bound)
+            subject, workload = value.subject, value.subject.workload
+            bindings = bindings_of(value, payload)
+            held = self._bound.get(workload) if workload else self._estate
+            if held is None and len(bindings) == 1 and subject.kind == "workload":
+                self._bound[workload] = bindings[0]
+                return
+            bound = Bound() if held is None else _as_bound(held)
+            inherit_buckets(bindings, bound.of(subject))
+            bound.put(subject, value.issuer, bindings)
+            self._put(workload, bound)
         else:
             if self._guard is not None:
                 said_ms = max((act.at_ms for act in value.acts if act.act == "lift"), default=0)
@@ -324,17 +355,18 @@ class CommandTable:
 
     def _unbind(self, held: Holding) -> None:
         """Let checks see no more of a record that is not held any longer."""
-        workload = held.subject.workload
-        if held.home == NO_HOME:
-            self._set_acts(workload, None)
-            return
-        bound = self.bound(workload)
-        if bound is not None:
-            bound.put(held.subject, held.issuer, ())
-            self._put(workload, bound)
+        value = decode_value(held.value)
+        if isinstance(value, SubjectRecord):
+            bound = self.bound(value.subject.workload)
+            if bound is not None:
+                bound.put(value.subject, value.issuer, ())
+                self._put(value.subject.workload, bound)
+        elif isinstance(value, OperatorRecord):
+            self._set_acts(value.workload, None)
 
     def _set_acts(self, workload: str, acts: Acts | None) -> None:
         self._lifts = self._lifts or (acts is not None and acts.lift_until_ms > 0)
+        self._is_simple = self._estate is None and not self._lifts
         if workload:
             bound = self.bound(workload) or Bound()
             bound.acts = acts
@@ -347,7 +379,13 @@ class CommandTable:
         """Keep what binds a workload, or nothing of it if it is empty."""
         if not workload:
             self._estate = None if bound.is_empty else bound
+            self._is_simple = self._estate is None and not self._lifts
         elif bound.is_empty:
             self._bound.pop(workload, None)
         else:
             self._bound[workload] = bound.single or bound
+
+
+def _as_bound(held: Binding | Bound) -> Bound:
+    """Return what binds a workload, where one command stands for it too."""
+    return Bound((held,)) if isinstance(held, Binding) else held

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -33,22 +33,66 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     command: str = ""
 
+    @property
+    def expires_at_ms(self) -> int:
+        """Return 0: it says nothing of an end."""
+        return 0
+
+    @property
+    def told(self) -> Cause:
+        """Return this."""
+        return self
+
 
 NO_CAUSE: Final = Cause()
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
+class Source(Protocol):
+    """What a verdict rests on: a cause, or what can tell it when somebody asks."""
+
+    @property
+    def action(self) -> str:
+        """The rung of the ladder, or what else decided."""
+        ...
+
+    @property
+    def expires_at_ms(self) -> int:
+        """Until when it lasts, in Unix milliseconds; 0 where nothing says so."""
+        ...
+
+    @property
+    def told(self) -> Cause:
+        """The cause."""
+        ...
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A decision about one request, and its cause.
 
-    Units: `retry_after_ms` is 0 where nothing has to be waited for; for a denial it is the time
-    until the command expires. `status` is the HTTP status that says the same.
+    `status` is the HTTP status that says the same, `at_ms` when a command denied, `wait_ms` how
+    long to wait where something else than that command's end says so.
+
+    Two verdicts are equal when they say the same. Cause and end are read from the command only
+    when they are asked for: most refusals are counted, and never told.
     """
 
     decision: Decision
     status: int = 200
-    cause: Cause = NO_CAUSE
-    retry_after_ms: int = 0
+    source: Source = NO_CAUSE
+    at_ms: int = 0
+    wait_ms: int = 0
     shadow: tuple[WouldHave, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether another verdict says the same, whatever it was read from."""
+        return isinstance(other, Verdict) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        """Hash what is said."""
+        return hash(self._said())
+
+    def _said(self) -> tuple[Decision, int, Cause, int, tuple[WouldHave, ...]]:
+        return self.decision, self.status, self.cause, self.retry_after_ms, self.shadow
 
     @property
     def is_allowed(self) -> bool:
@@ -56,9 +100,22 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         return self.decision == "allow"
 
     @property
+    def retry_after_ms(self) -> int:
+        """Return how long to wait: 0 for nothing, for a denial until the command expires."""
+        return self.source.expires_at_ms - self.at_ms if self.at_ms else self.wait_ms
+
+    @property
+    def cause(self) -> Cause:
+        """Return what the verdict rests on.
+
+        Cost: the first time for a command, one decoding of its record.
+        """
+        return self.source.told
+
+    @property
     def action(self) -> str:
         """Return the rung of the ladder, or what else decided."""
-        return self.cause.action
+        return self.source.action
 
     @property
     def rule(self) -> str:

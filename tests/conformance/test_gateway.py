@@ -316,3 +316,18 @@ def test_an_older_era_never_returns() -> None:
     old = subject_record(subject, command(subject, era=0, offset=900), version=Version(0, 900))
     table = table_of([topic.record(new)])
     assert table.apply(topic.record(old)) == "older"
+
+
+@settings(max_examples=60)
+@given(log=steps(), order=st.permutations(TIMES_MS * 2))
+def test_a_clock_may_step(log: list[Step], order: list[int]) -> None:
+    """Whatever times a table was asked for before, at each it answers as the slow model."""
+    records = records_of(log)
+    model, table = TableModel(records), table_of(records)
+    for now_ms in order:
+        assert table.state(now_ms) == model.state(now_ms, SPEC.heartbeats_missed_max)
+        for question in QUESTIONS:
+            verdict = table.check(now_ms, *question)
+            decision, among, _ = model.check(now_ms, *question)
+            assert verdict.decision == decision, (now_ms, question)
+            assert verdict.command in among, (now_ms, question)
