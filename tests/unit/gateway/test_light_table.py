@@ -1,6 +1,7 @@
 """What a table and a check leave behind: nothing to collect, nothing that grows, one cause."""
 
 import gc
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ MINUTE_END_MS = (NOW_MS // MINUTE_MS + 2) * MINUTE_MS
 
 @pytest.mark.parametrize("after_ms", [-1, 0, 1, MINUTE_MS - 1])
 @pytest.mark.parametrize("put", [revoked, throttled])
-def test_expiry_is_exact_around_the_minute(shelf: Shelf, put, after_ms: int) -> None:  # type: ignore[no-untyped-def]
+def test_expiry_is_exact_around_the_minute(shelf: Shelf, put: Any, after_ms: int) -> None:
     """Whatever place in its minute a command ends at, it binds until that millisecond."""
     ends_ms = MINUTE_END_MS + after_ms
     shelf.put(put(expires_at_ms=ends_ms, rate=Rate(0, 1_000)))
