@@ -32,8 +32,8 @@ from stream.identity import InvalidIdentity, canonical_workload, positive_murmur
 from stream.kernel import HashKey, is_compiled
 from stream.records import Values
 
-from .batch import EVENT, Batch, Payloads
-from .json_event import SCRATCH_BYTES, read_events
+from .batch import EVENT, Batch, Payloads, empty_batch
+from .gathering import Gathered, joined
 
 CACHE_MAX: Final = 262_144  # texts a cache, and
 CACHED_CHARACTERS_MAX: Final = 64_000_000  # in all of them: names may be 2 KiB long
@@ -54,6 +54,7 @@ class _Columns(NamedTuple):
     operation: list[str]
     outcome: list[str]
     bytes: list[int]
+    purpose: list[str]
     task: list[str]
     token: list[Token | None]
     kind: list[str]
@@ -86,16 +87,19 @@ class Read(NamedTuple):
     values: Values
     events: np.ndarray[Any, Any]
     is_plain: np.ndarray[Any, Any]
+    gathered: Gathered
 
 
 class Decoder:
     """Turns arrivals into batches; keeps the caches of hashes.
 
-    A workload's home is judged by `partitions`, or by what `adopt` said of the partition.
+    A workload's home is judged by `partitions`, or by what `adopt` said of the partition. What
+    resources say is read only `with_values`: hashing it costs as much as all else.
     """
 
-    def __init__(self, key: HashKey, partitions: int) -> None:
+    def __init__(self, key: HashKey, partitions: int, *, with_values: bool = False) -> None:
         self._key = key
+        self._with_values = with_values
         self._partitions = partitions
         self._counts: dict[int, int] = {}
         self._empty_caches()
@@ -109,16 +113,15 @@ class Decoder:
 
         As plain Python the kernel would take longer than msgspec for all, so it is left out then.
         """
-        scratch = np.empty(SCRATCH_BYTES, np.uint8)
         read = []
         for arrival in arrivals:
             values = Values.of(arrival.values)
             events = np.zeros(len(values), EVENT)
             is_plain = np.zeros(len(values), np.bool_)
+            gathered = Gathered(self._key, len(values), with_values=self._with_values)
             if is_compiled():
-                payloads = values.data, values.starts, values.sizes
-                read_events(payloads, events, is_plain, (self._key.words, scratch))
-            read.append(Read(arrival, values, events, is_plain))
+                gathered.read(values, events, is_plain)
+            read.append(Read(arrival, values, events, is_plain, gathered))
         return read
 
     def decode(
@@ -138,13 +141,18 @@ class Decoder:
         """
         rejects: list[Reject] = []
         parts = [self._finish_one(each, rejects, hears) for each in read]
-        events = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, EVENT)
-        return Batch(events, Payloads.of([part[1] for part in parts])), rejects
+        if not parts:
+            return empty_batch(), rejects
+        gathered = [each.gathered for each in read]
+        events, values, tokens = joined(
+            [(part[0], each) for part, each in zip(parts, gathered, strict=True)]
+        )
+        return Batch(events, Payloads.of([part[1] for part in parts]), values, tokens), rejects
 
     def _finish_one(
         self, read: Read, rejects: list[Reject], hears: Hears | None
     ) -> tuple[np.ndarray[Any, Any], Values]:
-        arrival, values, events, good = read
+        arrival, values, events, good, _ = read
         append_ms = np.array(arrival.append_ms, np.int64)
         faults = _Faults(arrival, append_ms, rejects)
         odd = np.flatnonzero(~good)
@@ -187,6 +195,7 @@ class Decoder:
         if requests:
             events = np.zeros(len(requests), EVENT)
             read.is_plain[kept] = self._fill(events, _columns(requests), kept, faults)
+            read.gathered.add(requests, events)
             read.events[kept] = events
         return values
 
@@ -236,6 +245,8 @@ class Decoder:
             events["outcome"] = np.fromiter(outcomes, np.uint8, count)
         if columns.task.count("") != count:
             events["task"] = self._hashes(columns.task, count)
+        if columns.purpose.count("") != count:
+            events["purpose"] = self._hashes(columns.purpose, count)
         if columns.token.count(None) != count:
             events["token"] = self._token_hashes(columns.token, count)
         if columns.kind.count("request") != count:
@@ -324,6 +335,7 @@ def _columns(requests: list[Request]) -> _Columns:
         [each.operation for each in requests],
         [each.outcome for each in requests],
         [each.bytes for each in requests],
+        [each.purpose for each in requests],
         [each.task for each in requests],
         [each.token for each in requests],
         [each.kind for each in requests],
