@@ -2,8 +2,9 @@
 
 Payloads are mutated events: written ones in several layouts, some with resources of every kind,
 and, where ENFORCER_DATA names them, recorded ones. Whatever the kernel takes, msgspec must take,
-with the same fields, and what the resources say must be what the reference says. The same seed
-gives the same payloads; exit code 1 at the first that differs, which is printed.
+with the same fields, and what the resources say must be what the reference says; arrays of them are
+split as msgspec splits them. The same seed gives the same payloads; exit code 1 at the first that
+differs, which is printed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final
 from benchmarks.quality import agentdojo, cloudtrail, weblogs
 from stream.events import Request, Token, encode_request
 from tests.golden.meaning import KEY
-from tests.models.plain import differing, read_plain
+from tests.models.plain import differing, read_plain, wrongly_split
 from tests.models.texts import PIECES as SAID_PIECES
 from tests.models.texts import resources
 
@@ -111,6 +112,15 @@ def rounds(random: Random, seeds: Sequence[bytes], payloads: int) -> Iterator[li
         yield made
 
 
+def arrays(payloads: Sequence[bytes], seeds: Sequence[bytes]) -> list[bytes]:
+    """One array for every twenty payloads: two of them, a good one between, and as they are."""
+    made = []
+    for place in range(0, len(payloads) - 1, 20):
+        parts = payloads[place], seeds[place % len(seeds)], payloads[place + 1]
+        made += [b"[" + b",".join(parts) + b"]", b"[" + parts[0] + b"]", parts[0]]
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, tell, and return an exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.plain", description=__doc__)
@@ -123,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = None
     for payloads in rounds(Random(f"{given.seed} plain"), seeds, given.payloads):
         read = read_plain(payloads, KEY)
-        found = differing(payloads, read, KEY)
+        found = differing(payloads, read, KEY) or wrongly_split(arrays(payloads, seeds), KEY)
         done += len(payloads)
         plain += int(read.is_plain.sum())
         if sys.stderr.isatty():

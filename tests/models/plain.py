@@ -8,10 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream.events import EFFECTS, KINDS, OUTCOMES, Request, decode_request
+from stream.events import (
+    EFFECTS,
+    FORWARDED,
+    KINDS,
+    OUTCOMES,
+    Request,
+    decode_request,
+    split_requests,
+)
 from stream.identity import InvalidIdentity, canonical_workload, positive_murmur2
 from stream.kernel import HashKey
 from stream.profiles import EVENT, Batch, Told, token_text, told_by
+from stream.profiles.elements import elements_of
 from stream.profiles.gathering import Gathered
 from stream.records import Values
 
@@ -93,6 +102,29 @@ def wanted(request: Request, key: HashKey) -> tuple[int, ...]:
         OUTCOMES.index(request.outcome),
         int(request.authenticated),
     )
+
+
+def parts_of(value: bytes) -> list[bytes]:
+    """Return the events of a record by msgspec, none where it is an array that is none."""
+    try:
+        return split_requests(value)
+    except (ValueError, RecursionError):
+        return []
+
+
+def wrongly_split(values: Sequence[bytes], key: HashKey) -> tuple[bytes, str] | None:
+    """Return the first record that is split into events otherwise than msgspec splits it."""
+    elements = elements_of(Values.of(values), key.seal)
+    faulty = {record for record, _, _ in elements.faults}
+    for record, value in enumerate(values):
+        of = elements.of(record)
+        found = [elements.values[place] for place in range(of.start, of.stop)]
+        if value.startswith(FORWARDED):
+            continue
+        model = parts_of(value)
+        if found != (model or [value]) or (record in faulty) == bool(model):
+            return value, f"found {found}, wanted {model}"
+    return None
 
 
 def disagreement(
