@@ -1,17 +1,18 @@
 """Recorded events through the same engine.step: no Kafka, no Redis, the same command bodies.
 
 In a file the append time of an event is its own time, and its partition is its workload's home;
-its offset is its place among that partition's lines. Bodies hold none of these, so they are what
-the live path gives (DESIGN 3.3, 3.15).
+its offset is its place among that partition's lines; a line that is an array of events is as many
+lines. Bodies hold none of these, so they are what the live path gives (DESIGN 3.3, 3.15).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from stream.engine import State, StepResult, step
-from stream.events import Conditions, Reject, decode_request
+from stream.events import Conditions, Reject, decode_request, split_requests
 from stream.identity import InvalidIdentity, canonical_workload, home_partition
 from stream.kernel import HashKey
 from stream.policy import Policy
@@ -47,7 +48,7 @@ class Replay:
     def apply(self, payloads: Sequence[bytes]) -> tuple[StepResult, list[Reject]]:
         """Apply payloads; return what followed, and what was no event."""
         by_partition: list[list[tuple[int, bytes]]] = [[] for _ in range(self.partitions)]
-        for payload in payloads:
+        for payload in chain.from_iterable(map(_events_of, payloads)):
             at_ms, partition = _place(payload, self.partitions)
             by_partition[partition].append((at_ms, payload))
         arrivals = []
@@ -77,6 +78,14 @@ class Replay:
                 batch = []
         if batch:
             yield self.apply(batch)
+
+
+def _events_of(payload: bytes) -> Sequence[bytes]:
+    """Return the events of a payload; the decoder judges one that cannot be split."""
+    try:
+        return split_requests(payload)
+    except (ValueError, RecursionError):
+        return (payload,)
 
 
 def _place(payload: bytes, partitions: int) -> tuple[int, int]:

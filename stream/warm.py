@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from stream.engine import State, make_room, step
-from stream.events import Conditions, Request, encode_request
+from stream.events import Conditions, Request, encode_request, join_requests
 from stream.kernel import HashKey
 from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
 from stream.profiles import Arrival, Decoder
@@ -27,12 +29,17 @@ def warm() -> None:
             ),
         )
     )
-    state, decoder = State(HashKey(bytes(16)), 64, 1), Decoder(HashKey(bytes(16)), 1)
+    key = HashKey(bytes(16))
+    state, decoder = State(key, 64, 1), Decoder(key, 1, with_values=True)
     conditions = Conditions(
         nonce="warm", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
     )
     state.adopt(0, conditions, policy)
-    payload = encode_request(Request(at_ms=1, workload="spiffe://warm/up", operation="warm"))
+    said = ("to:somebody", "note:\n")  # plain JSON only without the second
+    event = Request(at_ms=1, workload="spiffe://warm/up", operation="warm", resources=said[:1])
+    payload, odd = (encode_request(replace(event, resources=each)) for each in (said[:1], said))
+    values = [payload, payload, join_requests([payload, odd])]
+    decoder.decode([Arrival("warm", 0, range(3), [1] * 3, values)])
     batch, _ = decoder.decode([Arrival("warm", 0, [0, 1], [1, 1], [payload, payload])])
     step(state, batch)
     make_room(state, batch, state.table.slots_max)

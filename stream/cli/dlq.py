@@ -46,7 +46,10 @@ SPAN: Final = SpanType(1_000, 366 * 86_400_000)
 
 
 class OriginType(click.ParamType[Origin]):
-    """Where a record stood: TOPIC/PARTITION/OFFSET, as `dlq list` prints it."""
+    """Where a record stood: TOPIC/PARTITION/OFFSET, as `dlq list` prints it.
+
+    Of a record with several events /ORDINAL says which, where it is not the first.
+    """
 
     name = "topic/partition/offset"
 
@@ -56,11 +59,11 @@ class OriginType(click.ParamType[Origin]):
         """Return the origin. Errors: BadParameter."""
         if isinstance(value, Origin):
             return value
-        topic, _, rest = str(value).rpartition("/")
-        topic, _, partition = topic.rpartition("/")
-        if not topic or not all(each.isdecimal() and len(each) < 19 for each in (partition, rest)):
+        topic, *place = str(value).split("/")
+        is_place = all(each.isdecimal() and len(each) < 19 for each in place)
+        if not topic or not is_place or not 2 <= len(place) <= 3:
             self.fail(f"{value!r:.80} is not like requests/3/1234, see `enforcer dlq list`")
-        return Origin(topic, int(partition), int(rest))
+        return Origin(topic, *map(int, place))
 
 
 ORIGIN: Final = OriginType()
@@ -116,7 +119,7 @@ def dlq() -> None:
 
     A record of `requests`, or of a zone, that is no event goes to the dead-letter topic with a
     code, a sentence and its bytes. A letter is named by where its record stood:
-    TOPIC/PARTITION/OFFSET.
+    TOPIC/PARTITION/OFFSET, and /ORDINAL for any but the first event of a record that has several.
     """
 
 
@@ -347,6 +350,7 @@ def _values(each: Found) -> dict[str, Any]:
         "topic": letter.topic,
         "partition": letter.partition,
         "offset": letter.offset,
+        "ordinal": letter.ordinal,
         "at_ms": each.at_ms,
         "code": letter.code,
         "message": letter.message,

@@ -24,6 +24,7 @@ from stream.events import (
     decode_request,
     encode_request,
     fault_of,
+    split_requests,
 )
 from stream.identity import InvalidIdentity, canonical_workload
 
@@ -110,18 +111,29 @@ def _events_of(
     for line in read_lines(files, PAYLOAD_BYTES_MAX, on_bytes):
         if not line.data.strip():
             continue
+        for request, data in _read(line.data):
+            if isinstance(request, Request):
+                yield request, data
+            elif faults is not None:
+                faults.add(f"{line.file}:{line.number}", *request)
+
+
+def _read(line: bytes) -> Iterator[tuple[Request | tuple[str, str], bytes]]:
+    """Yield each event of a line with its bytes, or what is wrong with it."""
+    try:
+        payloads = split_requests(line)
+    except (ValueError, RecursionError) as error:
+        yield fault_of(line, error), line
+        return
+    for payload in payloads:
         try:
-            request = decode_request(line.data)
+            request = decode_request(payload)
             canonical_workload(request.workload)
+            yield request, payload
         except InvalidIdentity as error:
-            fault: tuple[str, str] = "bad_identity", error.message
+            yield ("bad_identity", error.message), payload
         except (ValueError, RecursionError) as error:
-            fault = fault_of(line.data, error)
-        else:
-            yield request, line.data
-            continue
-        if faults is not None:
-            faults.add(f"{line.file}:{line.number}", *fault)
+            yield fault_of(payload, error), payload
 
 
 def shifted(request: Request, by_ms: int) -> Request:

@@ -102,6 +102,7 @@ class Cause(NamedTuple):
     clock_ms: int
     context: int
     force: int  # OFF for an exempt workload, SHADOW while stopped, else ENFORCE
+    ordinal: int = 0  # of the first decision at the event: each event of a record has its own
 
 
 def new_out() -> Out:

@@ -148,9 +148,9 @@ def record_decision(out: Out, cause: Cause, rule: Any, entry: Any, what: int) ->
     decision["action"] = entry["action"]
     decision["mode"] = entry["mode"]
     decision["kind"] = entry["kind"]
-    ordinal = 0
+    ordinal: Any = cause.ordinal
     if place > 0 and out.decisions[place - 1]["event"] == cause.event:
-        ordinal = out.decisions[place - 1]["ordinal"] + 1
+        ordinal = max(ordinal, out.decisions[place - 1]["ordinal"] + 1)
     decision["ordinal"] = ordinal
     out.used[0] = place + 1
     return place

@@ -271,10 +271,11 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
             force = int(SHADOW)
         if local["exempt_until_ms"] > clock_ms:
             force = int(OFF)
+        ordinal = int(event["ordinal"]) * DECISIONS_PER_EVENT_MAX
         if local["lift_offset"] > head["lift_offset"]:
-            _lift(table, slot, Cause(place, slot, at_ms, clock_ms, 0, force), policy, out)
+            cause = Cause(place, slot, at_ms, clock_ms, 0, force, ordinal)
+            _lift(table, slot, cause, policy, out)
         context = context_of(event, slot, clock_ms, table, policy, out)
-        _apply(
-            event, Cause(place, slot, at_ms, clock_ms, context, force), table, policy, where, out
-        )
+        cause = Cause(place, slot, at_ms, clock_ms, context, force, ordinal)
+        _apply(event, cause, table, policy, where, out)
     return len(events)

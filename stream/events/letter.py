@@ -17,28 +17,32 @@ import msgspec
 from .format import decode_known
 from .reject import MESSAGE_LENGTH_MAX, RAW_BYTES_MAX, Reject
 
-LETTER_FORMAT: Final = 1
+LETTER_FORMAT: Final = 2
+_FORMAT_OF_FIRST: Final = 1  # of a letter whose event was the first of its record, or the only one
 LETTER_BYTES_MAX: Final = 262_144
 
 
 class Origin(NamedTuple):
-    """Where a record stood that was no event."""
+    """Where a record stood that was no event, and which of its events it was, from nought on."""
 
     topic: str
     partition: int
     offset: int
+    ordinal: int = 0
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        place = f"{self.topic}/{self.partition}/{self.offset}"
+        return f"{place}/{self.ordinal}" if self.ordinal else place
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The value on the dead-letter topic; `raw` is base64 of at most RAW_BYTES_MAX bytes.
 
-    `at_ms` is the broker's append time of the record, 0 where it is not known.
+    `at_ms` is the broker's append time of the record, 0 where it is not known. `ordinal` counts the
+    events of one record from nought; a letter of any but the first has format 2.
     """
 
-    format: int = LETTER_FORMAT
+    format: int = _FORMAT_OF_FIRST
     code: str
     message: str
     topic: str
@@ -48,11 +52,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw_bytes: int
     truncated: bool = False
     at_ms: int = 0
+    ordinal: int = 0
 
     @property
     def origin(self) -> Origin:
-        """Return where the record stood."""
-        return Origin(self.topic, self.partition, self.offset)
+        """Return where the record stood, and which of its events this was."""
+        return Origin(self.topic, self.partition, self.offset, self.ordinal)
 
     def payload(self) -> bytes:
         """Return the bytes of the record, as far as they were kept.
@@ -71,7 +76,7 @@ class RetryMarker(msgspec.Struct, frozen=True, kw_only=True):
     `as_is`: it was sent although it was still no event.
     """
 
-    format: int = LETTER_FORMAT
+    format: int = _FORMAT_OF_FIRST
     by: Annotated[str, msgspec.Meta(max_length=128)]
     at_ms: int
     to_partition: int
@@ -80,7 +85,7 @@ class RetryMarker(msgspec.Struct, frozen=True, kw_only=True):
 
 _encoder = msgspec.json.Encoder()
 _letters = msgspec.json.Decoder(DeadLetter)
-_keys = msgspec.json.Decoder(tuple[str, str, int, int])
+_keys = msgspec.json.Decoder(list[str | int])
 _RETRIED: Final = "retried"
 
 
@@ -88,6 +93,7 @@ def dead_letter(reject: Reject) -> DeadLetter:
     """Return what is written to the dead-letter topic for a reject."""
     kept = reject.raw[:RAW_BYTES_MAX]
     return DeadLetter(
+        format=LETTER_FORMAT if reject.ordinal else _FORMAT_OF_FIRST,
         code=reject.code.value,
         message=reject.message[:MESSAGE_LENGTH_MAX],
         topic=reject.topic,
@@ -97,6 +103,7 @@ def dead_letter(reject: Reject) -> DeadLetter:
         raw_bytes=len(reject.raw),
         truncated=len(kept) < len(reject.raw),
         at_ms=reject.append_ms,
+        ordinal=reject.ordinal,
     )
 
 
@@ -112,7 +119,8 @@ def decode_letter(data: bytes) -> DeadLetter:
 
 def marker_key(origin: Origin) -> bytes:
     """Return the record key of the marker of a letter."""
-    return _encoder.encode((_RETRIED, *origin))
+    place = origin if origin.ordinal else origin[:3]
+    return _encoder.encode((_RETRIED, *place))
 
 
 def encode_marker(marker: RetryMarker) -> bytes:
@@ -123,7 +131,12 @@ def encode_marker(marker: RetryMarker) -> bytes:
 def origin_of_marker(key: bytes) -> Origin | None:
     """Return the origin that a record's key marks as tried again, None where it is no marker."""
     try:
-        word, topic, partition, offset = _keys.decode(key)
+        found = _keys.decode(key)
     except (ValueError, RecursionError):
         return None
-    return Origin(topic, partition, offset) if word == _RETRIED else None
+    match found:
+        case [word, str(topic), int(partition), int(offset)] if word == _RETRIED:
+            return Origin(topic, partition, offset)
+        case [word, str(topic), int(partition), int(offset), int(ordinal)] if word == _RETRIED:
+            return Origin(topic, partition, offset, ordinal)
+    return None

@@ -33,7 +33,10 @@ class RejectCode(enum.StrEnum):
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
-    """One event that was not counted: code, a sentence, where and when it came."""
+    """One event that was not counted: code, a sentence, where and when it came.
+
+    `ordinal` counts the events of one record from nought.
+    """
 
     code: RejectCode
     message: str
@@ -42,3 +45,4 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     raw: bytes
     append_ms: int = 0
+    ordinal: int = 0

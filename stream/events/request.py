@@ -16,6 +16,7 @@ COUNT_MAX: Final = 1_000_000
 BYTES_MAX: Final = 1 << 44  # 16 TiB in one request
 COST_MICRO_MAX: Final = 10**15  # a billion units in one request
 RESOURCES_MAX: Final = 8
+REQUESTS_MAX: Final = 1_000  # in one record
 SCOPES_MAX: Final = 32
 ACTORS_MAX: Final = 16
 STATUS_MAX: Final = 999

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from .codec import Requests
 from .command import Body, Heartbeat, OperatorRecord, SubjectRecord
 from .finding import Finding
 from .journal import Conditions, Owner
@@ -24,26 +25,29 @@ _COMPONENTS: Final = "#/components/schemas/{name}"
 
 
 class Message(NamedTuple):
-    """One message: its Struct, the key of its record (empty: none), and which side sends it."""
+    """One message: its Struct, or a list of one; the record's key (empty: none); who sends it."""
 
-    type: type[msgspec.Struct]
+    type: Any
     key: str
     sender: str
 
 
 MESSAGES: Final = {
     "request": Message(Request, "the canonical workload, UTF-8", "gateway"),
+    "requests": Message(Requests, "the canonical workload of the first, UTF-8", "gateway"),
     "commands": Message(SubjectRecord, "JSON [issuer, workload, kind, ...]", "worker"),
     "heartbeat": Message(Heartbeat, 'JSON ["heartbeat", partition]', "worker"),
     "operator": Message(OperatorRecord, 'JSON ["operator", workload]', "operator"),
     "conditions": Message(Conditions, "the owner's nonce", "worker"),
     "owner": Message(Owner, "the owner's nonce", "worker"),
     "dead-letter": Message(DeadLetter, "", "worker"),
-    "retry-marker": Message(RetryMarker, 'JSON ["retried", topic, partition, offset]', "operator"),
+    "retry-marker": Message(
+        RetryMarker, 'JSON ["retried", topic, partition, offset], and ordinal unless 0', "operator"
+    ),
 }
 """What travels on topics, by name."""
 
-FILES: Final[dict[str, type[msgspec.Struct]]] = {
+FILES: Final[dict[str, Any]] = {
     **{name: each.type for name, each in MESSAGES.items()},
     "body": Body,
     "finding": Finding,
@@ -61,7 +65,10 @@ class TopicNames(NamedTuple):
 
 
 _CHANNELS: Final = {
-    "requests": ("One event per request, grant or completion.", ("request",)),
+    "requests": (
+        "One event per request, grant or completion; one or several in a record.",
+        ("request", "requests"),
+    ),
     "enforcement": (
         "Compacted: all that is in force. A gateway rebuilds its table from it.",
         ("commands", "heartbeat", "operator"),
@@ -143,8 +150,9 @@ def _operations() -> dict[str, Any]:
     return operations
 
 
-def _first_line(kind: type[msgspec.Struct]) -> str:
-    return (kind.__doc__ or "").partition("\n")[0]
+def _first_line(kind: Any) -> str:
+    said = kind.__doc__ if isinstance(kind, type) else kind.__metadata__[0].description
+    return (said or "").partition("\n")[0]
 
 
 def _tidy(schema: Any) -> Any:

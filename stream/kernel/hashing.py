@@ -52,6 +52,22 @@ def _siphash_python(data: bytes, key: tuple[int, int]) -> int:
     return v0 ^ v1 ^ v2 ^ v3
 
 
+@kernel
+def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the four words after one round of SipHash."""
+    v0 += v1
+    v1 = rotate64(v1, np.uint64(13)) ^ v0
+    v0 = rotate64(v0, np.uint64(32))
+    v2 += v3
+    v3 = rotate64(v3, np.uint64(16)) ^ v2
+    v0 += v3
+    v3 = rotate64(v3, np.uint64(21)) ^ v0
+    v2 += v1
+    v1 = rotate64(v1, np.uint64(17)) ^ v2
+    v2 = rotate64(v2, np.uint64(32))
+    return v0, v1, v2, v3
+
+
 @routine
 def sip(data: Any, start: int, end: int, key: Any) -> np.uint64:
     """Return the keyed hash of the bytes [start, end); never 0. See `HashKey`.
@@ -62,30 +78,23 @@ def sip(data: Any, start: int, end: int, key: Any) -> np.uint64:
     v0, v1 = key[0] ^ np.uint64(0x736F6D6570736575), key[1] ^ np.uint64(0x646F72616E646F6D)
     v2, v3 = key[0] ^ np.uint64(0x6C7967656E657261), key[1] ^ np.uint64(0x7465646279746573)
     length = end - start
-    words = length // 8 + 1
-    for index in range(words + 3):
-        word = np.uint64(0)
-        place = start + index * 8
-        if index < words - 1:
-            word = load64(data, place)
-        elif index == words - 1:
-            word = np.uint64(length & 255) << np.uint64(56)
-            for rest in range(end - place):
-                word |= np.uint64(data[place + rest]) << np.uint64(8 * rest)
-        elif index == words:
-            v2 ^= np.uint64(0xFF)
-        v3 ^= word
-        v0 += v1
-        v1 = rotate64(v1, np.uint64(13)) ^ v0
-        v0 = rotate64(v0, np.uint64(32))
-        v2 += v3
-        v3 = rotate64(v3, np.uint64(16)) ^ v2
-        v0 += v3
-        v3 = rotate64(v3, np.uint64(21)) ^ v0
-        v2 += v1
-        v1 = rotate64(v1, np.uint64(17)) ^ v2
-        v2 = rotate64(v2, np.uint64(32))
+    place = start
+    while place + 8 <= end:
+        word = load64(data, place)
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3 ^ word)
         v0 ^= word
+        place += 8
+    word = np.uint64(length & 255) << np.uint64(56)
+    if end >= 8 and place < end:
+        # The last eight bytes of the text or before it, without those that were taken.
+        word |= load64(data, end - 8) >> np.uint64(8 * (8 - end + place))
+    else:
+        for rest in range(end - place):
+            word |= np.uint64(data[place + rest]) << np.uint64(8 * rest)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3 ^ word)
+    v0, v1, v2, v3 = _round(v0 ^ word, v1, v2 ^ np.uint64(0xFF), v3)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
     value = v0 ^ v1 ^ v2 ^ v3
     return value if value != np.uint64(0) else np.uint64(1)
 

@@ -43,6 +43,19 @@ from .measures import (
     SUM_MEASURES,
 )
 from .operations import OPERATIONS_MAX, Operations, OperationTable
+from .resources import (
+    DETAIL,
+    ENTITY,
+    EVENT_TOKENS_MAX,
+    EVENT_VALUES_MAX,
+    FOUND,
+    FOUND_MAX,
+    IDENTIFIER,
+    TOKENS_MAX,
+    VALUE,
+    Told,
+    told_by,
+)
 from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
 from .table import ProfileTable, locate
 from .transitions import count_transition
@@ -58,12 +71,19 @@ __all__ = [
     "COST",
     "DENIALS",
     "DENIED",
+    "DETAIL",
+    "ENTITY",
     "ERRORS",
     "EVENT",
+    "EVENT_TOKENS_MAX",
+    "EVENT_VALUES_MAX",
     "FAILED",
     "FORBIDS_MAX",
     "FORMAT_VERSION",
+    "FOUND",
+    "FOUND_MAX",
     "GRANT",
+    "IDENTIFIER",
     "LEDGER",
     "LEDGER_ENTRY",
     "MEASURES",
@@ -75,8 +95,10 @@ __all__ = [
     "REQUESTS",
     "SERVED",
     "SUM_MEASURES",
+    "TOKENS_MAX",
     "TRANSITION_SETS",
     "TRANSITION_WAYS",
+    "VALUE",
     "Arrival",
     "Batch",
     "Decoder",
@@ -88,6 +110,7 @@ __all__ = [
     "Read",
     "RowFormat",
     "Sections",
+    "Told",
     "add_count",
     "add_sum",
     "bin_of",
@@ -105,5 +128,6 @@ __all__ = [
     "stored_home",
     "tail_of",
     "token_text",
+    "told_by",
     "with_tail",
 ]

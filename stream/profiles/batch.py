@@ -17,12 +17,15 @@ from stream.events import Request, decode_request
 from stream.identity import canonical_workload
 from stream.records import Values
 
+from .resources import VALUE
+
 EVENT: Final = np.dtype(
     [
         ("workload", np.uint64),
         ("operation", np.uint64),
         ("task", np.uint64),
         ("token", np.uint64),
+        ("purpose", np.uint64),
         ("offset", np.int64),
         ("append_ms", np.int64),
         ("at_ms", np.int64),
@@ -36,6 +39,8 @@ EVENT: Final = np.dtype(
         ("effect", np.uint8),
         ("outcome", np.uint8),
         ("authenticated", np.uint8),
+        ("values_from", np.int32),
+        ("values_count", np.int32),
         ("spare", np.int32),
     ],
     align=True,
@@ -84,13 +89,18 @@ class Payloads(Sequence[bytes]):
 
 
 class Batch(NamedTuple):
-    """Events in arrival order, and the payload each came from.
+    """Events in arrival order, the payload each came from, and what their resources say.
 
-    Shapes: events [event] of EVENT; payloads [event].
+    An event's values begin at its place `values_from`, a value's tokens at its `tokens_from`;
+    parts of a batch point into the same two arrays. Both are empty where a decoder reads no values.
+    Shapes: events [event] of EVENT; payloads [event]; values [value] of VALUE; tokens [token] of
+            uint64, keyed hashes.
     """
 
     events: Events
     payloads: Payloads
+    values: np.ndarray[Any, Any]
+    tokens: np.ndarray[Any, Any]
 
     def request(self, event: int) -> Request:
         """Return the request of one event as it was written; decodes the payload again."""
@@ -102,15 +112,17 @@ class Batch(NamedTuple):
 
     def part(self, start: int, end: int) -> Batch:
         """Return the events of [start, end)."""
-        return Batch(self.events[start:end], self.payloads[start:end])
+        payloads = self.payloads[start:end]
+        return Batch(self.events[start:end], payloads, self.values, self.tokens)
 
     def chosen(self, places: Any) -> Batch:
         """Return the events at these places, ascending."""
         if len(places) == len(self.events):
             return self
-        return Batch(self.events[places], self.payloads.chosen(places))
+        payloads = self.payloads.chosen(places)
+        return Batch(self.events[places], payloads, self.values, self.tokens)
 
 
 def empty_batch() -> Batch:
     """Return a batch without events."""
-    return Batch(np.empty(0, EVENT), Payloads.of([]))
+    return Batch(np.empty(0, EVENT), Payloads.of([]), np.empty(0, VALUE), np.empty(0, np.uint64))

@@ -14,7 +14,6 @@ import numpy as np
 
 from stream.events import (
     EFFECTS,
-    FORWARDED,
     KINDS,
     OUTCOMES,
     PAYLOAD_BYTES_MAX,
@@ -26,14 +25,14 @@ from stream.events import (
     decode_json,
     decode_request,
     fault_of,
-    unwrap,
 )
 from stream.identity import InvalidIdentity, canonical_workload, positive_murmur2
 from stream.kernel import HashKey, is_compiled
 from stream.records import Values
 
-from .batch import EVENT, Batch, Payloads
-from .json_event import SCRATCH_BYTES, read_events
+from .batch import EVENT, Batch, Payloads, empty_batch
+from .elements import Elements, elements_of
+from .gathering import Gathered, joined
 
 CACHE_MAX: Final = 262_144  # texts a cache, and
 CACHED_CHARACTERS_MAX: Final = 64_000_000  # in all of them: names may be 2 KiB long
@@ -54,6 +53,7 @@ class _Columns(NamedTuple):
     operation: list[str]
     outcome: list[str]
     bytes: list[int]
+    purpose: list[str]
     task: list[str]
     token: list[Token | None]
     kind: list[str]
@@ -79,23 +79,26 @@ class Arrival(NamedTuple):
 class Read(NamedTuple):
     """An arrival as far as the kernel could read it.
 
-    Shapes: events: [record] of EVENT, all zero where a record is not plain; is_plain: [record].
+    Shapes: events: [event] of EVENT, all zero where one is not plain; is_plain: [event].
     """
 
     arrival: Arrival
-    values: Values
+    elements: Elements
     events: np.ndarray[Any, Any]
     is_plain: np.ndarray[Any, Any]
+    gathered: Gathered
 
 
 class Decoder:
     """Turns arrivals into batches; keeps the caches of hashes.
 
-    A workload's home is judged by `partitions`, or by what `adopt` said of the partition.
+    A workload's home is judged by `partitions`, or by what `adopt` said of the partition. What
+    resources say is read only `with_values`: hashing it costs as much as all else.
     """
 
-    def __init__(self, key: HashKey, partitions: int) -> None:
+    def __init__(self, key: HashKey, partitions: int, *, with_values: bool = False) -> None:
         self._key = key
+        self._with_values = with_values
         self._partitions = partitions
         self._counts: dict[int, int] = {}
         self._empty_caches()
@@ -109,16 +112,16 @@ class Decoder:
 
         As plain Python the kernel would take longer than msgspec for all, so it is left out then.
         """
-        scratch = np.empty(SCRATCH_BYTES, np.uint8)
         read = []
         for arrival in arrivals:
-            values = Values.of(arrival.values)
+            elements = elements_of(Values.of(arrival.values), self._key.seal)
+            values = elements.values
             events = np.zeros(len(values), EVENT)
             is_plain = np.zeros(len(values), np.bool_)
+            gathered = Gathered(self._key, len(values), with_values=self._with_values)
             if is_compiled():
-                payloads = values.data, values.starts, values.sizes
-                read_events(payloads, events, is_plain, (self._key.words, scratch))
-            read.append(Read(arrival, values, events, is_plain))
+                gathered.read(values, events, is_plain)
+            read.append(Read(arrival, elements, events, is_plain, gathered))
         return read
 
     def decode(
@@ -133,25 +136,34 @@ class Decoder:
         """Return the events in arrival order, and what was not one.
 
         `hears` tells, for a partition, whether a forwarded event is heard for the first time; what
-        comes again is left out. A misrouted event is a Reject, whose raw payload is whole.
+        comes again is left out. A misrouted event is a Reject, whose raw payload is whole. The
+        events of one record count from nought in `ordinal`.
         Errors: none; a bad payload is a Reject.
         """
         rejects: list[Reject] = []
         parts = [self._finish_one(each, rejects, hears) for each in read]
-        events = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, EVENT)
-        return Batch(events, Payloads.of([part[1] for part in parts])), rejects
+        if not parts:
+            return empty_batch(), rejects
+        gathered = [each.gathered for each in read]
+        events, values, tokens = joined(
+            [(part[0], each) for part, each in zip(parts, gathered, strict=True)]
+        )
+        return Batch(events, Payloads.of([part[1] for part in parts]), values, tokens), rejects
 
     def _finish_one(
         self, read: Read, rejects: list[Reject], hears: Hears | None
     ) -> tuple[np.ndarray[Any, Any], Values]:
-        arrival, values, events, good = read
-        append_ms = np.array(arrival.append_ms, np.int64)
-        faults = _Faults(arrival, append_ms, rejects)
-        odd = np.flatnonzero(~good)
+        arrival, elements, events, good, _ = read
+        values = elements.values
+        faults = _Faults(arrival, elements, rejects)
+        is_out = self._judge_records(read, faults, hears)
+        odd = np.flatnonzero(~(good | is_out))
+        good &= ~is_out
         if len(odd):
-            values = self._decode_odd(read, odd.tolist(), faults, hears)
-        events["offset"] = np.asarray(arrival.offsets, np.int64)
-        events["append_ms"] = append_ms
+            self._decode_odd(read, odd.tolist(), faults)
+        events["offset"] = np.asarray(arrival.offsets, np.int64)[elements.records]
+        events["ordinal"] = elements.ordinals
+        events["append_ms"] = faults.append_ms
         events["partition"] = arrival.partition
         count = self._counts.get(arrival.partition, self._partitions)
         at_home = events["home"] % count == arrival.partition
@@ -166,57 +178,43 @@ class Decoder:
         kept = np.flatnonzero(good)
         return events[kept], Values(values.data, values.starts[kept], values.sizes[kept])
 
-    def _decode_odd(
-        self, read: Read, odd: Sequence[int], faults: _Faults, hears: Hears | None
-    ) -> Values:
-        """Decode what the kernel left; return where each event's own payload lies.
+    def _judge_records(self, read: Read, faults: _Faults, hears: Hears | None) -> Any:
+        """Return which events are none, or were heard before, by their records: [event] of bool.
 
-        Mutates: the events and is_plain of `read`, the times of `faults`.
+        An event that was forwarded came when it came to its source. Mutates: the times of `faults`.
         """
-        payloads: Sequence[bytes | None] = [read.values[place] for place in odd]
-        values = read.values
+        elements = read.elements
+        is_out = np.zeros(len(elements.values), np.bool_)
+        for record, event in elements.forwarded.items():
+            of = elements.of(record)
+            if hears is not None and not hears(read.arrival.partition, event.source):
+                is_out[of] = True
+            else:
+                here_ms = int(read.arrival.append_ms[record])
+                faults.append_ms[of] = event.appended_ms(here_ms)
+        for record, code, message in elements.faults:
+            of = elements.of(record)
+            if not is_out[of].any():
+                faults.add(of.start, code, message)
+            is_out[of] = True
+        return is_out
+
+    def _decode_odd(self, read: Read, odd: Sequence[int], faults: _Faults) -> None:
+        """Decode what the kernel left. Mutates: the events and is_plain of `read`."""
+        values = read.elements.values
+        payloads: Sequence[bytes | None] = [values[place] for place in odd]
         try:
             if max(map(len, payloads)) > PAYLOAD_BYTES_MAX:  # type: ignore[arg-type]
                 raise ValueError
             requests = [decode_json(payload) for payload in payloads]  # type: ignore[arg-type]
             kept = odd
         except (ValueError, TypeError, RecursionError):
-            requests, kept, forwarded = self._decode_each(read, odd, faults, hears)
-            if forwarded:
-                values = _shortened(values, forwarded)
+            requests, kept = _decode_each(payloads, odd, faults)
         if requests:
             events = np.zeros(len(requests), EVENT)
             read.is_plain[kept] = self._fill(events, _columns(requests), kept, faults)
+            read.gathered.add(requests, events)
             read.events[kept] = events
-        return values
-
-    def _decode_each(
-        self, read: Read, odd: Sequence[int], faults: _Faults, hears: Hears | None
-    ) -> tuple[list[Request], list[int], dict[int, int]]:
-        """Decode one by one where some payload is not JSON.
-
-        Returns the requests, their places, and the size of each payload that came forwarded. Such
-        an event came when it came to its source. Mutates: the times of `faults`.
-        """
-        requests, kept, forwarded = [], [], {}
-        for place in odd:
-            value = read.values[place]
-            payload = value or b""
-            try:
-                if payload.startswith(FORWARDED):
-                    event = unwrap(payload, self._key.seal)
-                    if hears is not None and not hears(read.arrival.partition, event.source):
-                        continue
-                    payload, forwarded[place] = event.payload, len(event.payload)
-                    faults.append_ms[place] = event.appended_ms(int(faults.append_ms[place]))
-                requests.append(decode_request(payload))
-                kept.append(place)
-            except (ValueError, RecursionError) as error:
-                if payload is value and payload.startswith(FORWARDED):
-                    faults.add(place, RejectCode.FORGED, str(error))
-                else:
-                    faults.add(place, *fault_of(payload, error))
-        return requests, kept, forwarded
 
     def _fill(self, events: Any, columns: _Columns, kept: Sequence[int], faults: _Faults) -> Any:
         """Move the columns into the array; return which events are good. Mutates: events."""
@@ -236,6 +234,8 @@ class Decoder:
             events["outcome"] = np.fromiter(outcomes, np.uint8, count)
         if columns.task.count("") != count:
             events["task"] = self._hashes(columns.task, count)
+        if columns.purpose.count("") != count:
+            events["purpose"] = self._hashes(columns.purpose, count)
         if columns.token.count(None) != count:
             events["token"] = self._token_hashes(columns.token, count)
         if columns.kind.count("request") != count:
@@ -324,6 +324,7 @@ def _columns(requests: list[Request]) -> _Columns:
         [each.operation for each in requests],
         [each.outcome for each in requests],
         [each.bytes for each in requests],
+        [each.purpose for each in requests],
         [each.task for each in requests],
         [each.token for each in requests],
         [each.kind for each in requests],
@@ -339,35 +340,50 @@ def token_text(issuer: str, token_id: str) -> str:
     return f"{len(issuer)}:{issuer}:{token_id}"
 
 
+def _decode_each(
+    payloads: Sequence[bytes | None], odd: Sequence[int], faults: _Faults
+) -> tuple[list[Request], list[int]]:
+    """Decode one by one where some payload is not JSON; return the requests and their places."""
+    requests, kept = [], []
+    for place, payload in zip(odd, payloads, strict=True):
+        try:
+            requests.append(decode_request(payload or b""))
+            kept.append(place)
+        except (ValueError, RecursionError) as error:
+            faults.add(place, *fault_of(payload, error))
+    return requests, kept
+
+
 class _Faults:
     """Collects the rejects of one arrival.
 
-    Shapes: append_ms [record]: when each came, a forwarded one to its source.
+    Shapes: append_ms [event]: when each came, a forwarded one to its source.
     """
 
-    def __init__(self, arrival: Arrival, append_ms: Any, rejects: list[Reject]) -> None:
-        self.append_ms = append_ms
+    def __init__(self, arrival: Arrival, elements: Elements, rejects: list[Reject]) -> None:
+        self.append_ms = np.array(arrival.append_ms, np.int64)[elements.records]
         self._arrival = arrival
+        self._elements = elements
         self._rejects = rejects
 
     def add(self, place: int, code: RejectCode, message: str, raw: bytes | None = None) -> None:
-        arrival = self._arrival
+        """Add what became of an event; without `raw` it keeps its bytes as they came."""
+        arrival, elements = self._arrival, self._elements
+        record, is_part = int(elements.records[place]), bool(elements.is_part[place])
+        append_ms = int(self.append_ms[place])
+        if raw is None and is_part:
+            raw = elements.values[place]
+        elif raw is None:
+            raw, append_ms = arrival.values[record], int(arrival.append_ms[record])
+        ordinal = int(elements.ordinals[place])
         reject = Reject(
             code=code,
-            message=message,
+            message=f"event {ordinal} of its record: {message}" if is_part else message,
             topic=arrival.topic,
             partition=arrival.partition,
-            offset=int(arrival.offsets[place]),
-            raw=arrival.values[place] or b"" if raw is None else raw,
-            append_ms=int((arrival.append_ms if raw is None else self.append_ms)[place]),
+            offset=int(arrival.offsets[record]),
+            raw=raw or b"",
+            append_ms=append_ms,
+            ordinal=ordinal,
         )
         self._rejects.append(reject)
-
-
-def _shortened(values: Values, sizes: dict[int, int]) -> Values:
-    """Return the values, of some only their last bytes: a forwarded payload stands at the end."""
-    starts, lengths = values.starts.copy(), values.sizes.copy()
-    for place, size in sizes.items():
-        starts[place] += lengths[place] - size
-        lengths[place] = size
-    return Values(values.data, starts, lengths)

@@ -44,14 +44,18 @@ from .json_scan import (
     name_end,
     number,
     skip_space,
+    string_end,
     strings_end,
     value_at,
     value_end,
     word_at,
     word_of,
 )
+from .resource_scan import close_event, read_resource
+from .resources import EVENT_TOKENS_MAX, EVENT_VALUES_MAX
 
 SCRATCH_BYTES: Final = 1_024
+_QUOTE: Final = 0x22
 _COMMA: Final = 0x2C
 _OPEN: Final = 0x7B
 _CLOSE: Final = 0x7D
@@ -136,13 +140,21 @@ def _member_end(data: Any, name: Any, span: Any, event: Any, hashing: Any) -> tu
         return after + 1, 1 << 6
     if size == 5 and word == _TOKEN:
         return token_end(data, at, end, event, hashing), 1 << 7
-    return _other_end(data, (word, start, size), at, end, event)
+    return _other_end(data, (word, start, size), span, event, hashing)
 
 
 @routine
-def _other_end(data: Any, name: Any, at: int, end: int, event: Any) -> tuple[int, int]:
+def _other_end(data: Any, name: Any, span: Any, event: Any, hashing: Any) -> tuple[int, int]:
     """Read a member that events seldom have, or an unknown one."""
     word, start, size = name
+    at, end = span
+    if size == 7 and word == _PURPOSE:
+        after = label_end(data, at, end, LABEL_LENGTH_MAX)
+        if after < 0:
+            return -1, 0
+        if after > at + 1:
+            event["purpose"] = sip(data, at + 1, after, hashing[0])
+        return after + 1, 1 << 13
     if size == 4 and word == _KIND:
         after = label_end(data, at, end, 10)
         if after < 0:
@@ -180,17 +192,18 @@ def _other_end(data: Any, name: Any, at: int, end: int, event: Any) -> tuple[int
             return -1, 0
         event["authenticated"] = np.uint8(data[at] == _LETTER_T)
         return after, 1 << 12
-    return _unkept_end(data, name, at, end)
+    return _unkept_end(data, name, at, end, hashing[2])
 
 
 @kernel
-def _unkept_end(data: Any, name: Any, at: int, end: int) -> tuple[int, int]:
-    """Read a member that leaves nothing in the event, but must be what it should be."""
+def _unkept_end(data: Any, name: Any, at: int, end: int, where: Any) -> tuple[int, int]:
+    """Read a member that leaves nothing in the event yet, but must be what it should be.
+
+    Mutates: where: between which places the resources stand.
+    """
     word, start, size = name
     longest, bit = -1, 0
-    if size == 7 and word == _PURPOSE:
-        longest, bit = LABEL_LENGTH_MAX, 1 << 13
-    elif size == 7 and word == _GATEWAY:
+    if size == 7 and word == _GATEWAY:
         longest, bit = SHORT_LENGTH_MAX, 1 << 14
     elif size == 2 and word == _ID:
         longest, bit = SHORT_LENGTH_MAX, 1 << 15
@@ -198,8 +211,11 @@ def _unkept_end(data: Any, name: Any, at: int, end: int) -> tuple[int, int]:
         after = label_end(data, at, end, longest)
         return (after + 1 if after >= 0 else -1), bit
     if size == 9 and word == _RESOURCE:
-        is_it = word_at(data, start + 8, 1, end) == _LETTER_S
-        return (strings_end(data, at, end, _RESOURCES) if is_it else -1), 1 << 16
+        if word_at(data, start + 8, 1, end) != _LETTER_S:
+            return -1, 0
+        after = strings_end(data, at, end, _RESOURCES)
+        where[0], where[1] = at, after
+        return after, 1 << 16
     if size == 6 and word == _SCOPE:
         return strings_end(data, at, end, _SCOPES), 1 << 17
     if size == 6 and word == _ACTOR:
@@ -214,14 +230,17 @@ def read_event(data: Any, start: int, end: int, event: Any, hashing: Any) -> boo
     """Read one payload; tell whether it was plain. What it did not say keeps its default.
 
     Shapes:   data: [byte] of uint8, contiguous; event: a record of EVENT, all zero; hashing: the
-              key's two words, and scratch of SCRATCH_BYTES.
+              key's two words, scratch of SCRATCH_BYTES, and where: [2] of int64, between which
+              places the resources stand, if it tells yes.
     Requires: 0 <= start <= end <= len(data).
-    Mutates:  event, also where it tells no; the scratch.
+    Mutates:  event, also where it tells no; the scratch, where.
     """
     if end - start > PAYLOAD_BYTES_MAX:
         return False
     event["count"] = 1
     event["authenticated"] = 1
+    where = hashing[2]
+    where[0], where[1] = 0, 0
     at = skip_space(data, start, end)
     if at >= end or data[at] != _OPEN:
         return False
@@ -249,20 +268,68 @@ def read_event(data: Any, start: int, end: int, event: Any, hashing: Any) -> boo
 
 
 @kernel
-def read_events(payloads: Any, events: Any, is_plain: Any, hashing: Any) -> int:
-    """Read payloads; return how many were plain. The others' events are left all zero.
+def _add_resources(data: Any, event: Any, hashing: Any, out: Any) -> None:
+    """Read the resources of an event that was read. Mutates: event, the scratch, out."""
+    where = hashing[2]
+    at, end = where[0], where[1]
+    while at < end:
+        if data[at] == _QUOTE:
+            start = at + 1
+            at = string_end(data, start, end)
+            read_resource(data, start, at, hashing, out)
+        at += 1
+    close_event(event, out)
 
+
+@kernel
+def read_events(
+    payloads: Any, first: int, events: Any, is_plain: Any, hashing: Any, out: Any
+) -> int:
+    """Read payloads from one on; return the first that was not read, for want of room in `out`.
+
+    What is not plain is left all zero. Values and tokens are only written where `out` has any
+    room at all.
     Shapes:  payloads: the data, [event] starts, [event] sizes (negative for none);
-             events: [event] of EVENT, all zero; is_plain: [event] of bool; hashing: see read_event.
-    Mutates: events, is_plain, the scratch.
+             events: [event] of EVENT, all zero; is_plain: [event] of bool; hashing: see read_event;
+             out: see read_resource.
+    Mutates: events, is_plain, the scratch, where, out.
     """
     data, starts, sizes = payloads
-    plain = 0
-    for place in range(len(starts)):
+    values, tokens, used = out
+    with_values = len(values) > 0
+    for place in range(first, len(starts)):
+        if with_values and (
+            used[0] + EVENT_VALUES_MAX > len(values) or used[1] + EVENT_TOKENS_MAX > len(tokens)
+        ):
+            return place
         size = sizes[place]
         event = events[place]
         is_plain[place] = size > 0 and read_event(
             data, starts[place], starts[place] + size, event, hashing
         )
-        plain += is_plain[place]
-    return plain
+        if with_values and is_plain[place]:
+            _add_resources(data, event, hashing, out)
+    return len(starts)
+
+
+@kernel
+def read_texts(texts: Any, progress: Any, counts: Any, events: Any, hashing: Any, out: Any) -> bool:
+    """Read the resources of events that msgspec decoded; tell whether there was room for all.
+
+    Shapes:  texts: data: [byte] of ASCII, and [text] where each ends; progress: [2] of int64, the
+             next event and the next text; counts: [event], how many texts each has.
+    Mutates: progress, events, the scratch, out.
+    """
+    data, ends = texts
+    values, tokens, used = out
+    for place in range(progress[0], len(counts)):
+        if used[0] + EVENT_VALUES_MAX > len(values) or used[1] + EVENT_TOKENS_MAX > len(tokens):
+            return False
+        for _ in range(counts[place]):
+            text = progress[1]
+            start = ends[text - 1] if text > 0 else 0
+            read_resource(data, start, ends[text], hashing, out)
+            progress[1] += 1
+        close_event(events[place], out)
+        progress[0] += 1
+    return True

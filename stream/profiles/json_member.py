@@ -204,7 +204,7 @@ def token_end(data: Any, at: int, end: int, event: Any, hashing: Any) -> int:
 @kernel
 def _token_hash(data: Any, issuer: Any, name: Any, hashing: Any) -> np.uint64:
     """Return the hash of `token_text` of an issuer and an id. Mutates: the scratch of hashing."""
-    key, scratch = hashing
+    key, scratch = hashing[0], hashing[1]
     size = issuer[1] - issuer[0]
     at = 0
     if size >= 100:

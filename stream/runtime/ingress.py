@@ -238,17 +238,17 @@ class Ingress:
         async with self._zones.turn:
             for chunk in chunks:
                 for place in range(len(chunk.offsets)):
-                    found = self._screen.judge(chunk, place, self._topic_id)
-                    if isinstance(found, Reject):
-                        sent = await self._outbox.letter(found)
-                        what = found.code.value
-                    else:
-                        sent = await self._outbox.carry(*found)
-                        what = "forwarded"
-                    counts[what] = counts.get(what, 0) + 1
-                    acknowledgements.append(sent)
-                    if len(acknowledgements) % SENT_AT_ONCE == 0:
-                        await asyncio.sleep(0)
+                    for found in self._screen.judge(chunk, place, self._topic_id):
+                        if isinstance(found, Reject):
+                            what, count = found.code.value, 1
+                            sent = await self._outbox.letter(found)
+                        else:
+                            what, count = "forwarded", found.events
+                            sent = await self._outbox.carry(found.event, found.key, found.home)
+                        counts[what] = counts.get(what, 0) + count
+                        acknowledgements.append(sent)
+                        if len(acknowledgements) % SENT_AT_ONCE == 0:
+                            await asyncio.sleep(0)
         for each in acknowledgements:
             await each
         for chunk in chunks:

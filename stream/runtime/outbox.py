@@ -31,6 +31,7 @@ from stream.events import (
     decode_request,
     encode,
     heartbeat_key,
+    join_requests,
     split_signature,
     with_epoch,
     wrap,
@@ -116,12 +117,20 @@ class Outbox:
         return await self._publisher.send(self._topics.dead_letters, None, value, partition)
 
     async def forward(self, owned: Owned, strays: Sequence[Reject]) -> None:
-        """Send misrouted events to their homes, in the order of their offsets. Mutates: owned."""
+        """Send misrouted events to their homes, in the order of their offsets.
+
+        Those of one record that have one home go there as one, since a home hears of an offset
+        once. Mutates: owned.
+        """
+        together: dict[tuple[int, int], tuple[bytes, list[Reject]]] = {}
         for stray in strays:
             key = canonical_workload(decode_request(stray.raw).workload).encode()
-            source = Source(self._topics.requests, owned.partition, owned.log, stray.offset)
-            home = home_partition(key, owned.count)
-            event = Forwarded(source, stray.raw, stray.append_ms)
+            place = stray.offset, home_partition(key, owned.count)
+            together.setdefault(place, (key, []))[1].append(stray)
+        for (offset, home), (key, some) in together.items():
+            source = Source(self._topics.requests, owned.partition, owned.log, offset)
+            payload = join_requests([each.raw for each in some])
+            event = Forwarded(source, payload, some[0].append_ms)
             owned.outputs.append(await self.carry(event, key, home))
         self._metrics.count_forwarded(len(strays))
 

@@ -19,6 +19,8 @@ from stream.events import (
     Source,
     decode_request,
     fault_of,
+    join_requests,
+    split_requests,
 )
 from stream.identity import InvalidIdentity, Territory, canonical_workload, home_partition
 
@@ -36,11 +38,12 @@ class Zone(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """An event that goes home: the record's key there, and the partition."""
+    """Events of one record that go home together: the record's key there, and the partition."""
 
     event: Forwarded
     key: bytes
     home: int
+    events: int = 1
 
 
 class _Fault(NamedTuple):
@@ -55,26 +58,31 @@ class Screen:
         self._zone = zone
         self._homes = homes
 
-    def judge(self, chunk: Chunk, place: int, topic_id: str) -> Admitted | Reject:
-        """Return where one record goes. Errors: none; what is wrong with it is data."""
-        value, offset = chunk.values[place] or b"", int(chunk.offsets[place])
-        append_ms = int(chunk.append_ms[place])
-        found = self._read(value)
-        if isinstance(found, _Fault):
-            return Reject(
-                code=found.code,
-                message=found.message,
-                topic=chunk.topic,
-                partition=chunk.partition,
-                offset=offset,
-                raw=value,
-                append_ms=append_ms,
-            )
-        key, home = found
+    def judge(self, chunk: Chunk, place: int, topic_id: str) -> list[Admitted | Reject]:
+        """Return where each event of a record goes, those of one home together.
+
+        Errors: none; what is wrong with an event is data.
+        """
+        value = chunk.values[place] or b""
+        found: list[Admitted | Reject] = []
+        homes: dict[int, tuple[bytes, list[bytes]]] = {}
+        try:
+            payloads = split_requests(value)
+        except (ValueError, RecursionError) as error:
+            return [_reject(chunk, place, (value, 0), _Fault(*fault_of(value, error)))]
+        for ordinal, payload in enumerate(payloads):
+            read = self._read(payload)
+            if isinstance(read, _Fault):
+                found.append(_reject(chunk, place, (payload, ordinal), read))
+            else:
+                homes.setdefault(read[1], (read[0], []))[1].append(payload)
         # A topic that was made anew is another source: its offsets begin again.
         name = f"{chunk.topic}@{topic_id}" if topic_id else chunk.topic
-        source = Source(name, chunk.partition, 0, offset)
-        return Admitted(Forwarded(source, value, append_ms), key, home)
+        source = Source(name, chunk.partition, 0, int(chunk.offsets[place]))
+        for home, (key, some) in homes.items():
+            event = Forwarded(source, join_requests(some), int(chunk.append_ms[place]))
+            found.append(Admitted(event, key, home, len(some)))
+        return found
 
     def _read(self, value: bytes) -> tuple[bytes, int] | _Fault:
         """Return the key and the home of an event, or why it is not to go there."""
@@ -91,6 +99,20 @@ class Screen:
         shown = name if len(name) <= SHOWN_MAX else f"{name[:SHOWN_MAX]}..."
         said = f"zone {self._zone.name} does not speak for {shown}, see topics.zones"
         return _Fault(RejectCode.OUTSIDE_ZONE, said)
+
+
+def _reject(chunk: Chunk, place: int, event: tuple[bytes, int], fault: _Fault) -> Reject:
+    raw, ordinal = event
+    return Reject(
+        code=fault.code,
+        message=fault.message,
+        topic=chunk.topic,
+        partition=chunk.partition,
+        offset=int(chunk.offsets[place]),
+        raw=raw,
+        append_ms=int(chunk.append_ms[place]),
+        ordinal=ordinal,
+    )
 
 
 @lru_cache(maxsize=NAMES_REMEMBERED)

@@ -167,6 +167,7 @@ class Session(Tenure):
             offset=int(one["offset"]),
             raw=batch.payloads[event],
             append_ms=int(one["append_ms"]),
+            ordinal=int(one["ordinal"]),
         )
 
     async def _load(self, batch: Batch, absent: list[int]) -> bool:

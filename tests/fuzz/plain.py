@@ -1,8 +1,10 @@
 """The kernel for plain payloads against msgspec, in bulk: `python -m tests.fuzz.plain`.
 
-Payloads are mutated events: written ones in several layouts and, where ENFORCER_DATA names them,
-recorded ones. Whatever the kernel takes, msgspec must take, with the same fields. The same seed
-gives the same payloads; exit code 1 at the first that differs, which is printed.
+Payloads are mutated events: written ones in several layouts, some with resources of every kind,
+and, where ENFORCER_DATA names them, recorded ones. Whatever the kernel takes, msgspec must take,
+with the same fields, and what the resources say must be what the reference says; arrays of them are
+split as msgspec splits them. The same seed gives the same payloads; exit code 1 at the first that
+differs, which is printed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from typing import Final
 from benchmarks.quality import agentdojo, cloudtrail, weblogs
 from stream.events import Request, Token, encode_request
 from tests.golden.meaning import KEY
-from tests.models.plain import differing, read_plain
+from tests.models.plain import differing, read_plain, wrongly_split
+from tests.models.texts import PIECES as SAID_PIECES
+from tests.models.texts import resources
 
 from .mutate import Mutator
 from .seeds import words_of
@@ -30,12 +34,14 @@ from .seeds import words_of
 PAYLOADS: Final = 10_000_000
 ROUND: Final = 20_000
 RECORDED_MAX: Final = 2_000
+SAID: Final = 500  # of the written events have resources of every kind
 BYTES: Final = b'"\\{}[],:0123456789-+.eE \n\t/\x00\x1f\x7f\x80\xc3tfn'
 PIECES: Final = [bytes((each,)) for each in BYTES] + [
     b'"id":"x",', b'"count":2,', b'"at_ms":1,', b'"workload":"spiffe://td/a",', b'"operation":"o",',
     b'"token":{"id":"x"},', b'"task":"",', b'"outcome":"served",', b'"kind":"grant",', b"null",
     b"true", b"false", b"1.5", b"-1", b"1e3", b"01", b"[]", b"{}", b"[1,", b'{"a":', b"\xc3\xa4",
     b"spiffe://", b"//", b"/../", b"/./", b"\\u0041", b"999999999999999999", b"1000000000000000",
+    *(each.encode() for each in SAID_PIECES),
 ]  # fmt: skip
 
 
@@ -55,6 +61,9 @@ def written() -> list[bytes]:
     for each in (document, least, dict(reversed(document.items()))):
         texts += [json.dumps(each), json.dumps(each, indent=1)]
         texts.append(json.dumps(each, separators=(",", ":")))
+    random = Random("resources")
+    for _ in range(SAID):
+        texts.append(json.dumps(least | {"resources": resources(random)}, ensure_ascii=False))
     return [text.encode() for text in texts]
 
 
@@ -103,6 +112,15 @@ def rounds(random: Random, seeds: Sequence[bytes], payloads: int) -> Iterator[li
         yield made
 
 
+def arrays(payloads: Sequence[bytes], seeds: Sequence[bytes]) -> list[bytes]:
+    """One array for every twenty payloads: two of them, a good one between, and as they are."""
+    made = []
+    for place in range(0, len(payloads) - 1, 20):
+        parts = payloads[place], seeds[place % len(seeds)], payloads[place + 1]
+        made += [b"[" + b",".join(parts) + b"]", b"[" + parts[0] + b"]", parts[0]]
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, tell, and return an exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.plain", description=__doc__)
@@ -114,10 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began_s, done, plain = time.monotonic(), 0, 0
     found = None
     for payloads in rounds(Random(f"{given.seed} plain"), seeds, given.payloads):
-        events, is_plain = read_plain(payloads, KEY)
-        found = differing(payloads, events, is_plain, KEY)
+        read = read_plain(payloads, KEY)
+        found = differing(payloads, read, KEY) or wrongly_split(arrays(payloads, seeds), KEY)
         done += len(payloads)
-        plain += int(is_plain.sum())
+        plain += int(read.is_plain.sum())
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{done:,} of {given.payloads:,}, {plain:,} plain ")
         if found is not None:

@@ -46,6 +46,7 @@ from stream.runtime import Published
 from stream.store.agreed import CHECKPOINT_BYTES_MAX, decode_checkpoint, encode_checkpoint
 from tests.golden.meaning import KEY, PARTITIONS
 from tests.live import POLICY
+from tests.models.plain import parts_of, values_of, wanted_values
 
 AGENT: Final = "spiffe://golden.example/agents/a0"
 GOOD: Final = encode_request(Request(at_ms=1_790_000_000_000, workload=AGENT, operation="GET /a"))
@@ -87,16 +88,21 @@ def codec() -> Run:
 
 def events() -> Run:
     """Payloads to the batch array: a hostile one between two good ones, which it does not touch."""
-    decoder = Decoder(KEY, 1)
-    alone = Decoder(KEY, 1).decode
-    good = alone([Arrival("requests", 0, [0], [NOW_MS], [GOOD])])[0].events[0].tobytes()[40:]
+    decoder = Decoder(KEY, 1, with_values=True)
+    alone = Decoder(KEY, 1, with_values=True).decode
+    good = alone([Arrival("requests", 0, [0], [NOW_MS], [GOOD])])[0].events[0].tobytes()[48:]
 
     def run(data: bytes) -> object:
         arrival = Arrival("requests", 0, [0, 1, 2], [NOW_MS] * 3, [GOOD, data, GOOD])
         batch, rejects = decoder.decode([arrival])
-        assert len(batch.events) + len(rejects) == 3
+        parts = parts_of(data) or [data]
+        assert len(batch.events) + len(rejects) == 2 + len(parts)
         assert len(batch.events) == len(batch.payloads)
-        assert batch.events[0].tobytes()[40:] == good == batch.events[-1].tobytes()[40:]
+        assert batch.events[0].tobytes()[48:] == good == batch.events[-1].tobytes()[48:]
+        if parts != [data]:
+            told = [*batch.events["ordinal"].tolist(), *(each.ordinal for each in rejects)]
+            assert sorted(told) == sorted([0, 0, *range(len(parts))])
+            return len(rejects)
         assert batch.events["offset"].tolist() in ([0, 2], [0, 1, 2])
         try:
             request = decode_request(data)
@@ -112,6 +118,7 @@ def events() -> Run:
         assert (event["at_ms"], event["count"]) == (request.at_ms, request.count)
         assert (event["bytes"], event["cost"]) == (request.bytes, request.cost)
         assert event["task"] == (KEY.hash(request.task) if request.task else 0)
+        assert values_of(batch.events, batch)[1] == wanted_values(request, KEY)
         return name
 
     return run

@@ -4,34 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream.events import EFFECTS, KINDS, OUTCOMES, Request, decode_request
+from stream.events import (
+    EFFECTS,
+    FORWARDED,
+    KINDS,
+    OUTCOMES,
+    Request,
+    decode_request,
+    split_requests,
+)
 from stream.identity import InvalidIdentity, canonical_workload, positive_murmur2
 from stream.kernel import HashKey
-from stream.profiles import token_text
-from stream.profiles.batch import EVENT
-from stream.profiles.json_event import SCRATCH_BYTES, read_events
+from stream.profiles import EVENT, Batch, Told, token_text, told_by
+from stream.profiles.elements import elements_of
+from stream.profiles.gathering import Gathered
 from stream.records import Values
 
 FIELDS = (
-    "workload", "home", "at_ms", "operation", "task", "token", "bytes", "cost", "count",
+    "workload", "home", "at_ms", "operation", "purpose", "task", "token", "bytes", "cost", "count",
     "kind", "effect", "outcome", "authenticated",
 )  # fmt: skip
 
 
-def read_plain(payloads: Sequence[bytes | None], key: HashKey) -> tuple[Any, Any]:
-    """Return the events, and which payloads the kernel took."""
+class Plain(NamedTuple):
+    """What the kernel gives for payloads."""
+
+    events: Any
+    is_plain: Any
+    gathered: Gathered
+
+
+def read_plain(payloads: Sequence[bytes | None], key: HashKey) -> Plain:
+    """Return the events and their values, and which payloads the kernel took."""
     values = Values.of(payloads)
     events, is_plain = np.zeros(len(values), EVENT), np.zeros(len(values), np.bool_)
-    scratch = np.zeros(SCRATCH_BYTES, np.uint8)
-    taken = read_events(
-        (values.data, values.starts, values.sizes), events, is_plain, (key.words, scratch)
-    )
-    assert taken == is_plain.sum()
-    return events, is_plain
+    gathered = Gathered(key, len(values), with_values=True)
+    gathered.read(values, events, is_plain)
+    return Plain(events, is_plain, gathered)
+
+
+def values_of(events: Any, gathered: Gathered | Batch) -> list[tuple[Any, ...]]:
+    """Return what the values of each event say: name, value, shape and tokens of each."""
+    values, tokens = gathered.values.tolist(), gathered.tokens.tolist()
+    return [
+        tuple(
+            (name, value, shape, tuple(tokens[start : start + count]))
+            for name, value, start, count, shape in values[first : first + size]
+        )
+        for first, size in events[["values_from", "values_count"]].tolist()
+    ]
+
+
+@lru_cache(maxsize=100_000)
+def hashed(key: HashKey, told: Told) -> tuple[Any, ...]:
+    """Return what a value should be in the arrays."""
+    hashes = key.hash_all([told.name, told.value, *told.tokens])
+    return hashes[0], hashes[1], told.shape, tuple(hashes[2:])
+
+
+def wanted_values(request: Request, key: HashKey) -> tuple[Any, ...]:
+    """Return what the values of a request should be, by the reference."""
+    return tuple(hashed(key, each) for each in told_by(request.resources))
 
 
 @lru_cache(maxsize=100_000)
@@ -54,6 +91,7 @@ def wanted(request: Request, key: HashKey) -> tuple[int, ...]:
         home_of(name),
         request.at_ms,
         hash_of(key, request.operation),
+        hash_of(key, request.purpose) if request.purpose else 0,
         hash_of(key, request.task) if request.task else 0,
         hash_of(key, token_text(token.issuer, token.id)) if token else 0,
         request.bytes,
@@ -66,26 +104,49 @@ def wanted(request: Request, key: HashKey) -> tuple[int, ...]:
     )
 
 
+def parts_of(value: bytes) -> list[bytes]:
+    """Return the events of a record by msgspec, none where it is an array that is none."""
+    try:
+        return split_requests(value)
+    except (ValueError, RecursionError):
+        return []
+
+
+def wrongly_split(values: Sequence[bytes], key: HashKey) -> tuple[bytes, str] | None:
+    """Return the first record that is split into events otherwise than msgspec splits it."""
+    elements = elements_of(Values.of(values), key.seal)
+    faulty = {record for record, _, _ in elements.faults}
+    for record, value in enumerate(values):
+        of = elements.of(record)
+        found = [elements.values[place] for place in range(of.start, of.stop)]
+        if value.startswith(FORWARDED):
+            continue
+        model = parts_of(value)
+        if found != (model or [value]) or (record in faulty) == bool(model):
+            return value, f"found {found}, wanted {model}"
+    return None
+
+
 def disagreement(
     payloads: Sequence[bytes], key: HashKey, model_key: HashKey | None = None
 ) -> tuple[bytes, str] | None:
     """Return the first payload that the kernel took and msgspec does not, or reads otherwise."""
-    events, is_plain = read_plain(payloads, key)
-    return differing(payloads, events, is_plain, model_key or key)
+    return differing(payloads, read_plain(payloads, key), model_key or key)
 
 
-def differing(
-    payloads: Sequence[bytes], events: Any, is_plain: Any, key: HashKey
-) -> tuple[bytes, str] | None:
+def differing(payloads: Sequence[bytes], plain: Plain, key: HashKey) -> tuple[bytes, str] | None:
     """Return the first payload that was taken and msgspec does not take, or reads otherwise."""
-    rows = events[list(FIELDS)].tolist()
-    for place in np.flatnonzero(is_plain).tolist():
+    rows = plain.events[list(FIELDS)].tolist()
+    values = values_of(plain.events, plain.gathered)
+    for place in np.flatnonzero(plain.is_plain).tolist():
         payload = payloads[place]
         try:
-            model = wanted(decode_request(payload), key)
+            request = decode_request(payload)
+            model = wanted(request, key)
         except (ValueError, RecursionError, InvalidIdentity) as error:
             return payload, f"msgspec: {error}"
-        found = rows[place]
-        if found != model:
-            return payload, f"found {found}, wanted {model}"
+        if rows[place] != model:
+            return payload, f"found {rows[place]}, wanted {model}"
+        if values[place] != wanted_values(request, key):
+            return payload, f"found {values[place]}, wanted {wanted_values(request, key)}"
     return None

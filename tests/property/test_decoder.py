@@ -24,6 +24,7 @@ from stream.events import (
 from stream.identity import canonical_workload, home_partition, positive_murmur2
 from stream.profiles import Arrival, Batch, Decoder, decoder, token_text
 from tests.models.driver import KEY
+from tests.models.plain import values_of, wanted_values
 
 PARTITIONS = 3
 WORKLOADS = [
@@ -163,13 +164,14 @@ def home_of(document: dict[str, Any]) -> int:
 def row_of(document: dict[str, Any]) -> dict[str, Any]:
     """The columns of a document, each by its meaning."""
     name, token = canonical_workload(document["workload"]), document.get("token")
-    task = document.get("task", "")
+    task, purpose = document.get("task", ""), document.get("purpose", "")
     return {
         "workload": KEY.hash(name),
         "home": positive_murmur2(name.encode()),
         "at_ms": document["at_ms"],
         "operation": KEY.hash(document["operation"]),
         "task": KEY.hash(task) if task else 0,
+        "purpose": KEY.hash(purpose) if purpose else 0,
         "token": KEY.hash(token_text(token.get("issuer", ""), token["id"])) if token else 0,
         "bytes": document.get("bytes", 0),
         "cost": document.get("cost", 0),
@@ -218,6 +220,9 @@ def check(batch: Batch, rejects: list[Any], drawn: list[tuple[int, list[Sent]]])
     found = [dict(zip(names, event[names].tolist(), strict=True)) for event in batch.events]
     assert found == rows
     assert list(batch.payloads) == values
+    if len(batch.values):
+        requests = [decode_request(value) for value in values]
+        assert values_of(batch.events, batch) == [wanted_values(each, KEY) for each in requests]
     for place, value in enumerate(values):
         assert batch.request(place) == decode_request(value)
         assert KEY.hash(batch.workload(place)) == rows[place]["workload"]
@@ -231,7 +236,7 @@ def test_events_keep_their_place_and_others_get_their_code(
     drawn: list[tuple[int, list[Sent]]],
 ) -> None:
     """A bad event stops no batch and shifts no column, whatever stands beside it."""
-    batch, rejects = Decoder(KEY, PARTITIONS).decode(as_arrivals(drawn))
+    batch, rejects = Decoder(KEY, PARTITIONS, with_values=True).decode(as_arrivals(drawn))
     check(batch, rejects, drawn)
 
 
@@ -245,9 +250,9 @@ def test_caches_are_bounded_and_change_nothing(
         patch.setattr(decoder, "CACHED_CHARACTERS_MAX", characters_max)
         small = Decoder(KEY, PARTITIONS)
         # Caches are emptied between arrivals: beyond the bound there is at most what one brings,
-        # an operation and a task an event.
+        # an operation, a purpose and a task an event.
         longest = max((len(sent) for drawn in batches for _, sent in drawn), default=0)
-        most = texts_max + 2 * longest + 1
+        most = texts_max + 3 * longest + 1
         for drawn in batches:
             check(*small.decode(as_arrivals(drawn)), drawn)
             for cache in (small._workloads, small._texts, small._tokens, small._identities):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from stream.events import PAYLOAD_BYTES_MAX, Request, decode_request
 from stream.kernel import HashKey
-from stream.profiles.batch import EVENT
-from stream.profiles.json_event import SCRATCH_BYTES, read_events
+from stream.profiles import EVENT
+from stream.profiles.gathering import Gathered
 from stream.profiles.json_scan import value_end
 from stream.records import Values
 from tests.models.driver import KEY
@@ -95,8 +95,7 @@ def test_what_gateways_write_is_plain(form: int) -> None:
     """Whole events in any order and layout are read by the kernel, not left to msgspec."""
     for document in (FULL, MINIMAL):
         payload = encoded(document, form)
-        _, is_plain = read_plain([payload], KEY)
-        assert is_plain.all()
+        assert read_plain([payload], KEY).is_plain.all()
         assert disagreement([payload], KEY) is None
 
 
@@ -159,26 +158,24 @@ def test_nothing_beyond_the_payload_is_read() -> None:
     """Every prefix of an event says no, although what is missing lies right behind it."""
     payload = encoded(FULL, 0)
     sizes = np.arange(len(payload), dtype=np.int64)
-    data = np.frombuffer(payload, np.uint8)
+    values = Values(np.frombuffer(payload, np.uint8), np.zeros_like(sizes), sizes)
     events, is_plain = np.zeros(len(sizes), EVENT), np.zeros(len(sizes), np.bool_)
-    scratch = np.zeros(SCRATCH_BYTES, np.uint8)
-    hashing = KEY.words, scratch
-    assert read_events((data, np.zeros_like(sizes), sizes), events, is_plain, hashing) == 0
+    gathered = Gathered(KEY, len(sizes), with_values=True)
+    gathered.read(values, events, is_plain)
     assert not is_plain.any()
+    assert len(gathered.values) == len(gathered.tokens) == 0
 
 
 def test_a_payload_that_is_too_large_is_left() -> None:
     """The bound of a payload is the same here."""
     fits = encoded(MINIMAL, 0).ljust(PAYLOAD_BYTES_MAX)
-    _, is_plain = read_plain([fits, fits + b" "], KEY)
-    assert is_plain.tolist() == [True, False]
+    assert read_plain([fits, fits + b" "], KEY).is_plain.tolist() == [True, False]
 
 
 def test_absent_values_are_left() -> None:
     """A record without a value, or with none of length, is not plain."""
     values = Values.of([None, b"", encoded(MINIMAL, 0)])
-    _, is_plain = read_plain(list(values), KEY)
-    assert is_plain.tolist() == [False, False, True]
+    assert read_plain(list(values), KEY).is_plain.tolist() == [False, False, True]
 
 
 def test_disagreement_is_seen() -> None:

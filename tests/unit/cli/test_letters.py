@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from stream.bus import MemoryLog, MemoryReader, MemoryTogether, MemoryTopics, Sending, TopicSpec
+from stream.cli.dlq import ORIGIN
 from stream.cli.letters import (
     Choice,
     Found,
@@ -147,6 +148,28 @@ def test_retry_marks_and_counts_once() -> None:
     at_desk(scene, letter(4))
 
 
+def test_one_event_of_a_record_is_retried_alone() -> None:
+    """Letters of one record are told apart; the one that is meant goes, and is marked, alone."""
+
+    async def scene(desk: Desk) -> None:
+        publisher = MemoryTogether(desk.log, "retry")
+        await publisher.start()
+        retrier = await desk.retrier(publisher)
+        assert len(await desk.found()) == 3
+        second = ORIGIN.convert("requests/1/4/2", None, None)
+        assert str(second) == "requests/1/4/2"
+        [found] = await desk.found(Choice(origins=frozenset({second})))
+        assert found.letter.payload() == others[1]
+        await retrier.retry([found], as_is=False)
+        assert desk.sent() == [others[1]]
+        states = {each.letter.ordinal: each.state for each in await desk.found()}
+        assert states == {0: "new", 1: "new", 2: "retried"}
+
+    others = [GOOD.replace(b"GET /a", b"GET /%d" % each) for each in (1, 2)]
+    parts = [letter(4, others[each - 1], ordinal=each) for each in (1, 2)]
+    at_desk(scene, letter(4), *parts)
+
+
 def test_a_letter_whose_marker_may_be_gone_is_refused() -> None:
     """Where the topic lost its head, only letters of records younger than what is left are sure."""
 
@@ -203,7 +226,7 @@ def test_hostile_records_of_the_topic() -> None:
     """What is no letter or marker is counted, a newer one as such; no key makes a false marker."""
 
     async def scene(desk: Desk) -> None:
-        newer = msgspec.json.encode(letter(1)).replace(b'"code"', b'"format":2,"code"', 1)
+        newer = msgspec.json.encode(letter(1)).replace(b'"code"', b'"format":3,"code"', 1)
         for key, value in [
             (None, b""), (None, b"[" * 5_000), (None, newer), (None, b"\xff"),
             (b"retried", b"{}"), (b'["retried","requests",0]', b"{}"), (b"[" * 9_000, b""),
@@ -231,5 +254,6 @@ def test_workload_of_what_is_no_event() -> None:
 
 def test_a_marker_key_is_its_origin() -> None:
     """Key and origin are one to one, whatever stands in a topic's name."""
-    for origin in (Origin("requests", 0, 4), Origin('a","b', 3, 2**62), Origin("", -1, 0)):
+    origins = [Origin("requests", 0, 4), Origin('a","b', 3, 2**62), Origin("", -1, 0)]
+    for origin in [*origins, Origin("requests", 0, 4, 7)]:
         assert origin_of_marker(marker_key(origin)) == origin

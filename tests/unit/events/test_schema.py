@@ -10,6 +10,7 @@ import pytest
 from stream.events import (
     KINDS,
     PAYLOAD_BYTES_MAX,
+    REQUESTS_MAX,
     Request,
     Token,
     TopicNames,
@@ -53,7 +54,14 @@ def test_references_lead_somewhere(document: dict[str, Any]) -> None:
     assert json.loads(json.dumps(document)) == document
 
 
-@pytest.mark.parametrize("name", FILES)
+def test_several_requests_are_a_list_of_them() -> None:
+    """As many as a record may hold, at least one."""
+    schema = SCHEMAS["requests"]
+    assert (schema["minItems"], schema["maxItems"]) == (1, REQUESTS_MAX)
+    assert resolved(schema, schema["items"]["$ref"]) == SCHEMAS["request"]["$defs"]["Request"]
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {"requests"}))
 def test_every_field_is_described(name: str) -> None:
     """A schema names each field of its Struct, requires those without a default, and no other."""
     kind = FILES[name]

@@ -10,9 +10,9 @@ KEY = HashKey(bytes(16))
 
 
 def test_an_event_is_as_many_bytes_as_agreed() -> None:
-    """Kernels of other languages may fill the same columns: 96 bytes, in this order."""
-    assert EVENT.itemsize == 96
-    assert EVENT.names[:5] == ("workload", "operation", "task", "token", "offset")
+    """Kernels of other languages may fill the same columns: 112 bytes, in this order."""
+    assert EVENT.itemsize == 112
+    assert EVENT.names[:6] == ("workload", "operation", "task", "token", "purpose", "offset")
 
 
 def test_an_empty_batch_has_no_events() -> None:
