@@ -72,10 +72,10 @@ public class FlinkJob {
     /** What is kept of a workload. */
     public static class Profile implements Serializable {
         public long clockMs;
-        public long readMs;
         public long[] newest = new long[LIMITS.length];
         public long[] totals = new long[LIMITS.length];
         public long[][] bins = new long[LIMITS.length][BINS];
+        public HashMap<String, Long> readMs = new HashMap<>();
         public HashMap<String, Long> inForce = new HashMap<>();
 
         public Profile() {}
@@ -126,12 +126,13 @@ public class FlinkJob {
                     enforce(profile, event, limit, out);
                 }
             }
-            boolean hasRead = profile.readMs > 0 && profile.clockMs - profile.readMs <= WITHIN_MS;
-            if (event.operation.startsWith("tool:send_") && hasRead) {
+            Long readMs = profile.readMs.get(event.task);
+            boolean hasRead = readMs != null && profile.clockMs - readMs <= WITHIN_MS;
+            if (hasRead && event.operation.startsWith("tool:send_")) {
                 enforce(profile, event, SEQUENCE, out);
             }
-            if (event.operation.startsWith("tool:read_")) {
-                profile.readMs = profile.clockMs;
+            if (event.operation.startsWith("tool:read_") && !event.outcome.equals("denied")) {
+                profile.readMs.put(event.task, profile.clockMs);
             }
             profiles.update(profile);
         }

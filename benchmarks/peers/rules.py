@@ -43,7 +43,7 @@ def new_state() -> State:
     return {
         "clock_ms": 0,
         "windows": [{"newest": 0, "total": 0, "bins": [0] * BINS} for _ in LIMITS],
-        "read_ms": 0,
+        "read_ms": {},
         "in_force": {},
     }
 
@@ -89,11 +89,13 @@ def apply(state: State, event: dict[str, Any]) -> list[Command]:
             window["total"] += amount
         if window["total"] > limit.at_most:
             commands += enforce(state, event, limit)
-    operation = event["operation"]
-    if operation.startswith(THEN) and 0 < state["read_ms"] >= clock_ms - WITHIN_MS:
+    operation, task = event["operation"], event.get("task", "")
+    read_ms = state["read_ms"].get(task, 0)
+    if operation.startswith(THEN) and 0 < read_ms >= clock_ms - WITHIN_MS:
         commands += enforce(state, event, SEQUENCE)
-    if operation.startswith(FIRST):
-        state["read_ms"] = clock_ms
+    # What was denied was not read.
+    if operation.startswith(FIRST) and event.get("outcome") != "denied":
+        state["read_ms"][task] = clock_ms
     return commands
 
 
