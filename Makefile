@@ -91,12 +91,24 @@ check-tidy: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: bench
-bench: $(STAMP) ## measure throughput beside its floor, in one run
+bench: $(STAMP) ## measure throughput beside its floor and its peers, in one run
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
+# The other questions; each is `python -m benchmarks.NAME` too.
+BENCHES := throughput hot scale latency recovery growth
+.PHONY: bench-all
+bench-all: $(STAMP) ## measure everything, for an hour or two
+	@failed=0; for each in $(BENCHES); do \
+	  $(BIN)/python -m benchmarks.$$each $(ARGS) || failed=1; done; exit $$failed
+
 .PHONY: bench-short
-bench-short: $(STAMP) ## the same for a minute: shows that it runs, proves no figure
-	$(BIN)/python -m benchmarks.throughput --short $(ARGS)
+bench-short: $(STAMP) ## each benchmark for some seconds: shows that it runs, proves no figure
+	@failed=0; for each in $(BENCHES); do \
+	  echo "--- $$each"; $(BIN)/python -m benchmarks.$$each --short $(ARGS) || failed=1; done; exit $$failed
+
+.PHONY: soak-long
+soak-long: $(STAMP) ## half of full load for half an hour, a worker killed every minute
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 .PHONY: faults
 faults: $(STAMP) ## kill, stop, cut and fill servers and workers for some 40 minutes; count what is lost

@@ -1,16 +1,19 @@
-"""The ones compared in benchmarks.throughput, each in a process of its own.
+"""The ones that benchmarks compare, each in a process of its own.
 
     python -m benchmarks.contenders NAME SETTINGS.json
 
 Prints one JSON object: events, wall seconds from the assignment of partitions to the last event
 handled (for ours: applied, published, stored, and the checkpoint at the end of the log), and the
-CPU-seconds of the process in between.
+CPU-seconds of the process in between. Ours says more: seconds until all was applied, bytes of
+memory, rows, commands, seconds by stage. With `warm` in the settings its clocks start once so
+many records are applied, and `events` are those that were left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,18 +24,17 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 from redis.asyncio import Redis
 
-from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
-from stream.cli.doors import keys_of, settle
+from stream.cli.doors import keys_of, settle, worker_doors
 from stream.config import Config
 from stream.events import decode_json
 from stream.kernel import HashKey
 from stream.metrics import Metrics
 from stream.policy import load_policy
-from stream.runtime import Doors, SystemClock, Worker, WorkerSpec
-from stream.store import RedisStore
+from stream.runtime import SystemClock, Worker
 from stream.warm import warm
 
-KEY = HashKey(b"benchmark key 16")
+KEY_BYTES = b"benchmark key 16"
+KEY = HashKey(KEY_BYTES)
 FETCH = 20_000
 
 # A sliding window of 17 bins a workload, as one would write it: one call an event.
@@ -127,45 +129,108 @@ async def lua(settings: dict[str, Any]) -> dict[str, float]:
     return result
 
 
-async def ours(settings: dict[str, Any]) -> dict[str, float]:
-    """The whole product: rows to Redis, commands to Kafka, checkpoints moving."""
+def worker_of(settings: dict[str, Any], metrics: Metrics) -> Worker:
+    """A worker as `enforcer run` makes it."""
     config = msgspec.convert(settings["config"], Config)
-    policy = load_policy(settings["policy"], "benchmark")
-    doors = Doors(
-        source=lambda: KafkaSource(config.kafka, config.topics.requests),
-        publisher=lambda: KafkaPublisher(config.kafka),
-        reader=lambda: KafkaReader(config.kafka),
-        admin=lambda: KafkaTopics(config.kafka),
-        store=lambda: RedisStore(config.redis),
+    specs = config.worker, config.topics
+    return Worker(
+        specs,
+        worker_doors(config, metrics),
+        (load_policy(settings["policy"], "benchmark"), load_policy),
+        KEY,
+        (SystemClock(), metrics, "bench"),
+        keys_of(config, "worker"),
     )
+
+
+async def ours(settings: dict[str, Any]) -> dict[str, Any]:
+    """The whole product: rows to Redis, commands to Kafka, checkpoints moving."""
     warm()
     settle()
     metrics = Metrics()
-    specs = WorkerSpec(**settings.get("worker", {})), config.topics
-    shown = SystemClock(), metrics, "bench"
-    worker = Worker(specs, doors, (policy, load_policy), KEY, shown, keys_of(config, "worker"))
+    worker = worker_of(settings, metrics)
+    records, skipped = settings.get("records", settings["events"]), settings.get("warm", 0)
+    empty_bytes = resident_bytes()
     task = asyncio.create_task(worker.run())
     meter = Meter()
-    while len(worker.progress()) < config.topics.partitions:
+    while len(worker.progress()) < worker.topics.partitions or applied(worker) < skipped:
         await asyncio.sleep(0.005)
+    before = applied(worker) if skipped else 0
     meter.begin()
-    records = settings.get("records", settings["events"])
+    while applied(worker) < records:
+        await asyncio.sleep(0.005)
+    applied_s = meter.result(0)["wall_s"]
     while sum(stored for _, stored in worker.progress().values()) < records:
         await asyncio.sleep(0.01)
-    result = meter.result(settings["events"])
-    samples = [each for family in metrics.registry.collect() for each in family.samples]
-    stages = {
-        each.labels["stage"]: round(each.value, 3)
-        for each in samples
-        if each.name == "enforcer_stage_seconds_total"
-    }
-    commands = sum(each.value for each in samples if each.name == "enforcer_commands_total")
+    result = meter.result(settings["events"] - before)
+    facts = facts_of(worker, metrics)
     worker.stop()
     await task
-    return result | {"stages_s": stages, "commands": int(commands)}
+    return result | facts | {"applied_s": applied_s, "empty_bytes": empty_bytes}
 
 
-CONTENDERS = {"floor": floor, "decode": decode, "lua": lua, "ours": ours}
+def applied(worker: Worker) -> int:
+    """How many records of the log are applied; those before a log's start count as applied."""
+    return sum(position for position, _ in worker.progress().values())
+
+
+def resident_bytes() -> int:
+    """The memory that this process has, in pages that it has touched."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def facts_of(worker: Worker, metrics: Metrics) -> dict[str, Any]:
+    """What a worker at the end of its log says of itself."""
+    samples = [each for family in metrics.registry.collect() for each in family.samples]
+
+    def total(name: str) -> int:
+        return int(sum(each.value for each in samples if each.name == name))
+
+    table = worker._session.state.table
+    return {
+        "stages_s": {
+            each.labels["stage"]: round(each.value, 3)
+            for each in samples
+            if each.name == "enforcer_stage_seconds_total"
+        },
+        "commands": total("enforcer_commands_total"),
+        "rows_saved": total("enforcer_rows_saved_total"),
+        "rows_loaded": total("enforcer_rows_loaded_total"),
+        "rows_evicted": total("enforcer_rows_evicted_total"),
+        "rejects": total("enforcer_rejects_total"),
+        "rows": len(table),
+        "resident_bytes": resident_bytes(),
+        "row_bytes": table.row_bytes,
+        # Beside rows: the index, and a pointer a slot to the name.
+        "index_bytes": table.keys.nbytes + table.slots.nbytes + 8 * table.slots_max,
+    }
+
+
+async def ours_msgspec(settings: dict[str, Any]) -> dict[str, Any]:
+    """Ours, with no payload read by the kernel: all by msgspec, as odd ones always are."""
+    from stream.profiles import decoder
+
+    decoder.read_events = lambda *_: None
+    return await ours(settings)
+
+
+async def ours_public(settings: dict[str, Any]) -> dict[str, Any]:
+    """Ours as it goes on with a client of unknown insides: `getmany`, and msgspec."""
+    from stream.bus import kafka_whole
+
+    kafka_whole.can_hand_over_whole = lambda _: False
+    return await ours_msgspec(settings)
+
+
+CONTENDERS = {
+    "floor": floor,
+    "decode": decode,
+    "lua": lua,
+    "ours": ours,
+    "ours-msgspec": ours_msgspec,
+    "ours-public": ours_public,
+}
 
 
 def main() -> None:

@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import statistics
 import sys
 import tempfile
-import uuid
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -25,10 +22,19 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.events import small_events
-from benchmarks.throughput import contend, machine, settings_of
-from stream.bus import KafkaPublisher, KafkaTopics
-from stream.config import Config, with_prefix
+from benchmarks.events import Load, events
+from benchmarks.figures import at_least, at_most, finish, parser_of
+from benchmarks.rounds import (
+    Result,
+    alternate,
+    contend,
+    create_topics,
+    installed,
+    rate_per_s,
+    settings_of,
+)
+from stream.bus import KafkaPublisher
+from stream.config import Config
 from stream.events import encode
 from stream.identity import home_partition
 from stream.local import Addresses, LocalServers
@@ -47,10 +53,9 @@ def elsewhere(key: bytes, partitions: int) -> int:
 
 async def fill(config: Config, args: argparse.Namespace, way: str) -> None:
     """Create the topics and write the events."""
-    async with opened(KafkaTopics(config.kafka)) as admin:
-        await admin.ensure(config.topics.specs())
+    await create_topics(config)
     async with opened(KafkaPublisher(config.kafka)) as publisher:
-        for key, payload in small_events(args.events, args.workloads):
+        for key, payload in events(Load(args.events, args.workloads)):
             place = elsewhere(key, config.topics.partitions) if way == "misrouted" else None
             await publisher.send(config.topics.requests, key, payload, place)
         await publisher.flush()
@@ -67,56 +72,39 @@ async def results(config: Config, servers: Addresses) -> tuple[Counter[bytes], d
 
 def measure(args: argparse.Namespace, servers: Addresses, folder: Path) -> dict[str, Any]:
     """Run the rounds; return rates and figures."""
-    rounds: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    differing = 0
-    for number in range(args.rounds):
-        found = {}
-        for way in WAYS:
-            config = with_prefix(Config(), f"bench-{uuid.uuid4().hex[:6]}")
-            config = msgspec.structs.replace(
-                config,
-                kafka=msgspec.structs.replace(config.kafka, bootstrap=servers.kafka),
-                redis=msgspec.structs.replace(config.redis, url=servers.redis),
-            )
-            asyncio.run(fill(config, args, way))
-            settings = settings_of("ours", config, args.events)
-            # Each stray is a record of the same topic once more.
-            settings["records"] = args.events * (2 if way == "misrouted" else 1)
-            rounds[way].append(contend("ours", settings, folder))
-            rate = args.events / rounds[way][-1]["wall_s"]
-            print(f"round {number + 1}: {way:9} {rate:12,.0f} events/s", file=sys.stderr)
-            own = msgspec.convert(settings["config"], Config)
-            found[way] = asyncio.run(results(own, servers))
-        differing += found["routed"] != found["misrouted"]
-    rates = {
-        way: statistics.median(args.events / each["wall_s"] for each in runs)
-        for way, runs in rounds.items()
-    }
-    ratio = rates["misrouted"] / rates["routed"]
+    found: dict[str, list[Any]] = {way: [] for way in WAYS}
+
+    def play(way: str) -> Result:
+        config = installed(servers.kafka, servers.redis)
+        asyncio.run(fill(config, args, way))
+        settings = settings_of("ours", config, args.events)
+        # Each stray is a record of the same topic once more.
+        settings["records"] = args.events * (2 if way == "misrouted" else 1)
+        result = contend("ours", settings, folder)
+        own = msgspec.convert(settings["config"], Config)
+        found[way].append(asyncio.run(results(own, servers)))
+        return result
+
+    rounds = alternate(WAYS, args.rounds, play)
+    differing = sum(one != other for one, other in zip(*found.values(), strict=True))
+    rates = {way: rate_per_s(runs) for way, runs in rounds.items()}
     return {
         "figures": {
-            "misrouted_to_routed": {
-                "value": round(ratio, 3),
-                "target": TARGET,
-                "met": ratio >= TARGET,
-            },
-            "rounds_with_other_results": {"value": differing, "target": 0, "met": not differing},
+            "misrouted_to_routed": at_least(rates["misrouted"] / rates["routed"], TARGET),
+            "rounds_with_other_results": at_most(differing, 0),
         },
         "events_per_s": {way: round(rate) for way, rate in rates.items()},
         "rounds": rounds,
         "workloads": args.workloads,
-        "machine": machine(),
     }
 
 
-def main() -> None:
-    """Measure and print; exit 1 where a figure is missed in a full run."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.misrouted")
+def main() -> int:
+    """Measure and print; return 1 where a figure is missed in a full run."""
+    parser = parser_of("misrouted", __doc__)
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--workloads", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="a smoke test: few events, one round")
-    parser.add_argument("--json", action="store_true", help="print JSON only")
     args = parser.parse_args()
     if args.short:
         args.events, args.workloads, args.rounds = 30_000, 2_000, 1
@@ -124,17 +112,9 @@ def main() -> None:
         folder = Path(name)
         with LocalServers(folder / "servers") as servers:
             report = measure(args, servers.addresses, folder)
-    if args.json:
-        print(json.dumps(report, indent=1))
-    else:
-        for way, rate in report["events_per_s"].items():
-            print(f"{way:9} {rate:12,} events/s")
-        for each, figure in report["figures"].items():
-            met = "met" if figure["met"] else "MISSED"
-            print(f"{each:26} {figure['value']:8}  target {figure['target']}  {met}")
-    missed = [each for each, figure in report["figures"].items() if not figure["met"]]
-    sys.exit(1 if missed and not args.short else 0)
+    lines = [f"{way:9} {rate:12,} events/s" for way, rate in report["events_per_s"].items()]
+    return finish(report, args, lines)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

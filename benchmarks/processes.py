@@ -34,7 +34,9 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer
 
-from benchmarks.throughput import POLICY, fill, machine, settings_of
+from benchmarks.events import Load, events
+from benchmarks.figures import machine
+from benchmarks.rounds import POLICY, fill, settings_of
 from stream.bus import KafkaTopics
 from stream.bus.kafka_sticky import Sticky
 from stream.config import Config, with_prefix
@@ -241,7 +243,7 @@ def main() -> None:
                 redis=msgspec.structs.replace(config.redis, url=servers.addresses.redis),
             )
             print(f"writing {args.events:,} events", file=sys.stderr)
-            asyncio.run(fill(config, args.events, args.workloads))
+            asyncio.run(fill(config, events(Load(args.events, args.workloads))))
             report = measure(args, config, folder)
     if args.json:
         print(json.dumps(report, indent=1))

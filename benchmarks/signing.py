@@ -10,24 +10,29 @@ than a quiet estate has. The gateway applies records to its table, as at a start
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import statistics
 import sys
-import tempfile
-import uuid
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from benchmarks.commands import record_of
-from benchmarks.throughput import contend, fill, machine, settings_of
+from benchmarks.events import Load
+from benchmarks.figures import at_least, finish, parser_of
+from benchmarks.rounds import (
+    Result,
+    Scene,
+    alternate,
+    contend,
+    cpu_us,
+    filled,
+    rate_per_s,
+    scene,
+    settings_of,
+)
 from stream.bus import Record
-from stream.config import Config, with_prefix
 from stream.gateway import CommandTable, TableSpec
-from stream.local import LocalServers
 from stream.runtime import SystemClock
 from stream.signing import (
     ALGORITHMS,
@@ -45,11 +50,6 @@ INTAKE_MIN = {"ed25519": 3_000, "hmac": 25_000}
 EVENTS_PER_COMMAND = 1_000
 LIMIT = "at_most: 260, per: 10s"
 PLACE = ("bench", "enforcement")
-
-
-def at_least(value: float, target: float) -> dict[str, object]:
-    """One figure."""
-    return {"value": round(value, 3), "target": target, "met": value >= target}
 
 
 def tightened(policy: str, args: argparse.Namespace) -> str:
@@ -101,97 +101,63 @@ def records(pairs: list[tuple[bytes, bytes]], signer: Signer | None, now_ms: int
     ]
 
 
-def measure_workers(
-    args: argparse.Namespace, config: Config, folder: Path
-) -> dict[str, list[dict[str, Any]]]:
+def measure_workers(args: argparse.Namespace, at: Scene) -> dict[str, list[Result]]:
     """Run workers without a key and with one of each algorithm, in turns."""
     keys = {"unsigned": SigningSpec()}
     for algorithm in ALGORITHMS:
-        file = folder / f"{algorithm}.jwk"
+        file = at.folder / f"{algorithm}.jwk"
         write_key(str(file), new_key("bench", algorithm, "worker"))
         keys[algorithm] = SigningSpec(worker_key_file=str(file))
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in keys}
-    for number in range(args.rounds):
-        # Each goes first now and then: a machine that others use gets faster and slower.
-        names = list(keys)
-        for name in names[number % 3 :] + names[: number % 3]:
-            settings = settings_of("ours", config, args.events)
-            settings["policy"] = tightened(settings["policy"], args)
-            settings["config"]["signing"] = msgspec.to_builtins(keys[name])
-            rounds[name].append(contend("ours", settings, folder))
-            last = rounds[name][-1]
-            rate = last["events"] / last["wall_s"]
-            said = f"{rate:12,.0f} events/s, {last['commands']} commands"
-            print(f"round {number + 1}: {name:9}{said}", file=sys.stderr)
-    return rounds
+
+    def play(name: str) -> Result:
+        settings = settings_of("ours", at.config, args.events)
+        settings["policy"] = tightened(settings["policy"], args)
+        settings["config"]["signing"] = msgspec.to_builtins(keys[name])
+        return contend("ours", settings, at.folder)
+
+    return alternate(keys, args.rounds, play)
 
 
-def report_of(workers: dict[str, list[dict[str, Any]]], intake: dict[str, float]) -> dict[str, Any]:
+def report_of(workers: dict[str, list[Result]], intake: dict[str, float]) -> dict[str, Any]:
     """Figures from what was measured: the ratio is the median of those of the rounds."""
-    rates = {
-        name: [each["events"] / each["wall_s"] for each in runs] for name, runs in workers.items()
-    }
-    cpu_us = {
-        name: statistics.median(each["cpu_s"] / each["events"] * 1e6 for each in runs)
-        for name, runs in workers.items()
-    }
+    cpu = {name: cpu_us(runs) for name, runs in workers.items()}
     figures = {}
     for name in ALGORITHMS:
-        pairs = zip(rates[name], rates["unsigned"], strict=True)
-        ratio = statistics.median(one / other for one, other in pairs)
+        pairs = zip(workers[name], workers["unsigned"], strict=True)
+        ratio = statistics.median(other["wall_s"] / one["wall_s"] for one, other in pairs)
         figures[f"throughput_{name}_to_unsigned"] = at_least(ratio, RATIO_MIN)
         # Of the process alone, so that others on the machine weigh less.
-        ratio = cpu_us["unsigned"] / cpu_us[name]
-        figures[f"cpu_unsigned_to_{name}"] = at_least(ratio, RATIO_MIN)
+        figures[f"cpu_unsigned_to_{name}"] = at_least(cpu["unsigned"] / cpu[name], RATIO_MIN)
     for name in ALGORITHMS:
         figures[f"intake_{name}_per_s"] = at_least(intake[name], INTAKE_MIN[name])
     return {
         "figures": figures,
-        "events_per_s": {name: round(statistics.median(each)) for name, each in rates.items()},
-        "cpu_us_per_event": {name: round(each, 3) for name, each in cpu_us.items()},
+        "events_per_s": {name: round(rate_per_s(runs)) for name, runs in workers.items()},
+        "cpu_us_per_event": {name: round(each, 3) for name, each in cpu.items()},
         "events_per_command": round(
             workers["unsigned"][0]["events"] / max(1, workers["unsigned"][0]["commands"])
         ),
         "intake_per_s": {name: round(each) for name, each in intake.items()},
         "rounds": workers,
-        "machine": machine(),
     }
 
 
-def main() -> None:
-    """Measure and print; exit 1 where a figure is missed in a full run."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.signing")
+def main() -> int:
+    """Measure and print; return 1 where a figure is missed in a full run."""
+    parser = parser_of("signing", __doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--workloads", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=20_000)
-    parser.add_argument("--short", action="store_true", help="a smoke test: few events, one round")
-    parser.add_argument("--json", action="store_true", help="print JSON only")
     args = parser.parse_args()
     if args.short:
         args.events, args.workloads, args.rounds, args.records = 100_000, 500, 1, 1_000
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        intake = measure_intake(args.records, args.rounds)
-        with LocalServers(folder / "servers") as servers:
-            config = with_prefix(Config(), f"bench-{uuid.uuid4().hex[:6]}")
-            config = msgspec.structs.replace(
-                config,
-                kafka=msgspec.structs.replace(config.kafka, bootstrap=servers.addresses.kafka),
-                redis=msgspec.structs.replace(config.redis, url=servers.addresses.redis),
-            )
-            print(f"writing {args.events:,} events", file=sys.stderr)
-            asyncio.run(fill(config, args.events, args.workloads))
-            report = report_of(measure_workers(args, config, folder), intake)
-    if args.json:
-        print(json.dumps(report, indent=1))
-    else:
-        for each, figure in report["figures"].items():
-            met = "met" if figure["met"] else "MISSED"
-            print(f"{each:32} {figure['value']:12,.2f}  target {figure['target']}  {met}")
-    missed = [each for each, figure in report["figures"].items() if not figure["met"]]
-    sys.exit(1 if missed and not args.short else 0)
+    intake = measure_intake(args.records, args.rounds)
+    with scene() as at:
+        filled(at.config, Load(args.events, args.workloads))
+        report = report_of(measure_workers(args, at), intake)
+    return finish(report, args)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,181 +1,199 @@
 """How many events a second: bare getmany, the usual ways, and the whole product, in one run.
 
-    python -m benchmarks.throughput [--short] [--json]
+    python -m benchmarks.throughput [--short] [--json] [--only NAME ...] [--forms S M]
 
 All read the same topic on a real Kafka; ours also writes rows to a real Redis and commands to
 Kafka. Rounds alternate, medians are compared, and ratios are what counts: machines differ, and
-this one may be busy. Each contender runs in a process of its own (benchmarks.contenders).
+this one may be busy. Each contender runs in a process of its own (benchmarks.contenders,
+benchmarks/peers). A peer that is not installed is left out, and says what it needs; those that
+enforce must come to the same commands as ours.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import tempfile
-import uuid
-from importlib import metadata
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from benchmarks.events import small_events
-from stream.bus import KafkaPublisher, KafkaTopics
-from stream.config import Config, with_prefix
-from stream.local import LocalServers
+from benchmarks.events import Load, events, recent, with_offenders
+from benchmarks.figures import (
+    Figure,
+    Figures,
+    at_least,
+    at_most,
+    finish,
+    machine,
+    parser_of,
+    say,
+    table,
+)
+from benchmarks.peers import PEERS, Seen, commands_of, lacking, run_peer, seen_in
+from benchmarks.plots import bars_plot
+from benchmarks.recount import expected, replayed
+from benchmarks.rounds import (
+    POLICY,
+    Result,
+    Scene,
+    alternate,
+    contend,
+    cpu_us,
+    filled,
+    rate_per_s,
+    scene,
+    settings_of,
+    with_topic,
+)
+from stream.config import Config
 
-POLICY = Path(__file__).with_name("policy.yaml")
-ORDER = ("floor", "decode", "ours", "lua")
-TARGETS = {"ours_to_floor": 0.8, "ours_to_lua": 8.0}
+__all__ = ["machine"]
+
+OWN = ("floor", "decode", "ours", "ours-msgspec", "ours-public", "lua")
+ENFORCING = ("ours", "ours-msgspec", "ours-public", *PEERS)
+# These read fewer events of the same kind, from a topic of their own: that is enough to time them.
+SLOW = ("lua", "quix")
+SLOW_EVENTS = 100_000
+# By form and pair, wall time; those of CPU stand behind.
+TARGETS = {
+    "S": {
+        "ours_to_floor": 2.5,
+        "ours_to_bytewax": 20.0,
+        "ours_to_lua": 30.0,
+        "ours_to_quix": 150.0,
+        "ours_to_flink": 10.0,
+        "ours-msgspec_to_floor": 0.9,
+    },
+    "M": {"ours_to_floor": 1.5},
+}
+CPU_TARGETS = {"S": {"ours_to_flink": 15.0}, "M": {}}
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    names = ("aiokafka", "redis", "numpy", "numba", "msgspec", "uvloop")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    cpu = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-        "versions": {name: metadata.version(name) for name in names},
+class Topic(NamedTuple):
+    """A topic of events, and the commands that they must cause."""
+
+    config: Config
+    events: int
+    wanted: Seen
+
+
+def topic_of(at: Scene, name: str, load: Load) -> Topic:
+    """Write a load to a topic; say what it causes, by a replay."""
+    config = filled(with_topic(at.config, name), load, with_offenders(load))
+    some = events(load, with_offenders(load))
+    # All workloads are in the sample.
+    logs = expected(some, config.topics.partitions, 1).logs
+    bodies, _ = replayed(POLICY.read_text(), logs, load.workloads)
+    return Topic(config, load.count, sorted(map(seen_in, bodies.elements())))
+
+
+def play(name: str, topic: Topic, args: argparse.Namespace, at: Scene) -> Result:
+    """Run one contender; how many of its commands are not as they must be is in `differing`."""
+    settings = settings_of(name, topic.config, topic.events)
+    if args.profile:
+        settings["profile"] = args.profile
+    if name in PEERS:
+        result, seen = run_peer(name, settings, at.folder)
+    else:
+        result = contend(name, settings, at.folder)
+        if name not in ENFORCING:
+            return result
+        seen = commands_of(msgspec.convert(settings["config"], Config))
+    mine, wanted = Counter(seen), Counter(topic.wanted)
+    assert wanted, "the load breaks no rule"
+    return result | {
+        "commands": len(seen),
+        "differing": (mine - wanted).total() + (wanted - mine).total(),
     }
 
 
-async def fill(config: Config, count: int, workloads: int) -> None:
-    """Create the topics and write the events."""
-    admin = KafkaTopics(config.kafka)
-    await admin.start()
-    await admin.ensure(config.topics.specs())
-    await admin.stop()
-    publisher = KafkaPublisher(config.kafka)
-    await publisher.start()
-    for key, payload in small_events(count, workloads):
-        await publisher.send(config.topics.requests, key, payload)
-    await publisher.flush()
-    await publisher.stop()
+def measure(args: argparse.Namespace, at: Scene, form: Literal["S", "M"]) -> dict[str, Any]:
+    """Fill topics with events of one form, run the rounds; return rates and figures."""
+    names = []
+    for name in args.only or (*OWN, *PEERS):
+        reason = lacking(name) if name in PEERS else ""
+        if reason:
+            say(f"{name} is left out: {reason}")
+        else:
+            names.append(name)
+    load = recent(Load(args.events, args.workloads, form))
+    few = recent(load._replace(count=min(args.events, SLOW_EVENTS)))
+    topics = {False: topic_of(at, form, load)}
+    if any(name in SLOW for name in names):
+        topics[True] = topic_of(at, f"{form}-few", few)
+    rounds = alternate(names, args.rounds, lambda name: play(name, topics[name in SLOW], args, at))
+    return report_of(form, rounds)
 
 
-def contend(name: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Run one contender in a process of its own."""
-    file = folder / f"{name}.json"
-    file.write_text(json.dumps(settings))
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.contenders", name, str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=900,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def settings_of(name: str, config: Config, events: int) -> dict[str, Any]:
-    """What a contender needs: a group of its own, so that it starts at the beginning."""
-    fresh = uuid.uuid4().hex[:8]
-    kafka = msgspec.structs.replace(config.kafka, group=f"{name}-{fresh}")
-    redis = msgspec.structs.replace(config.redis, prefix=f"bench-{fresh}")
-    topics = msgspec.structs.replace(
-        config.topics,
-        journal=f"{config.topics.journal}-{fresh}",
-        enforcement=f"{config.topics.enforcement}-{fresh}",
-    )
-    own = msgspec.structs.replace(config, kafka=kafka, redis=redis, topics=topics)
-    return {
-        "topic": config.topics.requests,
-        "kafka": config.kafka.bootstrap,
-        "redis": config.redis.url,
-        "group": kafka.group,
-        "events": min(events, 100_000) if name == "lua" else events,
-        "config": msgspec.to_builtins(own),
-        "policy": POLICY.read_text(),
-    }
-
-
-def measure(args: argparse.Namespace, config: Config, folder: Path) -> dict[str, Any]:
-    """Run the rounds; return rates, ratios and figures."""
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in args.only or ORDER}
-    for number in range(args.rounds):
-        for name, results in rounds.items():
-            settings = settings_of(name, config, args.events)
-            if args.profile:
-                settings["profile"] = args.profile
-            results.append(contend(name, settings, folder))
-            rate = results[-1]["events"] / results[-1]["wall_s"]
-            print(f"round {number + 1}: {name:7} {rate:12,.0f} events/s", file=sys.stderr)
-    rates = {
-        name: statistics.median(each["events"] / each["wall_s"] for each in results)
-        for name, results in rounds.items()
-    }
-    cpu_us = {
-        name: statistics.median(each["cpu_s"] / each["events"] * 1e6 for each in results)
-        for name, results in rounds.items()
-    }
-    figures = {}
-    for key, target in TARGETS.items():
-        ours, _, other = key.partition("_to_")
-        if ours in rates and other in rates:
-            value = rates[ours] / rates[other]
-            figures[key] = {"value": round(value, 3), "target": target, "met": value >= target}
+def report_of(form: str, rounds: dict[str, list[Result]]) -> dict[str, Any]:
+    """Figures of one form of event from what was measured."""
+    rates = {name: rate_per_s(results) for name, results in rounds.items()}
+    cpu = {name: cpu_us(results) for name, results in rounds.items()}
+    figures: Figures = {}
+    for key, one, other in pairs(list(rounds)):
+        figures[f"{form}_{key}"] = ratio_figure(rates[one] / rates[other], TARGETS[form].get(key))
+        if other != "lua":
+            # Lua's work is Redis's, whose CPU-seconds are not the client's.
+            figures[f"{form}_{key}_cpu"] = ratio_figure(
+                cpu[other] / cpu[one], CPU_TARGETS[form].get(key)
+            )
+    for name, results in rounds.items():
+        if name in ENFORCING:
+            amount = max(each["differing"] for each in results)
+            figures[f"{form}_{name}_other_commands"] = at_most(amount, 0)
     return {
         "figures": figures,
         "events_per_s": {name: round(rate) for name, rate in rates.items()},
-        "cpu_us_per_event": {name: round(each, 3) for name, each in cpu_us.items()},
+        "cpu_us_per_event": {name: round(each, 3) for name, each in cpu.items()},
         "rounds": rounds,
-        "workloads": args.workloads,
-        "machine": machine(),
     }
 
 
-def main() -> None:
-    """Measure and print; exit 1 where a figure is missed in a full run."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.throughput")
+def pairs(names: list[str]) -> list[tuple[str, str, str]]:
+    """Which rates are compared: ours with all others, and ours by msgspec with the floor."""
+    found = [(f"ours_to_{name}", "ours", name) for name in names if name != "ours"]
+    found.append(("ours-msgspec_to_floor", "ours-msgspec", "floor"))
+    return [each for each in found if each[1] in names and each[2] in names]
+
+
+def ratio_figure(value: float, target: float | None) -> Figure:
+    """A ratio that must reach its target, where it has one."""
+    if target is None:
+        return {"value": round(value, 3), "target": None, "met": True}
+    return at_least(value, target)
+
+
+def main() -> int:
+    """Measure and print; return 1 where a figure is missed in a full run."""
+    parser = parser_of("throughput", __doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--workloads", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="a smoke test: few events, one round")
-    parser.add_argument("--json", action="store_true", help="print JSON only")
-    parser.add_argument("--only", nargs="+", choices=ORDER)
+    parser.add_argument("--forms", nargs="+", choices=["S", "M"])
+    parser.add_argument("--only", nargs="+", choices=(*OWN, *PEERS), metavar="NAME")
     parser.add_argument("--profile", help="write a cProfile of ours to this file")
     args = parser.parse_args()
     if args.short:
         args.events, args.workloads, args.rounds = 100_000, 2_000, 1
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with LocalServers(folder / "servers") as servers:
-            config = with_prefix(Config(), f"bench-{uuid.uuid4().hex[:6]}")
-            config = msgspec.structs.replace(
-                config,
-                kafka=msgspec.structs.replace(config.kafka, bootstrap=servers.addresses.kafka),
-                redis=msgspec.structs.replace(config.redis, url=servers.addresses.redis),
-            )
-            print(f"writing {args.events:,} events", file=sys.stderr)
-            asyncio.run(fill(config, args.events, args.workloads))
-            report = measure(args, config, folder)
-    if args.json:
-        print(json.dumps(report, indent=1))
-    else:
-        for each, rate in report["events_per_s"].items():
-            cpu = report["cpu_us_per_event"][each]
-            print(f"{each:7} {rate:12,} events/s {cpu:8.2f} us CPU an event")
-        for each, figure in report["figures"].items():
-            met = "met" if figure["met"] else "MISSED"
-            print(f"{each:16} {figure['value']:8.2f}  target {figure['target']}  {met}")
-    missed = [each for each, figure in report["figures"].items() if not figure["met"]]
-    sys.exit(1 if missed and not args.short else 0)
+        args.only = args.only or ["floor", "ours", "lua"]
+        # The other short benchmarks read S events.
+        args.forms = args.forms or ["M"]
+    args.forms = args.forms or ["S", "M"]
+    with scene() as at:
+        reports = {form: measure(args, at, form) for form in args.forms}
+    figures = {name: each for one in reports.values() for name, each in one["figures"].items()}
+    if args.svg:
+        for form, one in reports.items():
+            bars_plot(args.svg / f"throughput-{form}.svg", one["events_per_s"], "events/s")
+    rows = [
+        (f"{form} {name}", rate, one["cpu_us_per_event"][name])
+        for form, one in reports.items()
+        for name, rate in one["events_per_s"].items()
+    ]
+    report = {"figures": figures, "forms": reports, "workloads": args.workloads}
+    return finish(report, args, table(("contender", "events/s", "us CPU an event"), rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
