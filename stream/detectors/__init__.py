@@ -7,6 +7,8 @@ a multiple of eight bytes, whose all-zero value is the empty one; who holds the 
 """
 
 from .bits import BIT, BITS_MAX, log2_of
+from .facts import ASSERTED, CLASS, FACT, NOT_READY, POOLED, Facts, facts_of, find_fact
+from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
 from .interval import EXPECTED, OBSERVED, RATE, RATE_PARTS, SINCE_MS, is_rate_ready, observe_rate
 from .level import (
@@ -26,41 +28,80 @@ from .level import (
     score_level,
 )
 from .limit import amount_of, belongs, count_windows, demand_of, is_under, total_of
+from .loops import LOOP_PARTS, LOOPS, STRETCH, end_stretch, follow_loops, learn_loops, loop_bits
+from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
+from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
+from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share, learn_shares
+from .spread import SPREAD, observe_spread
 
 __all__ = [
+    "ASSERTED",
     "BIT",
     "BITS",
     "BITS_MAX",
+    "CLASS",
     "COUNTED",
+    "DENIAL",
     "DRIFTING",
+    "ERROR",
     "EXPECTED",
+    "FACT",
+    "FALLBACK",
+    "FALLBACK_PARTS",
+    "FIRST_PART",
     "LEVEL",
+    "LOOPS",
+    "LOOP_PARTS",
     "MEASURED",
+    "NOT_READY",
     "OBSERVED",
     "PARTS",
+    "POOLED",
     "RATE",
     "RATE_PARTS",
     "RECORD",
     "REPORTED",
+    "SEQUENCE",
+    "SEQUENCE_PARTS",
+    "SHARES",
+    "SHARE_PARTS",
     "SINCE_MS",
+    "SPREAD",
+    "STRETCH",
     "SUDDEN",
     "SUSTAINED",
+    "BenignTask",
+    "Facts",
     "amount_of",
     "belongs",
     "count_windows",
     "counted",
     "demand_of",
+    "end_stretch",
     "expected_of",
+    "facts_of",
+    "fallback_bits",
+    "find_fact",
+    "follow_fallback",
+    "follow_loops",
+    "follow_share",
     "is_match",
     "is_rate_ready",
     "is_under",
     "is_warm",
+    "learn_fallbacks",
+    "learn_loops",
+    "learn_sequences",
+    "learn_shares",
     "log2_of",
+    "loop_bits",
     "may_renew",
     "observe_rate",
+    "observe_spread",
     "peek_level",
     "score_level",
+    "score_sequence",
     "set_mark",
     "total_of",
 ]

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from stream.kernel import kernel
+from stream.kernel import kernel, routine
 
 BIT: Final = 1024  # units of evidence in one bit
 BITS_MAX: Final = 1 << 20  # 1,024 bits: no evidence is larger
@@ -36,7 +36,7 @@ def exponent_of(value: float) -> int:
     return (np.float64(value).view(np.int64) >> 52) - 1022  # type: ignore[return-value]
 
 
-@kernel
+@routine
 def log2_of(value: float) -> float:
     """Return the binary logarithm of a normal number > 0, within 1e-11.
 

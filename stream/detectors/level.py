@@ -72,7 +72,7 @@ def counted(amount: int) -> float:
     return 2.0 * math.sqrt(float(amount) + 0.375)
 
 
-@kernel
+@routine
 def expected_of(series: Any, at_ms: int, kind: int) -> int:
     """Return the amount that is expected of the interval that begins at a time, rounded.
 
@@ -206,7 +206,7 @@ def _relative(series: Any, residual: float, hour: int, kind: int) -> float:
     return residual * spread / own if own > 0.0 else 0.0
 
 
-@kernel
+@routine
 def _judge(series: Any, value: float, roots: Any, kind: int, parts: Any) -> None:
     """Write all parts but what is reported. Shapes: roots = (x, z, sqrt|u|). Mutates: parts."""
     for part in range(PARTS):
@@ -240,7 +240,7 @@ def _record_bits(series: Any, value: float, kind: int) -> float:
     return _RECORD_BITS * log2_of(series["points"] + 1.0) * min(1.0, beyond / full)
 
 
-@kernel
+@routine
 def _learn(series: Any, value: float, residual: float, hour: int) -> None:
     """Learn one value in units. Mutates: series."""
     points, seen = int(series["points"]), int(seen_at(series, hour))

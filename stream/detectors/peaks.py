@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel
+from stream.kernel import kernel, routine
 
 from .bits import BIT, log2_of, quantised
 
@@ -43,7 +43,7 @@ def _height_of(bits: float) -> float:
     return min(place, HEIGHTS - 1.0)
 
 
-@kernel
+@routine
 def _fade(peaks: Any, at_ms: int) -> None:
     """Forget what the steps since the last call take. Mutates: peaks."""
     step = int(at_ms // STEP_MS)
@@ -67,7 +67,7 @@ def _is_resting(peaks: Any, bits: int, at_ms: int) -> bool:
     return bool(at_ms < peaks["rests_until_ms"] and bits <= peaks["highest"] + MORE)
 
 
-@kernel
+@routine
 def reported_bits(peaks: Any, bits: int, at_ms: int) -> int:
     """Return what is reported of an interval's bits: less for what is usual, 0 for what rests.
 
@@ -87,7 +87,7 @@ def reported_bits(peaks: Any, bits: int, at_ms: int) -> int:
     return max(0, bits - quantised(_HABIT * log2_of(1.0 + alike / PEAK)))
 
 
-@kernel
+@routine
 def learn_peak(peaks: Any, bits: int, at_ms: int) -> None:
     """Keep a peak, unless it is none or rests. Mutates: peaks."""
     if bits <= LOWEST * BIT or _is_resting(peaks, bits, at_ms):

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel
+from stream.kernel import routine
 
 from .bits import log2_of, nearest
 
@@ -45,7 +45,7 @@ LOG2_E: Final = 1.4426950408889634
 SHAPE_MAX: Final = 0.5
 
 
-@kernel
+@routine
 def tail_bits(tail: Any, value: float, floors: tuple[float, float]) -> float:
     """Return the surprise of a value in bits; 0 up to the threshold.
 
@@ -66,7 +66,7 @@ def tail_bits(tail: Any, value: float, floors: tuple[float, float]) -> float:
     return QUANTILE_BITS + log2_of(1.0 + shape * ratio / (1.0 - shape)) / shape
 
 
-@kernel
+@routine
 def learn_tail(tail: Any, value: float, points: int) -> None:
     """Learn one more value, the one after `points` others. Mutates: tail."""
     threshold = float(tail["threshold"])
@@ -91,7 +91,7 @@ def learn_tail(tail: Any, value: float, points: int) -> None:
     tail["threshold"] = nearest(threshold, I32_MAX)
 
 
-@kernel
+@routine
 def rescale_tail(tail: Any, halvings: int) -> None:
     """Let the unit of a tail's values be 2^halvings times as large (or small). Mutates: tail."""
     for _ in range(abs(halvings)):
