@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.quality import HELP, VARIABLE, data_folder, read_lines
 from benchmarks.quality.nab_rules import NONE, PROFILES, Score, Truth, score, truth_of
-from stream.detectors import BIT, LEVEL, MEASURED, PARTS, score_level
+from stream.detectors import BIT, LEVEL, LEVEL_PARTS, MEASURED, score_level
 from stream.kernel import kernel
 
 FILE: Final = "nab/series.jsonl.gz"
@@ -83,7 +83,7 @@ def bits_of(times_ms: np.ndarray, values: np.ndarray, kind: int = MEASURED) -> n
     out = np.zeros(len(values), np.int64)
     # Some files step back in time, and a row's clock never does.
     ordered = np.maximum.accumulate(times_ms)
-    score_all(state[0], ordered, values, kind, (out, np.zeros(PARTS, np.int64)))
+    score_all(state[0], ordered, values, kind, (out, np.zeros(LEVEL_PARTS, np.int64)))
     return out
 
 

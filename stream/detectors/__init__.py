@@ -7,16 +7,17 @@ a multiple of eight bytes, whose all-zero value is the empty one; who holds the 
 """
 
 from .bits import BIT, BITS_MAX, log2_of
-from .facts import ASSERTED, CLASS, FACT, NOT_READY, POOLED, Facts, facts_of, find_fact
+from .facts import ASSERTED, CLASS, FACT, POOLED, UNREADY, Facts, facts_of, find_fact
 from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
 from .interval import EXPECTED, OBSERVED, RATE, RATE_PARTS, SINCE_MS, is_rate_ready, observe_rate
 from .level import (
+    AMOUNTS,
     BITS,
     COUNTED,
     DRIFTING,
+    LEVEL_PARTS,
     MEASURED,
-    PARTS,
     RECORD,
     REPORTED,
     SUDDEN,
@@ -34,15 +35,31 @@ from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
 from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share, learn_shares
 from .spread import SPREAD, observe_spread
+from .workload import (
+    CONTEXT_HABITS,
+    CONTEXT_NAMES,
+    CONTEXT_PARTS,
+    DETAILS,
+    WORKLOAD,
+    WORKLOAD_NAMES,
+    WORKLOAD_PARTS,
+    follow_context,
+    follow_workload,
+)
 
 __all__ = [
+    "AMOUNTS",
     "ASSERTED",
     "BIT",
     "BITS",
     "BITS_MAX",
     "CLASS",
+    "CONTEXT_HABITS",
+    "CONTEXT_NAMES",
+    "CONTEXT_PARTS",
     "COUNTED",
     "DENIAL",
+    "DETAILS",
     "DRIFTING",
     "ERROR",
     "EXPECTED",
@@ -51,12 +68,11 @@ __all__ = [
     "FALLBACK_PARTS",
     "FIRST_PART",
     "LEVEL",
+    "LEVEL_PARTS",
     "LOOPS",
     "LOOP_PARTS",
     "MEASURED",
-    "NOT_READY",
     "OBSERVED",
-    "PARTS",
     "POOLED",
     "RATE",
     "RATE_PARTS",
@@ -71,6 +87,10 @@ __all__ = [
     "STRETCH",
     "SUDDEN",
     "SUSTAINED",
+    "UNREADY",
+    "WORKLOAD",
+    "WORKLOAD_NAMES",
+    "WORKLOAD_PARTS",
     "BenignTask",
     "Facts",
     "amount_of",
@@ -83,9 +103,11 @@ __all__ = [
     "facts_of",
     "fallback_bits",
     "find_fact",
+    "follow_context",
     "follow_fallback",
     "follow_loops",
     "follow_share",
+    "follow_workload",
     "is_match",
     "is_rate_ready",
     "is_under",

@@ -5,7 +5,7 @@ about, all keyed hashes; its bits were quantised to 1/1024 when the table was ma
 no arithmetic of probabilities. A table is immutable, its length a power of two, at least a quarter
 of it free; it is what a promoted baseline holds, and the learning functions of this room return
 facts to put into one. A kernel that finds nothing at a class looks at ESTATE, then at what is
-asserted in its code, and says which it was: CLASS, POOLED, ASSERTED, or NOT_READY.
+asserted in its code, and says which it was: CLASS, POOLED, ASSERTED, or UNREADY.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SUPPORT_MAX: Final = 0xFFFF
 PROBES_MAX: Final = 1 << 12
 ESTATE: Final = np.uint64(0x9E3779B97F4A7C15)
 NO_FACT: Final = -1
-CLASS, POOLED, ASSERTED, NOT_READY = range(4)
+CLASS, POOLED, ASSERTED, UNREADY = range(4)
 
 # Kinds. Numbers of other rooms' kinds are below 100.
 (

@@ -23,7 +23,7 @@ from stream.kernel import kernel, routine
 from .level import (
     BITS,
     COUNTED,
-    PARTS,
+    LEVEL_PARTS,
     REPORTED,
     counted,
     expected_of,
@@ -46,8 +46,8 @@ AMOUNT_MAX: Final = 1 << 62
 GAP_MAX: Final = 288
 LOOK_SHARE: Final = 4  # a quarter more
 # Beside the parts of a level: what was seen, what was expected, and when the interval began.
-OBSERVED, EXPECTED, SINCE_MS = PARTS, PARTS + 1, PARTS + 2
-RATE_PARTS: Final = PARTS + 3
+OBSERVED, EXPECTED, SINCE_MS = LEVEL_PARTS, LEVEL_PARTS + 1, LEVEL_PARTS + 2
+RATE_PARTS: Final = LEVEL_PARTS + 3
 
 
 @kernel
@@ -56,7 +56,7 @@ def observe_rate(rate: Any, clock_ms: int, amount: int, measure: Any, parts: Any
 
     Shapes:   rate: RATE; measure = (kind, interval_ms, scratch), scratch as parts;
               parts: [part] of int64, RATE_PARTS of them, all written.
-    Units:    kind COUNTED or MEASURED; amount >= 0 requests, bytes, ...
+    Units:    kind COUNTED or AMOUNTS; amount >= 0 requests, bytes, ...
     Requires: clock_ms not before that of the last call (the clock of a row never is).
     Mutates:  rate, parts, scratch.
     """
@@ -135,6 +135,6 @@ def _keep(scratch: Any, seen: Any, parts: Any) -> None:
     """Keep the parts of an interval, and what was seen of it. Mutates: parts."""
     if scratch[BITS] == 0:
         return
-    for part in range(PARTS):
+    for part in range(LEVEL_PARTS):
         parts[part] = scratch[part]
     parts[OBSERVED], parts[EXPECTED], parts[SINCE_MS] = seen

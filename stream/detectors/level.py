@@ -15,8 +15,10 @@ What is reported is less (peaks.py): a peak of late silences what does not excee
 often as high counts for less. That is for reporting; whether a throttle stays goes by BITS.
 
 Counts go through 2 sqrt(v + 3/8), which gives every Poisson rate a spread of 1, and have floors
-(sf and those of the tails) in that unit, so that a perfectly steady past is no blind spot. Measured
-values (bytes, cost) have no unit of their own, hence no floors: all is relative to their spread.
+(sf, those of the tails, of the range and of what a record must pass) in that unit, so that a
+perfectly steady past is no blind spot. AMOUNTS (bytes, cost) have the same floors in units of a
+16th of their level, or 1,024 where that is more. MEASURED values have no unit of their own, hence
+no floors: all is relative to their spread, and a past without any is a blind spot.
 
 State: integers, see series.py. Floats appear between loading and storing only; they are IEEE
 additions, multiplications, divisions and square roots, so state and evidence are the same bit for
@@ -41,9 +43,9 @@ from .tail import I32_MAX, learn_tail, tail_bits
 
 HOUR_MS: Final = 3_600_000
 COLD_POINTS: Final = 100
-COUNTED, MEASURED = 0, 1  # kinds of series
+COUNTED, MEASURED, AMOUNTS = range(3)  # kinds of series
 SUDDEN, SUSTAINED, DRIFTING, RECORD, BITS, REPORTED = range(6)  # parts, in 1/1024 bit
-PARTS: Final = 6
+LEVEL_PARTS: Final = 6
 
 _LEARNING: Final = 0.002
 _HOUR_LEARNING: Final = 0.035
@@ -53,11 +55,12 @@ _DRIFT_WEIGHT: Final = 0.25
 _RECORD_BITS: Final = 1.5
 _RECORD_SHARE: Final = 0.07
 _FORGETTING: Final = 1e-6  # of a record, a point
-_RANGE_MIN: Final = 4.0  # of counts, in units of their spread
-_RECORD_MIN: Final = 1.0  # the same: chance passes a record by a quarter of it
-_COUNT_SPREAD: Final = 0.8
-# Floors of the tails of counts: threshold and mean excess of x, z and sqrt|u|.
-_COUNT_FLOORS: Final = ((1.47, 0.07), (0.94, 0.02), (0.70, 0.035))
+_RANGE_MIN: Final = 4.0  # in least spreads
+_SPREAD_FLOOR: Final = 0.8  # the same
+# Floors of tails in roots of least spreads: threshold and mean excess of x, z and sqrt|u|.
+_FLOORS: Final = ((1.47, 0.07), (0.94, 0.02), (0.70, 0.035))
+_AMOUNT_SHARE: Final = 1.0 / 16.0  # of the level, as a Poisson count of 64 has
+_AMOUNT_MIN: Final = 1024.0
 
 
 @kernel
@@ -110,7 +113,8 @@ def _score(series: Any, value: float, at_ms: int, kind: int, parts: Any) -> int:
     sudden = _root(relative)
     kept = sudden
     if is_warm(series):
-        kept = min(sudden, _SUDDEN_CAP * _threshold(series, kind))
+        floor = _floors(0, _least(series, kind))[0]
+        kept = min(sudden, _SUDDEN_CAP * max(floor, float(series["tails"][0]["threshold"])))
     sustained = series["sustained"] + 0.06 * (kept - series["sustained"])
     drift = series["drift"] + 0.1 * (relative - series["drift"])
     _judge(series, value, (sudden, sustained, _root(drift)), kind, parts)
@@ -141,7 +145,7 @@ def peek_level(series: Any, value: float, at_ms: int, kind: int, parts: Any) -> 
 @routine
 def _peek(series: Any, value: float, at_ms: int, kind: int, parts: Any) -> int:
     """See `peek_level`. Mutates: parts."""
-    for part in range(PARTS):
+    for part in range(LEVEL_PARTS):
         parts[part] = 0
     value = _in_units(series, value)
     hour = int(at_ms // HOUR_MS % HOURS)
@@ -150,7 +154,8 @@ def _peek(series: Any, value: float, at_ms: int, kind: int, parts: Any) -> int:
         return 0
     relative = _relative(series, residual, hour, kind)
     sudden = _root(relative)
-    kept = min(sudden, _SUDDEN_CAP * _threshold(series, kind))
+    floor = _floors(0, _least(series, kind))[0]
+    kept = min(sudden, _SUDDEN_CAP * max(floor, float(series["tails"][0]["threshold"])))
     sustained = series["sustained"] + 0.06 * (kept - series["sustained"])
     drift = series["drift"] + 0.1 * (relative - series["drift"])
     _judge(series, value, (sudden, sustained, _root(drift)), kind, parts)
@@ -171,19 +176,21 @@ def _in_units(series: Any, value: float) -> float:
 
 
 @kernel
-def _threshold(series: Any, kind: int) -> float:
-    """Return the threshold of sudden changes."""
-    own = float(series["tails"][0]["threshold"])
-    return own if kind == MEASURED else max(own, _floors(series, 0, kind)[0])
+def _least(series: Any, kind: int) -> float:
+    """Return the spread that a series of this kind has at least, in its units."""
+    if kind == COUNTED:
+        return float(_in_units(series, 1.0))
+    if kind == AMOUNTS:
+        least = float(_in_units(series, _AMOUNT_MIN))
+        return max(abs(float(series["level"])) * _AMOUNT_SHARE, least)
+    return 0.0
 
 
 @kernel
-def _floors(series: Any, tail: int, kind: int) -> tuple[float, float]:
-    """Return the floors of a tail in its units."""
-    if kind == MEASURED:
-        return 0.0, 0.0
-    scale = power_of_2(ROOT_BITS - int(series["unit"]) // 2)
-    return _COUNT_FLOORS[tail][0] * scale, _COUNT_FLOORS[tail][1] * scale
+def _floors(tail: int, least: float) -> tuple[float, float]:
+    """Return the floors of a tail in its units, where spreads are at least so much."""
+    scale = _root(least)
+    return _FLOORS[tail][0] * scale, _FLOORS[tail][1] * scale
 
 
 @kernel
@@ -200,43 +207,41 @@ def _relative(series: Any, residual: float, hour: int, kind: int) -> float:
     spread = float(series["spread"])
     share = seen / (seen + 40.0)
     own = share * float(series["spreads"][hour]) + (1.0 - share) * spread + 0.001 * spread
-    if kind == COUNTED:
-        floor = _in_units(series, _COUNT_SPREAD)
-        return residual * max(spread, floor) / max(own, floor)
-    return residual * spread / own if own > 0.0 else 0.0
+    floor = _SPREAD_FLOOR * float(_least(series, kind))
+    own = max(own, floor)
+    return residual * max(spread, floor) / own if own > 0.0 else 0.0
 
 
 @routine
 def _judge(series: Any, value: float, roots: Any, kind: int, parts: Any) -> None:
     """Write all parts but what is reported. Shapes: roots = (x, z, sqrt|u|). Mutates: parts."""
-    for part in range(PARTS):
+    for part in range(LEVEL_PARTS):
         parts[part] = 0
     if not is_warm(series):
         return
     tails = series["tails"]
-    parts[SUDDEN] = quantised(tail_bits(tails[0], roots[0], _floors(series, 0, kind)))
-    sustained = tail_bits(tails[1], roots[1], _floors(series, 1, kind))
+    least = float(_least(series, kind))
+    parts[SUDDEN] = quantised(tail_bits(tails[0], roots[0], _floors(0, least)))
+    sustained = tail_bits(tails[1], roots[1], _floors(1, least))
     parts[SUSTAINED] = quantised(_SUSTAINED_WEIGHT * sustained)
-    drifting = tail_bits(tails[2], roots[2], _floors(series, 2, kind))
+    drifting = tail_bits(tails[2], roots[2], _floors(2, least))
     parts[DRIFTING] = quantised(_DRIFT_WEIGHT * drifting)
-    parts[RECORD] = quantised(_record_bits(series, value, kind))
+    parts[RECORD] = quantised(_record_bits(series, value, least))
     parts[BITS] = parts[SUDDEN] + parts[SUSTAINED] + parts[DRIFTING] + parts[RECORD]
 
 
 @kernel
-def _record_bits(series: Any, value: float, kind: int) -> float:
-    """Return the bits of having passed everything before."""
+def _record_bits(series: Any, value: float, least: float) -> float:
+    """Return the bits of having passed everything before, where spreads are at least so much."""
     beyond = max(value - float(series["highest"]), float(series["lowest"]) - value)
     if beyond <= 0.0:
         return 0.0
-    width = float(series["highest"] - series["lowest"])
-    if kind == COUNTED:
-        width = max(width, _in_units(series, _RANGE_MIN))
+    width = max(float(series["highest"] - series["lowest"]), _RANGE_MIN * least)
     if width <= 0.0:
         return 0.0
     full = _RECORD_SHARE * width
-    if kind == COUNTED:
-        full = max(full, float(series["spread"]), _in_units(series, _RECORD_MIN))
+    if least > 0.0:
+        full = max(full, float(series["spread"]), least)
     return _RECORD_BITS * log2_of(series["points"] + 1.0) * min(1.0, beyond / full)
 
 

@@ -23,7 +23,7 @@ If p were exact, 2^x would be an e-value (its mean under p is at most 1); it is 
 thresholds are calibrated as for all others.
 
 Cold: a class without calls is judged by the estate's (POOLED). Of less than READY_CALLS no order
-can be told from chance: W stays as it is and says NOT_READY; a first use has bits as soon as there
+can be told from chance: W stays as it is and says UNREADY; a first use has bits as soon as there
 is anything to compare with, few at first: half a first use among the calls so far.
 
 Source: Witten, Bell, The zero-frequency problem, IEEE Trans. Information Theory 1991; Page,
@@ -45,13 +45,13 @@ from .facts import (
     CLASS,
     ESTATE,
     NO_FACT,
-    NOT_READY,
     POOLED,
     SEQUENCE_CALLS,
     SEQUENCE_NEW,
     SEQUENCE_ONE,
     SEQUENCE_PAIR,
     SEQUENCE_TRIPLE,
+    UNREADY,
     fact_key,
     find_fact,
 )
@@ -69,9 +69,10 @@ SEQUENCE: Final = np.dtype(
     ],
     align=True,
 )
-EVIDENCE_PART, X_PART, HOW_PART, ORDER_PART, FIRST_PART = range(5)
-# W, x, how it is known, by how many calls before (-1: new), and the bits of a first use.
-SEQUENCE_PARTS: Final = 5
+EVIDENCE_PART, X_PART, HOW_PART, ORDER_PART, FIRST_PART, FIRST_HOW_PART = range(6)
+# W, x, how they are known, by how many calls before (-1: new), the bits of a first use, and how
+# those are known.
+SEQUENCE_PARTS: Final = 6
 NEW_ORDER: Final = -1
 
 
@@ -93,8 +94,8 @@ def _score(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> i
     two = state["earlier"] if state["earlier"] != np.uint64(0) else START
     state["earlier"] = state["before"]
     state["before"] = operation
-    parts[X_PART], parts[ORDER_PART], parts[HOW_PART] = 0, 0, NOT_READY
-    parts[FIRST_PART] = 0
+    parts[X_PART], parts[ORDER_PART], parts[HOW_PART] = 0, 0, UNREADY
+    parts[FIRST_PART], parts[FIRST_HOW_PART] = 0, UNREADY
     place = group
     calls = find_fact(facts, fact_key(place, SEQUENCE_CALLS, np.uint64(0)))
     how = CLASS
@@ -103,6 +104,7 @@ def _score(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> i
         calls = find_fact(facts, fact_key(place, SEQUENCE_CALLS, np.uint64(0)))
     bits = 0
     if calls != NO_FACT:
+        parts[FIRST_HOW_PART] = how
         bits = int(_bits_after(operation, effect, (one, two), (place, facts), parts))
     if calls == NO_FACT or facts[calls]["support"] < READY_CALLS:
         parts[EVIDENCE_PART] = max(0, int(state["weight"]))

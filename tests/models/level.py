@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-COUNTED = 0
+COUNTED, AMOUNTS = 0, 2
 FLOORS = ((1.47, 0.07), (0.94, 0.02), (0.70, 0.035))
 
 
@@ -72,28 +72,28 @@ class LevelModel:
     def score(self, value: float, at_ms: int) -> tuple[float, float, float, float]:
         """The bits of sudden, sustained, drifting change and of a record; then learn."""
         hour = at_ms // 3_600_000 % 24
-        is_count = self.kind == COUNTED
         if self.points == 0:
             self.level = self.highest = self.lowest = value
         seen = self.seen[hour]
         residual = value - self.level - self.profile[hour] * seen / (seen + 5)
         share = seen / (seen + 40)
         own = share * self.spreads[hour] + (1 - share) * self.spread + self.spread / 1000
-        floor = 0.8 if is_count else 0.0
+        least = self.least()
+        floor = 0.8 * least
         below = max(own, floor)
         relative = residual * max(self.spread, floor) / below if below > 0 else 0.0
         sudden = math.sqrt(abs(relative))
         kept = sudden
         if self.points > 100:
             own_threshold = self.tails[0].threshold
-            kept = min(sudden, 1.5 * max(own_threshold, FLOORS[0][0] if is_count else 0.0))
+            kept = min(sudden, 1.5 * max(own_threshold, FLOORS[0][0] * math.sqrt(least)))
         self.sustained += 0.06 * (kept - self.sustained)
         self.drift += 0.1 * (relative - self.drift)
         roots = sudden, self.sustained, math.sqrt(abs(self.drift))
         found = [0.0] * 4
         if self.points > 100:
             for place, weight in enumerate((1.0, 0.8, 0.25)):
-                floors = FLOORS[place] if is_count else (0.0, 0.0)
+                floors = tuple(each * math.sqrt(least) for each in FLOORS[place])
                 found[place] = weight * self.tails[place].bits(roots[place], floors)
             found[3] = self.record(value)
         for tail, root in zip(self.tails, roots, strict=True):
@@ -101,17 +101,22 @@ class LevelModel:
         self.learn(value, residual, hour)
         return found[0], found[1], found[2], found[3]
 
+    def least(self) -> float:
+        """The spread that a series of this kind has at least."""
+        if self.kind == COUNTED:
+            return 1.0
+        return max(abs(self.level) / 16, 1024.0) if self.kind == AMOUNTS else 0.0
+
     def record(self, value: float) -> float:
         """The bits of having passed everything before."""
         beyond = max(value - self.highest, self.lowest - value)
-        width = self.highest - self.lowest
-        if self.kind == COUNTED:
-            width = max(width, 4.0)
+        least = self.least()
+        width = max(self.highest - self.lowest, 4.0 * least)
         if beyond <= 0 or width <= 0:
             return 0.0
         full = 0.07 * width
-        if self.kind == COUNTED:
-            full = max(full, self.spread, 1.0)
+        if least > 0:
+            full = max(full, self.spread, least)
         return 1.5 * math.log2(self.points + 1) * min(1.0, beyond / full)
 
     def learn(self, value: float, residual: float, hour: int) -> None:

@@ -18,12 +18,12 @@ from stream.detectors import (
     FIRST_PART,
     LOOP_PARTS,
     LOOPS,
-    NOT_READY,
     POOLED,
     SEQUENCE,
     SEQUENCE_PARTS,
     SHARE_PARTS,
     SHARES,
+    UNREADY,
     BenignTask,
     facts_of,
     fallback_bits,
@@ -186,7 +186,7 @@ def test_sequences_are_those_of_the_model(drawn: list, times: int, task: list, g
         if is_ready:
             assert abs(parts[1] - model.x(own, before, (operation, effect)) * BIT) <= 3
             weight = max(0, weight) + int(parts[1])
-        assert parts[2] == ((POOLED if own is None else CLASS) if is_ready else NOT_READY)
+        assert parts[2] == ((POOLED if own is None else CLASS) if is_ready else UNREADY)
         assert bits == max(0, weight)
         before = (before[1], operation)
 

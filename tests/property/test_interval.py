@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.detectors import (
+    AMOUNTS,
     COUNTED,
     LEVEL,
+    LEVEL_PARTS,
     MEASURED,
     OBSERVED,
-    PARTS,
     RATE,
     RATE_PARTS,
     REPORTED,
@@ -55,14 +56,14 @@ def observe(
     return rate, found
 
 
-@pytest.mark.parametrize("kind", [COUNTED, MEASURED])
+@pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(steps)
 def test_intervals_are_those_of_the_model(kind: int, drawn: list[tuple[int, int]]) -> None:
     """Amounts, empty intervals and long silences become the values that the model lists."""
     events = events_of(drawn)
     rate, _ = observe(events, kind)
     closed, amount = closed_intervals(events, INTERVAL_MS)
-    series, parts = np.zeros(1, LEVEL), np.zeros(PARTS, np.int64)
+    series, parts = np.zeros(1, LEVEL), np.zeros(LEVEL_PARTS, np.int64)
     for since_ms, value in closed:
         scale = counted(value) if kind == COUNTED else float(value)
         score_level(series[0], scale, since_ms, kind, parts)

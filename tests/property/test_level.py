@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.detectors import (
+    AMOUNTS,
     BITS,
     BITS_MAX,
     COUNTED,
     LEVEL,
+    LEVEL_PARTS,
     MEASURED,
-    PARTS,
     REPORTED,
     SUDDEN,
     counted,
@@ -40,7 +41,8 @@ def values_of(seed: int, kind: int, points: int) -> list[float]:
         mean = chance.choice([0.5, 5.0, 50.0, 5000.0])
         drawn = chance.negative_binomial(2, 2 / (2 + mean), points)
         return [counted(int(each)) for each in drawn]
-    wide, scale = chance.choice([0.1, 1.0, 2.0]), chance.choice([1e-6, 1.0, 1e9])
+    scale = 1e5 if kind == AMOUNTS else chance.choice([1e-6, 1.0, 1e9])
+    wide = chance.choice([0.1, 1.0, 2.0])
     return (chance.lognormal(0.0, wide, points) * scale).tolist()
 
 
@@ -49,14 +51,14 @@ def scored(
 ) -> np.ndarray:
     """The parts of each value. Shapes: [point, part]; state [1] of LEVEL, mutated if given."""
     state = np.zeros(1, LEVEL) if state is None else state
-    parts = np.zeros((len(values), PARTS), np.int64)
+    parts = np.zeros((len(values), LEVEL_PARTS), np.int64)
     for place, value in enumerate(values):
         bits = score_level(state[0], value, start_ms + place * INTERVAL_MS, kind, parts[place])
         assert bits == parts[place][REPORTED]
     return parts
 
 
-@pytest.mark.parametrize("kind", [COUNTED, MEASURED])
+@pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(seeds)
 def test_integers_are_as_good_as_floats(kind: int, seed: int) -> None:
     """99 % of parts are those of the formulas within 0.5 %: counts may just meet a threshold."""
@@ -86,7 +88,7 @@ def test_scale_and_offset_hardly_matter(seed: int, factor: float, offset: float)
     assert apart.sum() <= 2
 
 
-@pytest.mark.parametrize("kind", [COUNTED, MEASURED])
+@pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(seeds, st.integers(1, 30_000))
 def test_days_do_not_matter(kind: int, seed: int, days: int) -> None:
     """Moved by whole days, all evidence is the same."""
@@ -94,7 +96,7 @@ def test_days_do_not_matter(kind: int, seed: int, days: int) -> None:
     assert np.array_equal(scored(values, kind), scored(values, kind, days * DAY_MS))
 
 
-@pytest.mark.parametrize("kind", [COUNTED, MEASURED])
+@pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(seeds, st.integers(0, 250))
 def test_a_stored_series_goes_on(kind: int, seed: int, cut: int) -> None:
     """Wherever it is stored, a restored series has the same future."""
@@ -106,7 +108,7 @@ def test_a_stored_series_goes_on(kind: int, seed: int, cut: int) -> None:
     assert np.array_equal(np.concatenate([before, after]), scored(values, kind))
 
 
-@pytest.mark.parametrize("kind", [COUNTED, MEASURED])
+@pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(st.lists(hostile, min_size=1, max_size=40), seeds)
 def test_no_value_breaks_it(kind: int, values: list[float], seed: int) -> None:
     """Whatever comes, evidence is within its bounds, and so is all that is kept."""
@@ -129,7 +131,7 @@ def test_a_look_learns_nothing(seed: int, value: float) -> None:
     state = np.zeros(1, LEVEL)
     scored(values_of(seed, COUNTED, 150), COUNTED, state=state)
     assert is_warm(state[0])
-    parts, later = np.zeros(PARTS, np.int64), np.zeros(PARTS, np.int64)
+    parts, later = np.zeros(LEVEL_PARTS, np.int64), np.zeros(LEVEL_PARTS, np.int64)
     before = state.copy()
     peek_level(state[0], value, 150 * INTERVAL_MS, COUNTED, parts)
     for name in ("level", "profile", "tails", "unit", "points", "drift", "sustained"):
@@ -140,7 +142,7 @@ def test_a_look_learns_nothing(seed: int, value: float) -> None:
         assert np.abs(parts - later).max() <= 8 + 0.05 * later[BITS]
 
 
-@pytest.mark.parametrize("kind", [COUNTED, MEASURED])
+@pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(st.lists(hostile, min_size=1, max_size=100))
 def test_cold_is_not_zero_evidence(kind: int, values: list[float]) -> None:
     """Up to 100 points a series says nothing, and says that it does."""

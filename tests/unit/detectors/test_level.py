@@ -14,9 +14,9 @@ from stream.detectors import (
     COUNTED,
     EXPECTED,
     LEVEL,
+    LEVEL_PARTS,
     MEASURED,
     OBSERVED,
-    PARTS,
     RATE,
     RATE_PARTS,
     REPORTED,
@@ -46,7 +46,7 @@ PASTS = {
 
 def learned(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A series that learned counts, and what it reported of each."""
-    state, parts = np.zeros(1, LEVEL), np.zeros(PARTS, np.int64)
+    state, parts = np.zeros(1, LEVEL), np.zeros(LEVEL_PARTS, np.int64)
     found = [
         score_level(state[0], counted(int(count)), place * INTERVAL_MS, COUNTED, parts)
         for place, count in enumerate(counts)
@@ -62,7 +62,7 @@ def test_a_burst_after_a_steady_week_is_caught_in_its_first_interval(past: str, 
     state, reported = learned(counts)
     assert (reported[DAY:] >= RARE).sum() == 0
     burst = times * max(1, round(counts.mean()))
-    parts = np.zeros(PARTS, np.int64)
+    parts = np.zeros(LEVEL_PARTS, np.int64)
     assert score_level(state[0], counted(burst), WEEK * INTERVAL_MS, COUNTED, parts) >= RARE
 
 
@@ -100,7 +100,7 @@ def test_a_slow_boil_shows_in_records(seed: int) -> None:
     assert 2 <= len(loud) <= 5 and loud[0] < 30 * DAY
     at_ms = days * DAY * INTERVAL_MS
     assert 310 <= expected_of(state[0], at_ms, COUNTED) <= 330
-    parts = np.zeros(PARTS, np.int64)
+    parts = np.zeros(LEVEL_PARTS, np.int64)
     score_level(state[0], counted(2 * 328), at_ms, COUNTED, parts)
     assert parts[BITS] >= RARE
     _, steady = learned(np.random.default_rng(seed).poisson(100, days * DAY))
@@ -117,7 +117,7 @@ def test_a_daily_rhythm_is_expected() -> None:
     at_ms = 14 * DAY * INTERVAL_MS
     assert abs(expected_of(state[0], at_ms, COUNTED) - 20) <= 4
     assert abs(expected_of(state[0], at_ms + 10 * 3_600_000, COUNTED) - 200) <= 20
-    parts = np.zeros(PARTS, np.int64)
+    parts = np.zeros(LEVEL_PARTS, np.int64)
     score_level(state[0], counted(100), at_ms, COUNTED, parts)
     assert parts[BITS] >= 10 * BIT
 
@@ -125,7 +125,7 @@ def test_a_daily_rhythm_is_expected() -> None:
 def test_a_peak_rests_after_it_was_reported() -> None:
     """What goes on is reported once in a day, its bits stay; usual peaks weigh less and less."""
     state, _ = learned(np.full(WEEK, 10))
-    parts = np.zeros((3, PARTS), np.int64)
+    parts = np.zeros((3, LEVEL_PARTS), np.int64)
     for place in range(3):
         score_level(state[0], counted(200), (WEEK + place) * INTERVAL_MS, COUNTED, parts[place])
     assert parts[0][REPORTED] == parts[0][BITS] >= RARE
@@ -159,7 +159,7 @@ def test_sizes_are_as_stated() -> None:
 def test_the_state_is_the_same_bit_for_bit_everywhere() -> None:
     """Compiled or not, on any machine, 400 drawn values leave exactly this state and evidence."""
     generator = 12345
-    state, parts = np.zeros(2, LEVEL), np.zeros(PARTS, np.int64)
+    state, parts = np.zeros(2, LEVEL), np.zeros(LEVEL_PARTS, np.int64)
     digest = hashlib.sha256()
     for place in range(400):
         generator = (generator * 1_103_515_245 + 12_345) % (1 << 31)
