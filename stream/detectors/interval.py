@@ -31,14 +31,14 @@ from .level import (
     peek_level,
     score_level,
 )
-from .series import LEVEL
 
+# What each event touches; the series lies elsewhere, as only the end of an interval needs it.
 RATE: Final = np.dtype(
     [
-        ("series", LEVEL),
         ("opened", np.int64),  # number of the open interval, plus 1; 0 for none
         ("amount", np.int64),  # in it so far; saturates at AMOUNT_MAX
         ("look_from", np.int64),  # amount at which to look again
+        ("ready", np.int64),  # 1 where the series is warm
     ],
     align=True,
 )
@@ -51,39 +51,40 @@ RATE_PARTS: Final = LEVEL_PARTS + 3
 
 
 @kernel
-def observe_rate(rate: Any, clock_ms: int, amount: int, measure: Any, parts: Any) -> int:
+def observe_rate(state: Any, clock_ms: int, amount: int, measure: Any, parts: Any) -> int:
     """Count an event's amount; return the evidence, in 1/1024 bit.
 
-    Shapes:   rate: RATE; measure = (kind, interval_ms, scratch), scratch as parts;
-              parts: [part] of int64, RATE_PARTS of them, all written.
+    Shapes:   state = (rate, series) of RATE and LEVEL; measure = (kind, interval_ms, scratch),
+              scratch as parts; parts: [part] of int64, RATE_PARTS of them, all written.
     Units:    kind COUNTED or AMOUNTS; amount >= 0 requests, bytes, ...
     Requires: clock_ms not before that of the last call (the clock of a row never is).
-    Mutates:  rate, parts, scratch.
+    Mutates:  state, parts, scratch.
     """
-    return int(_observe(rate, clock_ms, amount, measure, parts))
+    return int(_observe(state, clock_ms, amount, measure, parts))
 
 
 @kernel
 def is_rate_ready(rate: Any) -> bool:
     """Tell whether evidence of 0 means "as expected" and not "not known yet"."""
-    return bool(is_warm(rate["series"]))
+    return bool(rate["ready"] != 0)
 
 
 @routine
-def _observe(rate: Any, clock_ms: int, amount: int, measure: Any, parts: Any) -> int:
-    """See `observe_rate`. Mutates: rate, parts, scratch."""
+def _observe(state: Any, clock_ms: int, amount: int, measure: Any, parts: Any) -> int:
+    """See `observe_rate`. Mutates: state, parts, scratch."""
+    rate = state[0]
     for part in range(RATE_PARTS):
         parts[part] = 0
     number = clock_ms // measure[1]
     if rate["opened"] == 0:
-        _open(rate, number, measure)
+        _open(state, number, measure)
     elif number > rate["opened"] - 1:
-        _close(rate, number, measure, parts)
-        _open(rate, number, measure)
+        _close(state, number, measure, parts)
+        _open(state, number, measure)
     held = int(rate["amount"])
     rate["amount"] = held + min(amount, AMOUNT_MAX - held)
-    if amount > 0 and rate["amount"] >= rate["look_from"]:
-        _look(rate, measure, parts)
+    if amount > 0 and rate["ready"] != 0 and rate["amount"] >= rate["look_from"]:
+        _look(state, measure, parts)
     return int(parts[REPORTED])
 
 
@@ -94,18 +95,20 @@ def _value_of(kind: int, amount: int) -> float:
 
 
 @kernel
-def _open(rate: Any, number: int, measure: Any) -> None:
-    """Begin an interval. Mutates: rate."""
+def _open(state: Any, number: int, measure: Any) -> None:
+    """Begin an interval. Mutates: state (its rate)."""
+    rate, series = state
     rate["opened"] = number + 1
     rate["amount"] = 0
-    rate["look_from"] = expected_of(rate["series"], number * measure[1], measure[0]) + 1
+    rate["look_from"] = expected_of(series, number * measure[1], measure[0]) + 1
+    rate["ready"] = 1 if is_warm(series) else 0
 
 
 @kernel
-def _close(rate: Any, number: int, measure: Any, parts: Any) -> None:
+def _close(state: Any, number: int, measure: Any, parts: Any) -> None:
     """Judge and learn the open interval and the empty ones up to `number`. Mutates: all."""
     kind, interval_ms, scratch = measure
-    series = rate["series"]
+    rate, series = state
     since_ms = (int(rate["opened"]) - 1) * interval_ms
     expected = expected_of(series, since_ms, kind)
     score_level(series, _value_of(kind, int(rate["amount"])), since_ms, kind, scratch)
@@ -117,12 +120,12 @@ def _close(rate: Any, number: int, measure: Any, parts: Any) -> None:
 
 
 @kernel
-def _look(rate: Any, measure: Any, parts: Any) -> None:
-    """Judge the open interval so far. Mutates: rate (when to look again), parts, scratch."""
+def _look(state: Any, measure: Any, parts: Any) -> None:
+    """Judge the open interval so far. Mutates: state (when to look again), parts, scratch."""
     kind, interval_ms, scratch = measure
+    rate, series = state
     amount = int(rate["amount"])
     rate["look_from"] = amount + amount // LOOK_SHARE + 1
-    series = rate["series"]
     since_ms = (int(rate["opened"]) - 1) * interval_ms
     peek_level(series, _value_of(kind, amount), since_ms, kind, scratch)
     if scratch[REPORTED] > parts[REPORTED]:

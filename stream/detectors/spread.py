@@ -5,8 +5,9 @@ were seen, within 4 % for up to 500, by a table. It begins anew with each interv
 is that of a rate (interval.py), with the same level, hour profile, records and cold start: three
 hundred customers in five minutes are as unusual as the workload's own past says.
 
-Above FULL (some 2,700) no more are told apart: that is above any threshold that a series keeps.
-The state is 64 bytes beside the rate. An attacker cannot aim at cells: hashes are keyed.
+Above FULL (some 3,500) no more are told apart: that is above any threshold that a series keeps.
+The state is 72 bytes beside the rate and its series. An attacker cannot aim at cells: hashes are
+keyed.
 
 Source: Whang, Vander-Zanden, Taylor, A linear-time probabilistic counting algorithm for database
 applications, ACM TODS 1990.
@@ -21,13 +22,12 @@ import numpy as np
 
 from stream.kernel import kernel, mix64, routine
 
-from .interval import RATE, observe_rate
+from .interval import observe_rate
 
 WORDS: Final = 8
 CELLS: Final = 64 * WORDS
 SPREAD: Final = np.dtype(
     [
-        ("rate", RATE),
         ("cells", np.uint64, (WORDS,)),
         ("filled", np.int32),
         ("spare", np.int32),
@@ -45,19 +45,20 @@ _AMOUNTS: Final = np.array(AMOUNTS, np.int64)
 
 
 @kernel
-def observe_spread(spread: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: Any) -> int:
+def observe_spread(state: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: Any) -> int:
     """See one operation or resource; return the evidence in 1/1024 bit.
 
-    Shapes, Units, Requires: as `observe_rate` with kind COUNTED; symbol: a keyed hash, 0 for none
-    (the clock alone goes on). Mutates: spread, parts, scratch.
+    Shapes, Units, Requires: as `observe_rate` with kind COUNTED; state = (spread, rate, series);
+    symbol: a keyed hash, 0 for none (the clock alone goes on). Mutates: state, parts, scratch.
     """
-    return int(_observe(spread, clock_ms, symbol, measure, parts))
+    return int(_observe(state, clock_ms, symbol, measure, parts))
 
 
 @routine
-def _observe(spread: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: Any) -> int:
-    """See `observe_spread`. Mutates: spread, parts, scratch."""
-    rate, cells = spread["rate"], spread["cells"]
+def _observe(state: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: Any) -> int:
+    """See `observe_spread`. Mutates: state, parts, scratch."""
+    spread, rate, series = state
+    cells = spread["cells"]
     if clock_ms // measure[1] != rate["opened"] - 1:
         for word in range(WORDS):
             cells[word] = np.uint64(0)
@@ -70,4 +71,4 @@ def _observe(spread: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts:
             cells[cell // 64] |= bit
             spread["filled"] += 1
     more = int(_AMOUNTS[spread["filled"]]) - before
-    return int(observe_rate(rate, clock_ms, more, measure, parts))
+    return int(observe_rate((rate, series), clock_ms, more, measure, parts))

@@ -29,6 +29,7 @@ from .level import AMOUNTS, COUNTED
 from .limit import amount_of
 from .loops import LOOP_PARTS, LOOPS, follow_loops, loop_bits
 from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
+from .series import LEVEL
 from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share
 from .spread import SPREAD, observe_spread
 
@@ -53,7 +54,13 @@ CONTEXT_PARTS: Final = len(CONTEXT_NAMES)
 DETAILS: Final = max(RATE_PARTS, SEQUENCE_PARTS, LOOP_PARTS, FALLBACK_PARTS, SHARE_PARTS)
 
 WORKLOAD: Final = np.dtype(
-    [("rates", RATE, (RATES,)), ("operations", SPREAD), ("shares", SHARES, (2,))], align=True
+    [
+        ("rates", RATE, (RATES + 1,)),  # of requests, errors, bytes, cost, different operations
+        ("shares", SHARES, (2,)),
+        ("operations", SPREAD),
+        ("series", LEVEL, (RATES + 1,)),
+    ],
+    align=True,
 )
 CONTEXT_HABITS: Final = np.dtype(
     [("sequence", SEQUENCE), ("loops", LOOPS), ("fallback", FALLBACK)], align=True
@@ -65,8 +72,8 @@ def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any)
     """Judge and learn what an event adds to its workload; return the mask of parts that know.
 
     Shapes:   state: WORKLOAD; event: EVENT; known = (class, facts, refused): a believed refusal
-              adds nothing; out = (bits, details, scratch): bits [WORKLOAD_PARTS] and details
-              [WORKLOAD_PARTS, DETAILS] of int64, all written; scratch [DETAILS].
+              adds nothing; out = (bits, details, scratch): bits [WORKLOAD_PARTS], details
+              [WORKLOAD_PARTS, DETAILS] (they hold where bits are not 0), scratch [DETAILS], int64.
     Requires: clock_ms, the row's, never steps back.
     Mutates:  state, out.
     """
@@ -81,23 +88,23 @@ def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any
     ready = 0
     for part in range(WORKLOAD_PARTS):
         bits[part] = 0
-        for detail in range(DETAILS):
-            details[part, detail] = 0
     for part in range(RATES):
         rate = state["rates"][part]
         amount = int(amount_of(MEASURES[part], event, refused))
         measure = KINDS[part], INTERVAL_MS, scratch
-        bits[part] = observe_rate(rate, clock_ms, amount, measure, details[part])
+        of = rate, state["series"][part]
+        bits[part] = observe_rate(of, clock_ms, amount, measure, details[part])
         if is_rate_ready(rate):
             ready |= 1 << part
     is_call = event["kind"] == REQUEST and refused == 0 and event["outcome"] != REFUSED
     symbol = event["operation"] if is_call else np.uint64(0)
     measure = COUNTED, INTERVAL_MS, scratch
-    operations = state["operations"]
+    rate = state["rates"][OPERATIONS_PART]
+    operations = state["operations"], rate, state["series"][OPERATIONS_PART]
     bits[OPERATIONS_PART] = observe_spread(
         operations, clock_ms, symbol, measure, details[OPERATIONS_PART]
     )
-    if is_rate_ready(operations["rate"]):
+    if is_rate_ready(rate):
         ready |= 1 << OPERATIONS_PART
     if is_call:
         for which in (ERROR, DENIAL):
@@ -131,8 +138,6 @@ def _follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) -
     operation, outcome = event["operation"], int(event["outcome"])
     for part in range(CONTEXT_PARTS):
         bits[part] = 0
-        for detail in range(DETAILS):
-            details[part, detail] = 0
     order = details[ORDER]
     bits[ORDER] = score_sequence(state["sequence"], (operation, effect), group, facts, order)
     bits[FIRST_USE] = order[FIRST_PART]

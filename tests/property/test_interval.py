@@ -42,18 +42,22 @@ def events_of(drawn: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return events
 
 
+STATE = np.dtype([("rate", RATE), ("series", LEVEL)])
+
+
 def observe(
     events: list[tuple[int, int]], kind: int, state: np.ndarray | None = None
 ) -> tuple[np.ndarray, list[list[int]]]:
-    """The state after events, and the parts at each."""
-    rate = np.zeros(1, RATE) if state is None else state
+    """The state after events, and the parts at each. Shapes: state [1] of STATE."""
+    state = np.zeros(1, STATE) if state is None else state
+    of = state["rate"][0], state["series"][0]
     scratch, parts = np.zeros(RATE_PARTS, np.int64), np.zeros(RATE_PARTS, np.int64)
     found = []
     for clock_ms, amount in events:
-        bits = observe_rate(rate[0], clock_ms, amount, (kind, INTERVAL_MS, scratch), parts)
+        bits = observe_rate(of, clock_ms, amount, (kind, INTERVAL_MS, scratch), parts)
         assert bits == parts[REPORTED]
         found.append(parts.tolist())
-    return rate, found
+    return state, found
 
 
 @pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
@@ -61,17 +65,17 @@ def observe(
 def test_intervals_are_those_of_the_model(kind: int, drawn: list[tuple[int, int]]) -> None:
     """Amounts, empty intervals and long silences become the values that the model lists."""
     events = events_of(drawn)
-    rate, _ = observe(events, kind)
+    state, _ = observe(events, kind)
     closed, amount = closed_intervals(events, INTERVAL_MS)
     series, parts = np.zeros(1, LEVEL), np.zeros(LEVEL_PARTS, np.int64)
     for since_ms, value in closed:
         scale = counted(value) if kind == COUNTED else float(value)
         score_level(series[0], scale, since_ms, kind, parts)
-    assert rate["amount"][0] == amount
+    assert state["rate"]["amount"][0] == amount
     for name in set(LEVEL.names or ()) - {"peaks"}:
-        assert np.array_equal(rate["series"][name], series[name])
+        assert np.array_equal(state["series"][name], series[name])
     for name in ("rests_until_ms", "highest"):
-        assert rate["series"]["peaks"][name] == series["peaks"][name]
+        assert state["series"]["peaks"][name] == series["peaks"][name]
 
 
 @given(steps, st.integers(0, 40))
@@ -80,7 +84,7 @@ def test_a_stored_rate_goes_on(drawn: list[tuple[int, int]], cut: int) -> None:
     events = events_of(drawn)
     whole, found = observe(events, COUNTED)
     first, before = observe(events[:cut], COUNTED)
-    restored = np.frombuffer(first.tobytes(), RATE).copy()
+    restored = np.frombuffer(first.tobytes(), STATE).copy()
     second, after = observe(events[cut:], COUNTED, restored)
     assert before + after == found
     assert second.tobytes() == whole.tobytes()
@@ -90,8 +94,8 @@ def test_a_stored_rate_goes_on(drawn: list[tuple[int, int]], cut: int) -> None:
 def test_evidence_is_of_what_was_there(drawn: list[tuple[int, int]]) -> None:
     """Evidence names an interval that had begun, with an amount that events brought into it."""
     events = events_of([(INTERVAL_MS, 3)] * 150 + drawn)
-    rate, found = observe(events, COUNTED)
-    assert is_rate_ready(rate[0])
+    state, found = observe(events, COUNTED)
+    assert is_rate_ready(state["rate"][0])
     sums: dict[int, int] = {}
     for (clock_ms, amount), parts in zip(events, found, strict=True):
         since_ms = clock_ms // INTERVAL_MS * INTERVAL_MS

@@ -16,9 +16,11 @@ from stream.detectors import (
     FALLBACK,
     FALLBACK_PARTS,
     FIRST_PART,
+    LEVEL,
     LOOP_PARTS,
     LOOPS,
     OBSERVED,
+    RATE,
     RATE_PARTS,
     SEQUENCE,
     SEQUENCE_PARTS,
@@ -168,25 +170,26 @@ def test_a_first_change_counts_more_than_a_first_read() -> None:
 
 def test_many_customers_in_five_minutes_are_caught() -> None:
     """Three a interval for two days, then three hundred: 22 bits before the interval is over."""
-    state, parts = np.zeros(1, SPREAD), np.zeros(RATE_PARTS, np.int64)
+    rate, parts = np.zeros(1, RATE), np.zeros(RATE_PARTS, np.int64)
+    state = np.zeros(1, SPREAD)[0], rate[0], np.zeros(1, LEVEL)[0]
     measure = (COUNTED, 300_000, np.zeros(RATE_PARTS, np.int64))
     for interval in range(576):
         for each in range(12):
             symbol = np.uint64(1 + each % 3 + 3 * interval)
-            observe_spread(state[0], interval * 300_000 + each, symbol, measure, parts)
-    assert state["rate"]["amount"][0] == 3
+            observe_spread(state, interval * 300_000 + each, symbol, measure, parts)
+    assert rate["amount"][0] == 3
     at = [
         place
         for place in range(300)
-        if observe_spread(state[0], 576 * 300_000, np.uint64(10**6 + place), measure, parts)
+        if observe_spread(state, 576 * 300_000, np.uint64(10**6 + place), measure, parts)
         >= 22 * BIT
     ]
     assert at and at[0] < 60
-    assert abs(int(state["rate"]["amount"][0]) - 300) < 20
-    assert 0 < parts[OBSERVED] <= state["rate"]["amount"][0] or parts[OBSERVED] == 0
+    assert abs(int(rate["amount"][0]) - 300) < 20
+    assert 0 < parts[OBSERVED] <= rate["amount"][0] or parts[OBSERVED] == 0
 
 
 def test_sizes_are_whole_words() -> None:
     """States are whole words, as rows want them."""
     sizes = {each.itemsize for each in (LOOPS, FALLBACK, SEQUENCE, SHARES, SPREAD, FACT)}
-    assert sizes == {96, 16, 24, 8, 480}
+    assert sizes == {96, 16, 24, 8, 72}
