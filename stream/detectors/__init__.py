@@ -1,19 +1,129 @@
 """Pure kernels from row and event to evidence; they know nothing of actions.
 
 Declared detectors are exact: a limit is over or it is not, a sequence matched or it did not.
+Learned ones give evidence in bits (1/1024 bit, integers) and say whether they are ready to: not
+warm is not zero. Each is a kernel over a state that this room declares as a dtype of integers, of
+a multiple of eight bytes, whose all-zero value is the empty one; who holds the rows lays them out.
 """
 
+from .bits import BIT, BITS_MAX, log2_of
+from .facts import ASSERTED, CLASS, FACT, POOLED, UNREADY, Facts, facts_of, find_fact
+from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
+from .interval import EXPECTED, OBSERVED, RATE, RATE_PARTS, SINCE_MS, is_rate_ready, observe_rate
+from .level import (
+    AMOUNTS,
+    BITS,
+    COUNTED,
+    DRIFTING,
+    LEVEL_PARTS,
+    MEASURED,
+    RECORD,
+    REPORTED,
+    SUDDEN,
+    SUSTAINED,
+    counted,
+    expected_of,
+    is_warm,
+    peek_level,
+    score_level,
+)
 from .limit import amount_of, belongs, count_windows, demand_of, is_under, total_of
+from .loops import LOOP_PARTS, LOOPS, STRETCH, end_stretch, follow_loops, learn_loops, loop_bits
+from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
+from .sequence_learning import BenignTask, learn_sequences
+from .series import LEVEL
+from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share, learn_shares
+from .spread import SPREAD, observe_spread
+from .workload import (
+    CONTEXT_HABITS,
+    CONTEXT_NAMES,
+    CONTEXT_PARTS,
+    DETAILS,
+    WORKLOAD,
+    WORKLOAD_NAMES,
+    WORKLOAD_PARTS,
+    follow_context,
+    follow_workload,
+)
 
 __all__ = [
+    "AMOUNTS",
+    "ASSERTED",
+    "BIT",
+    "BITS",
+    "BITS_MAX",
+    "CLASS",
+    "CONTEXT_HABITS",
+    "CONTEXT_NAMES",
+    "CONTEXT_PARTS",
+    "COUNTED",
+    "DENIAL",
+    "DETAILS",
+    "DRIFTING",
+    "ERROR",
+    "EXPECTED",
+    "FACT",
+    "FALLBACK",
+    "FALLBACK_PARTS",
+    "FIRST_PART",
+    "LEVEL",
+    "LEVEL_PARTS",
+    "LOOPS",
+    "LOOP_PARTS",
+    "MEASURED",
+    "OBSERVED",
+    "POOLED",
+    "RATE",
+    "RATE_PARTS",
+    "RECORD",
+    "REPORTED",
+    "SEQUENCE",
+    "SEQUENCE_PARTS",
+    "SHARES",
+    "SHARE_PARTS",
+    "SINCE_MS",
+    "SPREAD",
+    "STRETCH",
+    "SUDDEN",
+    "SUSTAINED",
+    "UNREADY",
+    "WORKLOAD",
+    "WORKLOAD_NAMES",
+    "WORKLOAD_PARTS",
+    "BenignTask",
+    "Facts",
     "amount_of",
     "belongs",
     "count_windows",
+    "counted",
     "demand_of",
+    "end_stretch",
+    "expected_of",
+    "facts_of",
+    "fallback_bits",
+    "find_fact",
+    "follow_context",
+    "follow_fallback",
+    "follow_loops",
+    "follow_share",
+    "follow_workload",
     "is_match",
+    "is_rate_ready",
     "is_under",
+    "is_warm",
+    "learn_fallbacks",
+    "learn_loops",
+    "learn_sequences",
+    "learn_shares",
+    "log2_of",
+    "loop_bits",
     "may_renew",
+    "observe_rate",
+    "observe_spread",
+    "peek_level",
+    "score_level",
+    "score_sequence",
     "set_mark",
     "total_of",
 ]

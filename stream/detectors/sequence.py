@@ -1,0 +1,150 @@
+"""Sequence: is this order of operations that of the class, or one in which anything goes?
+
+Per call, x = log2 q - log2 p. p is what the class expects of the call after the two before it, by
+variable-order transitions with back-off; q = 1 / (V + 1), one of the V operations that the estate
+knows or a new one, all alike. Evidence is W = max(W, 0) + x, a one-sided CUSUM: what is expected
+pays back, so only a stretch of unexpected calls adds up. x is within -X_MAX..X_MAX, W within
+-X_MAX..WEIGHT_MAX, both integers.
+
+Learned with Witten-Bell weights, n(h, o) calls of o after h, n(h) of any, c(h) different ones:
+
+    p(o | h) = (n(h, o) + c(h) p(o | h')) / (n(h) + c(h))        h' = h without its oldest call
+    p(o) = (1 - p_new) n(o) / N      of an operation that the class has used
+    p_new(effect) = (K + 1/2) / (N' + 1)   K first uses of an operation with that effect among N'
+                                           calls of a class that already had WARM_CALLS
+
+so a first change counts by how rarely benign tasks of the class do a first change, not by what a
+read would. An operation that only others use is new to the class with rates of its own. A first
+use is evidence by itself too, -log2 p_new(effect), whatever q says of it: one call may be all there
+is of an attack (FIRST_PART; W is about order).
+Tables hold the bits of p(o | h) and of the part c(h) / (n(h) + c(h)) left to what was not seen
+after h, so a call costs at most six look-ups. A task begins with START behind it.
+If p were exact, 2^x would be an e-value (its mean under p is at most 1); it is estimated, so
+thresholds are calibrated as for all others.
+
+Cold: a class without calls is judged by the estate's (POOLED). Of less than READY_CALLS no order
+can be told from chance: W stays as it is and says UNREADY; a first use has bits as soon as there
+is anything to compare with, few at first: half a first use among the calls so far.
+
+Source: Witten, Bell, The zero-frequency problem, IEEE Trans. Information Theory 1991; Page,
+Continuous inspection schemes, Biometrika 1954; Lorden 1971 for W.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from stream.kernel import kernel, mix64, routine
+
+from .bits import BIT
+from .facts import (
+    AFTER_ONE,
+    AFTER_PAIR,
+    CLASS,
+    ESTATE,
+    NO_FACT,
+    POOLED,
+    SEQUENCE_CALLS,
+    SEQUENCE_NEW,
+    SEQUENCE_ONE,
+    SEQUENCE_PAIR,
+    SEQUENCE_TRIPLE,
+    UNREADY,
+    fact_key,
+    find_fact,
+)
+
+START: Final = np.uint64(1)  # behind the first call of a task
+READY_CALLS: Final = 300
+X_MAX: Final = 12 * BIT
+WEIGHT_MAX: Final = 1 << 20
+SEQUENCE: Final = np.dtype(
+    [
+        ("before", np.uint64),  # the call before, 0 at the start
+        ("earlier", np.uint64),  # and the one before that
+        ("weight", np.int32),  # W, 1/1024 bit
+        ("spare", np.int32),
+    ],
+    align=True,
+)
+EVIDENCE_PART, X_PART, HOW_PART, ORDER_PART, FIRST_PART, FIRST_HOW_PART = range(6)
+# W, x, how they are known, by how many calls before (-1: new), the bits of a first use, and how
+# those are known.
+SEQUENCE_PARTS: Final = 6
+NEW_ORDER: Final = -1
+
+
+@kernel
+def score_sequence(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> int:
+    """Judge one call by the calls before it, then remember it; return W in 1/1024 bit.
+
+    Shapes:   state: SEQUENCE; call = (operation, effect); parts [SEQUENCE_PARTS] of int64.
+    Mutates:  state, parts.
+    """
+    return int(_score(state, call, group, facts, parts))
+
+
+@routine
+def _score(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> int:
+    """See `score_sequence`. Mutates: state, parts."""
+    operation, effect = call
+    one = state["before"] if state["before"] != np.uint64(0) else START
+    two = state["earlier"] if state["earlier"] != np.uint64(0) else START
+    state["earlier"] = state["before"]
+    state["before"] = operation
+    parts[X_PART], parts[ORDER_PART], parts[HOW_PART] = 0, 0, UNREADY
+    parts[FIRST_PART], parts[FIRST_HOW_PART] = 0, UNREADY
+    place = group
+    calls = find_fact(facts, fact_key(place, SEQUENCE_CALLS, np.uint64(0)))
+    how = CLASS
+    if calls == NO_FACT:
+        place, how = ESTATE, POOLED
+        calls = find_fact(facts, fact_key(place, SEQUENCE_CALLS, np.uint64(0)))
+    bits = 0
+    if calls != NO_FACT:
+        parts[FIRST_HOW_PART] = how
+        bits = int(_bits_after(operation, effect, (one, two), (place, facts), parts))
+    if calls == NO_FACT or facts[calls]["support"] < READY_CALLS:
+        parts[EVIDENCE_PART] = max(0, int(state["weight"]))
+        return int(parts[EVIDENCE_PART])
+    parts[HOW_PART] = how
+    x = min(X_MAX, max(-X_MAX, bits - int(facts[calls]["bits"][0])))
+    weight = min(WEIGHT_MAX, max(0, int(state["weight"])) + x)
+    state["weight"] = weight
+    parts[X_PART], parts[EVIDENCE_PART] = x, max(0, weight)
+    return int(parts[EVIDENCE_PART])
+
+
+@kernel
+def _bits_after(operation: np.uint64, effect: int, before: Any, known: Any, parts: Any) -> int:
+    """Return -log2 of how much a call is expected after two others. Mutates: parts."""
+    one, two = before
+    place, facts = known
+    pair = mix64(two, one)
+    bits = 0
+    parts[ORDER_PART] = 2
+    found = find_fact(facts, fact_key(place, SEQUENCE_TRIPLE, mix64(pair, operation)))
+    if found != NO_FACT:
+        return int(facts[found]["bits"][0])
+    left = find_fact(facts, fact_key(place, AFTER_PAIR, pair))
+    if left != NO_FACT:
+        bits += int(facts[left]["bits"][0])
+    parts[ORDER_PART] = 1
+    found = find_fact(facts, fact_key(place, SEQUENCE_PAIR, mix64(one, operation)))
+    if found != NO_FACT:
+        return bits + int(facts[found]["bits"][0])
+    left = find_fact(facts, fact_key(place, AFTER_ONE, one))
+    if left != NO_FACT:
+        bits += int(facts[left]["bits"][0])
+    parts[ORDER_PART] = 0
+    found = find_fact(facts, fact_key(place, SEQUENCE_ONE, operation))
+    if found != NO_FACT:
+        return bits + int(facts[found]["bits"][0])
+    parts[ORDER_PART] = NEW_ORDER
+    elsewhere = find_fact(facts, fact_key(ESTATE, SEQUENCE_ONE, operation))
+    found = find_fact(facts, fact_key(place, SEQUENCE_NEW, np.uint64(1 + effect)))
+    if found != NO_FACT:
+        parts[FIRST_PART] = int(facts[found]["bits"][0 if elsewhere == NO_FACT else 1])
+    return bits + int(parts[FIRST_PART])

@@ -1,0 +1,157 @@
+"""All learned detectors of one workload and of one of its contexts: a call each, at one place.
+
+`follow_workload` is called at each event of a row (grants and completions too: they move the
+clock), `follow_context` at each request that was not refused by us. Both judge before they learn,
+allocate nothing, and cost some hundred nanoseconds where no interval closes. WORKLOAD and
+CONTEXT_HABITS are the sections they want in a row and in a context: all zero when new, whole words,
+integers only. A context that ends hands its loops over by `end_stretch`, and one that has no tasks
+does so each STRETCH calls; facts come from the learning functions of this room.
+
+Parts are in 1/1024 bit, one row each, and are not added up here: they depend on one another, so a
+budget is kept by calibrating each or their maximum (DESIGN section 4). A part that cannot know says
+so by its bit in the mask that is returned: 0 of it then means "not known", and not "as expected".
+Loops and fallbacks are always ready; while cold they are asserted, and their HOW says it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from stream.kernel import kernel, mix64, routine
+from stream.profiles import BYTES, COST, DENIED, ERRORS, FAILED, REFUSED, REQUEST, REQUESTS
+
+from .facts import UNREADY
+from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback
+from .interval import RATE, RATE_PARTS, is_rate_ready, observe_rate
+from .level import AMOUNTS, COUNTED
+from .limit import amount_of
+from .loops import LOOP_PARTS, LOOPS, follow_loops, loop_bits
+from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
+from .series import LEVEL
+from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share
+from .spread import SPREAD, observe_spread
+
+INTERVAL_MS: Final = 300_000
+RATES: Final = 4
+MEASURES: Final = (REQUESTS, ERRORS, BYTES, COST)
+KINDS: Final = (COUNTED, COUNTED, AMOUNTS, AMOUNTS)
+WORKLOAD_NAMES: Final = (
+    "requests",
+    "errors",
+    "bytes",
+    "cost",
+    "operations",
+    "error_share",
+    "denial_share",
+)
+OPERATIONS_PART, ERROR_PART, DENIAL_PART = RATES, RATES + 1, RATES + 2
+WORKLOAD_PARTS: Final = len(WORKLOAD_NAMES)
+CONTEXT_NAMES: Final = ("first_use", "sequence", "loops", "fallback")
+FIRST_USE, ORDER, LOOPED, FELL_BACK = range(4)
+CONTEXT_PARTS: Final = len(CONTEXT_NAMES)
+DETAILS: Final = max(RATE_PARTS, SEQUENCE_PARTS, LOOP_PARTS, FALLBACK_PARTS, SHARE_PARTS)
+
+WORKLOAD: Final = np.dtype(
+    [
+        ("rates", RATE, (RATES + 1,)),  # of requests, errors, bytes, cost, different operations
+        ("shares", SHARES, (2,)),
+        ("operations", SPREAD),
+        ("series", LEVEL, (RATES + 1,)),
+    ],
+    align=True,
+)
+CONTEXT_HABITS: Final = np.dtype(
+    [("sequence", SEQUENCE), ("loops", LOOPS), ("fallback", FALLBACK)], align=True
+)
+
+
+@kernel
+def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
+    """Judge and learn what an event adds to its workload; return the mask of parts that know.
+
+    Shapes:   state: WORKLOAD; event: EVENT; known = (class, facts, refused): a believed refusal
+              adds nothing; out = (bits, details, scratch): bits [WORKLOAD_PARTS], details
+              [WORKLOAD_PARTS, DETAILS] (they hold where bits are not 0), scratch [DETAILS], int64.
+    Requires: clock_ms, the row's, never steps back.
+    Mutates:  state, out.
+    """
+    return int(_follow_workload(state, event, clock_ms, known, out))
+
+
+@routine
+def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
+    """See `follow_workload`. Mutates: state, out."""
+    group, facts, refused = known
+    bits, details, scratch = out
+    ready = 0
+    for part in range(WORKLOAD_PARTS):
+        bits[part] = 0
+    for part in range(RATES):
+        rate = state["rates"][part]
+        amount = int(amount_of(MEASURES[part], event, refused))
+        measure = KINDS[part], INTERVAL_MS, scratch
+        of = rate, state["series"][part]
+        bits[part] = observe_rate(of, clock_ms, amount, measure, details[part])
+        if is_rate_ready(rate):
+            ready |= 1 << part
+    is_call = event["kind"] == REQUEST and refused == 0 and event["outcome"] != REFUSED
+    symbol = event["operation"] if is_call else np.uint64(0)
+    measure = COUNTED, INTERVAL_MS, scratch
+    rate = state["rates"][OPERATIONS_PART]
+    operations = state["operations"], rate, state["series"][OPERATIONS_PART]
+    bits[OPERATIONS_PART] = observe_spread(
+        operations, clock_ms, symbol, measure, details[OPERATIONS_PART]
+    )
+    if is_rate_ready(rate):
+        ready |= 1 << OPERATIONS_PART
+    if is_call:
+        for which in (ERROR, DENIAL):
+            outcome = FAILED if which == ERROR else DENIED
+            failed = 1 if event["outcome"] == outcome else 0
+            call = failed, int(event["count"])
+            part = ERROR_PART + which
+            bits[part] = follow_share(
+                state["shares"][which], which, call, group, facts, details[part]
+            )
+    return ready | 1 << ERROR_PART | 1 << DENIAL_PART
+
+
+@kernel
+def follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) -> int:
+    """Judge and remember a request in its context; return the mask of parts that know.
+
+    Shapes:  state: CONTEXT_HABITS; event: EVENT, a request that we did not refuse; effect 0 or 1;
+             known = (class, facts, values): a hash of the values it named, 0 for none; out =
+             (bits, details): bits [CONTEXT_PARTS], details [CONTEXT_PARTS, DETAILS] of int64.
+    Mutates: state, out.
+    """
+    return int(_follow_context(state, event, effect, known, out))
+
+
+@routine
+def _follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) -> int:
+    """See `follow_context`. Mutates: state, out."""
+    group, facts, values = known
+    bits, details = out
+    operation, outcome = event["operation"], int(event["outcome"])
+    for part in range(CONTEXT_PARTS):
+        bits[part] = 0
+    order = details[ORDER]
+    bits[ORDER] = score_sequence(state["sequence"], (operation, effect), group, facts, order)
+    bits[FIRST_USE] = order[FIRST_PART]
+    # The same call is the same operation with the same values: paging through a list is no loop.
+    symbol = mix64(operation, values) | np.uint64(1)
+    failed = 1 if outcome in (FAILED, DENIED) else 0
+    follow_loops(state["loops"], symbol, failed)
+    bits[LOOPED] = loop_bits(state["loops"], group, facts, details[LOOPED])
+    denied = follow_fallback(state["fallback"], (operation, effect, outcome))
+    if denied != np.uint64(0):
+        bits[FELL_BACK] = fallback_bits(denied, operation, group, facts, details[FELL_BACK])
+    ready = (1 << LOOPED) | (1 << FELL_BACK)
+    if order[FIRST_HOW_PART] != UNREADY:
+        ready |= 1 << FIRST_USE
+    if order[HOW_PART] != UNREADY:
+        ready |= 1 << ORDER
+    return ready
