@@ -96,6 +96,9 @@ async def take(
             changed, where an entry is, the partition is only claimed.
     """
     place, claim, records = await _claim(place, store, reader)
+    # Asked only now: until the claim another may have applied events that came after it was asked
+    # where the log ends, and its checkpoint would look as though the log had been cut.
+    place = place._replace(bounds=(await reader.bounds(place.requests_topic))[place.partition])
     checkpoint = claim.checkpoint
     if not (checkpoint or claim.damage) and parent_of(place.counts, place.partition) is not None:
         raise Unborn(f"partition {place.partition} has not been born, its parent will see to it")
@@ -115,8 +118,6 @@ async def take(
     ]
     checkpoint, start, entries = await _begin(place, reader, claim, entries)
     journal_offset, conditions, coming = await _conditions(publisher, place, start, entries, policy)
-    # Asked only now: until the claim another may have applied events, and published for them.
-    end = (await reader.bounds(place.requests_topic))[place.partition].end
     version = Version(start.era, -1)
     if checkpoint and checkpoint.era == start.era:
         version = Version(start.era, checkpoint.version_offset, checkpoint.version_ordinal)
@@ -127,7 +128,7 @@ async def take(
         epoch=claim.epoch,
         number=claim.number,
         position=start.offset,
-        replay_until=await _last_record_end(reader, place, (start.offset, end)),
+        replay_until=await _last_record_end(reader, place, (start.offset, place.bounds.end)),
         began_in=start.modes if is_sound else (*start.modes, RECORDS_CORRUPT),
         # What is read again from the beginning is heard again.
         heard=Heard(_heard(checkpoint, start)),

@@ -1,12 +1,16 @@
 """Where a new owner begins, and whose journal entries count."""
 
+import asyncio
+
 import msgspec
 import pytest
 
-from stream.bus import Bounds, Record
+from stream.bus import Bounds, MemoryPublisher, MemoryReader, Record
 from stream.events import Conditions, Owner, encode_entry
 from stream.runtime import Place, Start, valid_entries, where_to_start
-from stream.store import Checkpoint
+from stream.runtime.takeover import take
+from stream.store import Checkpoint, MemoryStore
+from tests.estate import TOPICS, Estate, busy, stored
 
 
 def owner(nonce: str, epoch: int) -> Owner:
@@ -120,3 +124,40 @@ def test_a_store_that_forgot_is_said_so(
 def test_a_partition_that_nobody_had_begins_at_its_beginning() -> None:
     """Nothing stored and nothing journalled is a first start."""
     assert where_to_start(place(Bounds(2, 9)), None, []) == Start(2, 0, 0, 0, ())
+
+
+def test_events_applied_between_the_question_and_the_claim_are_no_other_log() -> None:
+    """Who asks for the log's end, and claims after another has gone on, begins where that ended."""
+    payloads = busy(120, agents=31)
+    estate = Estate()
+
+    async def story() -> tuple[list[tuple[str, ...]], list[int], list[int]]:
+        await estate.topics()
+        await estate.feed(payloads[:60])
+        store, publisher = MemoryStore(estate.server), MemoryPublisher(estate.log)
+        reader = MemoryReader(estate.log)
+        await reader.start()
+        before = await reader.bounds(TOPICS.requests)
+        await estate.feed(payloads[60:])
+        async with estate.worker() as worker:
+            await stored(worker, len(payloads))
+        topic_id = estate.log.states([TOPICS.requests])[0].id
+        taken = []
+        for partition in range(TOPICS.partitions):
+            asked = Place(
+                partition, before[partition], topic_id, TOPICS.requests, TOPICS.journal,
+                (TOPICS.enforcement, partition), "w", "another", (TOPICS.partitions,),
+            )  # fmt: skip
+            policy = estate.policy.hash, estate.policy.text
+            taken.append(await take(asked, store, reader, publisher, policy))
+        ends = await reader.bounds(TOPICS.requests)
+        await reader.stop()
+        return (
+            [each.began_in for each in taken],
+            [each.position for each in taken],
+            [ends[partition].end for partition in range(TOPICS.partitions)],
+        )
+
+    modes, positions, ends = asyncio.run(story())
+    assert modes == [()] * TOPICS.partitions
+    assert positions == ends
