@@ -58,8 +58,9 @@ def start_of(owned: Owned) -> int:
 def behind_proof(owned: Owned, arrival: Arrival) -> Arrival | None:
     """Return what comes behind the last record that was applied, None for nothing.
 
-    Requires: the first arrival since it came back. Mutates: owned. Errors: OwnershipLost when another record stands there: a log restored from an
-    older copy, or cut and grown again, has the same id; whoever takes it anew begins an era.
+    Requires: the first arrival since it came back. Mutates: owned.
+    Errors: OwnershipLost when another record stands there: a log restored from an older copy, or
+    cut and grown again, has the same id; whoever takes it anew begins an era.
     """
     owned.is_unproven = False
     last, rest = cut(arrival, owned.position)
