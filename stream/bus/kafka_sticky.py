@@ -5,7 +5,11 @@ move when a member comes. Its sticky assignor (KIP-54) moves as few as it can; m
 have. It keeps that in its class, which two consumers of one process would share, so here each
 consumer has a class of its own.
 
-Members of a version without it deal as before: it is used once all members know it.
+It goes by the name of the default, `roundrobin`. So members of versions without it and those with
+it are in one group: whoever leads deals, an older leader as before, and an older member says
+nothing of what it has. To offer both under two names is what the protocol has for this, but the
+client then joins once for each of them: the second time says something else than the first, so each
+join makes all others join again, and a group whose members begin together may never come to rest.
 """
 
 from __future__ import annotations
@@ -22,14 +26,15 @@ class Sticky:
     """How one consumer says what it has, and how it deals out partitions where it leads."""
 
     def __init__(self) -> None:
-        self._own: Any = type("OwnSticky", (StickyPartitionAssignor,), {})
+        name = {"name": RoundRobinPartitionAssignor.name}
+        self._own: Any = type("OwnSticky", (StickyPartitionAssignor,), name)
 
-    def assignors(self) -> tuple[Any, ...]:
-        """Return the client's assignors, best first."""
-        return self._own, RoundRobinPartitionAssignor
+    def assignors(self) -> tuple[Any]:
+        """Return the one that the client is to use."""
+        return (self._own,)
 
     def note(self, consumer: AIOKafkaConsumer, given: Collection[TopicPartition]) -> None:
-        """Remember what a consumer was given, by whatever assignor, and in which generation.
+        """Remember what a consumer was given, by whomever, and in which generation.
 
         By that a later claim is told from that of a member which slept through a change.
         """

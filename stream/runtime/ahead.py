@@ -19,6 +19,7 @@ from stream.metrics import Metrics
 from stream.profiles import Arrival, Decoder, Read
 
 from .owned import Owned
+from .returning import behind_proof
 from .spec import WorkerSpec
 
 # Below so many events the way to a thread and back costs more than reading or applying them.
@@ -52,7 +53,10 @@ class Fetched(NamedTuple):
 
 
 class Ahead:
-    """Gives what was fetched, read. Errors: what the source's `fetch` raises."""
+    """Gives what was fetched, read.
+
+    Errors: what the source's `fetch` raises; OwnershipLost where a log is another one now.
+    """
 
     def __init__(
         self,
@@ -111,10 +115,18 @@ class Ahead:
     async def _fetch(self) -> Fetched:
         began_s = self._clock.monotonic_s()
         chunks = await self._source.fetch(self.records_max, self._spec.fetch_wait_ms / 1_000)
+        arrivals, owners = [], []
         # No await stands between the fetch and this line, so the chunks are of these owners.
-        owners = [self._owned.get(each.partition) for each in chunks]
+        for chunk in chunks:
+            owner = self._owned.get(chunk.partition)
+            arrival: Arrival | None = Arrival(*chunk)
+            if owner is not None and owner.is_unproven:
+                arrival = behind_proof(owner, Arrival(*chunk))
+            if arrival is not None:
+                arrivals.append(arrival)
+                owners.append(owner)
         self._metrics.spend("fetch", self._clock.monotonic_s() - began_s)
-        return Fetched([Arrival(*each) for each in chunks], owners, [])
+        return Fetched(arrivals, owners, [])
 
 
 async def beside(events: int, function: Callable[..., Result], *args: Any) -> Result:

@@ -52,6 +52,7 @@ class Owned:
     wrote under our keys (see `repair`).
     `signatures` are those of the records sent, where keys are set.
     `counts` are the numbers of partitions there have been, the last one being in force here.
+    `is_unproven`: the last record applied is to be read again, see `returning`.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     """
 
@@ -85,6 +86,7 @@ class Owned:
     foreign: dict[bytes, Foreign] = field(default_factory=dict)
     signatures: dict[bytes, bytes] = field(default_factory=dict)
     is_read_back: bool = False
+    is_unproven: bool = False
     counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

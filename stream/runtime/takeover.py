@@ -161,7 +161,7 @@ async def _begin(
         log.warning("partition %d: %s", place.partition, claim.damage)
         others = tuple(each for each in start.modes if each != STORE_FORGOT)
         start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
-    if checkpoint and not start.modes and not await is_same_log(reader, place, checkpoint):
+    if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
         start = rebuilt(place, checkpoint.era, LOG_CHANGED)
     if checkpoint and not start.modes and not _in_force(entries, start):
         # What held there is not known any more, so what is decided may differ.
@@ -221,16 +221,16 @@ async def _last_record_end(reader: LogReader, place: Place, span: tuple[int, int
     return start
 
 
-async def is_same_log(reader: LogReader, place: Place, last: Checkpoint | Owned) -> bool:
+async def _is_same_log(reader: LogReader, place: Place, checkpoint: Checkpoint) -> bool:
     """Tell whether the last record applied is still the one that was applied there.
 
     A log restored from an older copy, or cut and grown again, has the same id and other records.
     """
-    before = last.check_offset
-    if last.check == 0 or before < place.bounds.start:
+    before = checkpoint.check_offset
+    if checkpoint.check == 0 or before < place.bounds.start:
         return True
     records = await reader.read(place.requests_topic, place.partition, before, before + 1)
-    return all(record_check(each.value, each.append_ms) == last.check for each in records)
+    return all(record_check(each.value, each.append_ms) == checkpoint.check for each in records)
 
 
 async def _published(

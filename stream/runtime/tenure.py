@@ -31,7 +31,7 @@ from .outbox import Outbox
 from .owned import Owned
 from .policies import Policies
 from .repair import Repairs
-from .returning import returned
+from .returning import returned, start_of
 from .saving import Snapshot, has_news, save, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .takeover import Unborn, take
@@ -153,7 +153,7 @@ class Tenure:
                 self.owned[owned.partition] = owned
                 self.ends[owned.partition] = owned.replay_until
         self._say_what_came(taken, back)
-        return {each.partition: each.position for each in (*taken, *back.values())}
+        return {each.partition: start_of(each) for each in (*taken, *back.values())}
 
     async def _returned(self, places: Mapping[int, Place]) -> dict[int, Owned]:
         """Return what was let go and comes back with nobody having had it meanwhile."""

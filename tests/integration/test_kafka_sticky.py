@@ -1,5 +1,6 @@
 """Partitions stay with their members as far as they can, also beside members of older versions."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -78,5 +79,34 @@ def test_beside_a_member_of_an_older_version(servers: Any, fresh_name: str) -> N
             finally:
                 await older.stop()
             await until(lambda: len(ours.held) == 4)
+
+    run(scene())
+
+
+def test_members_that_begin_together_come_to_rest(servers: Any, fresh_name: str) -> None:
+    """Static members that join at the same moment share the partitions, and nothing moves again."""
+
+    async def scene() -> None:
+        for turn in range(8):
+            name = f"{fresh_name}-{turn}"
+            specs = [kafka_spec(servers.kafka, name, member_id=f"m-{each}") for each in range(2)]
+            await topic_of(specs[0], 6)
+            sources = [KafkaSource(each, name) for each in specs]
+            members = [Member(each, {}) for each in sources]
+            pairs = zip(sources, members, strict=True)
+            async with asyncio.TaskGroup() as group:
+                for source, member in pairs:
+                    group.create_task(source.start(member))
+            await until(lambda members=members: [len(each.held) for each in members] == [3, 3])
+            calls = [list(each.calls) for each in members]
+            for _ in range(5):
+                for each in members:
+                    await each.step(wait_s=specs[0].heartbeat_ms / 1_000)
+            assert [each.calls for each in members] == calls
+            # One that came first had all, and gave up what the other was to have.
+            assert min(map(len, calls)) == 1
+            assert max(map(len, calls)) <= 3
+            for source in sources:
+                await source.stop()
 
     run(scene())

@@ -27,7 +27,7 @@ def joining(has: Mapping[str, set[int] | None], generation: int = 1) -> dict[str
     """What members say when they join that have such partitions; None: nothing yet."""
     said = {}
     for member, partitions in has.items():
-        own, _ = Sticky().assignors()
+        (own,) = Sticky().assignors()
         if partitions is not None:
             own.member_assignment = [TopicPartition(TOPIC, each) for each in sorted(partitions)]
             own.on_generation_assignment(generation)
@@ -37,7 +37,7 @@ def joining(has: Mapping[str, set[int] | None], generation: int = 1) -> dict[str
 
 def dealt(partitions: int, said: Mapping[str, object]) -> Given:
     """What a leader deals out."""
-    own, _ = Sticky().assignors()
+    (own,) = Sticky().assignors()
     answer = own.assign(cluster(partitions), said)
     return {
         member: {each.partition for each in assignment.partitions()}

@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from stream.bus import Bounds, MemoryReader
+from stream.errors import OwnershipLost
 from stream.events import Owner, encode_entry
 from stream.metrics import Metrics
+from stream.profiles import Arrival
 from stream.runtime import Place, Worker
 from stream.runtime.owned import Owned
-from stream.runtime.returning import returned
+from stream.runtime.returning import behind_proof, returned, start_of
 from tests.estate import TOPICS, Estate, busy, stored
 from tests.live import differences, wait_until
 
@@ -82,6 +84,17 @@ def test_who_stays_keeps_its_rows() -> None:
     assert asyncio.run(estate.rows()) == rows
 
 
+async def lived(estate: Estate) -> Owned:
+    """A partition as a worker let it go that has ended."""
+    await estate.topics()
+    await estate.feed(busy(EVENTS, 40))
+    async with estate.worker() as worker:
+        await stored(worker, EVENTS)
+        session = worker._session
+        assert session is not None
+        return next(each for each in session.owned.values() if each.check_offset > 5)
+
+
 Change = Callable[[Estate, Owned], Place | None]
 
 
@@ -108,12 +121,6 @@ def claimed_and_forgotten(estate: Estate, owned: Owned) -> Place:
     """Another had it meanwhile, and only the journal knows."""
     entry = Owner(nonce="heir", epoch=owned.epoch + 1, checkpoint=0, worker="heir")
     estate.log.append(TOPICS.journal, owned.partition, b"heir", encode_entry(entry))
-    return _of(estate, owned)
-
-
-def rewritten(estate: Estate, owned: Owned) -> Place:
-    """The log was cut and grew again, with other records."""
-    owned.check += 1
     return _of(estate, owned)
 
 
@@ -147,7 +154,6 @@ def newer(estate: Estate, owned: Owned) -> Place:
         (untouched, True),
         (claimed, False),
         (claimed_and_forgotten, False),
-        (rewritten, False),
         (remade, False),
         (cut_behind, False),
         (cut_before, False),
@@ -157,17 +163,7 @@ def newer(estate: Estate, owned: Owned) -> Place:
 def test_what_may_be_kept(change: Change, is_kept: bool) -> None:
     """Only what nobody touched, in store, journal and log; and then as a new object."""
     estate = Estate()
-
-    async def lived() -> Owned:
-        await estate.topics()
-        await estate.feed(busy(EVENTS, 40))
-        async with estate.worker() as worker:
-            await stored(worker, EVENTS)
-            session = worker._session
-            assert session is not None
-            return next(each for each in session.owned.values() if each.check_offset > 5)
-
-    owned = asyncio.run(lived())
+    owned = asyncio.run(lived(estate))
     place = change(estate, owned)
     assert place is not None
 
@@ -189,3 +185,32 @@ def test_what_may_be_kept(change: Change, is_kept: bool) -> None:
         owned.nonce, owned.number, owned.position,
     )  # fmt: skip
     assert not again.is_read_back
+    assert start_of(again) == owned.check_offset < again.position
+
+
+def test_the_last_record_proves_the_log() -> None:
+    """It is read once more and not applied again; another one in its place ends the session."""
+    estate = Estate()
+    owned = asyncio.run(lived(estate))
+    offset = owned.check_offset
+    (last,) = estate.log.partitions(TOPICS.requests)[owned.partition].between(offset, offset + 1)
+
+    def read(*records: tuple[int, bytes | None]) -> Arrival | None:
+        owned.is_unproven = True
+        offsets, values = [each[0] for each in records], [each[1] for each in records]
+        append_ms = [last.append_ms] * len(records)
+        arrival = Arrival(TOPICS.requests, owned.partition, offsets, append_ms, values)
+        return behind_proof(owned, arrival)
+
+    rest = read((offset, last.value), (offset + 1, b"next"))
+    assert rest is not None
+    assert (rest.offsets, rest.values) == ([offset + 1], [b"next"])
+    assert not owned.is_unproven
+    assert read((offset, last.value)) is None
+    # Retention took it meanwhile.
+    rest = read((offset + 3, b"later"))
+    assert rest is not None
+    assert rest.offsets == [offset + 3]
+    for value in (b"another", None):
+        with pytest.raises(OwnershipLost, match="another record stands where"):
+            read((offset, value), (offset + 1, b"next"))
