@@ -75,6 +75,8 @@ class Home(msgspec.Struct, gc=False):
         has written, and what lies behind that and counts, the heir writes again: so nothing is
         missed. Mutates: self.
         """
+        if epoch == self.epoch:
+            return True
         if 0 < epoch < self.epoch:
             return False
         self.epoch = max(self.epoch, epoch)
@@ -152,7 +154,7 @@ class Homes:
 
     def credit(self, partition: int, record_hash: int) -> None:
         """Count a record that is held from now on."""
-        home = self._home(partition)
+        home = self._homes.get(partition) or self._home(partition)
         home.records += 1
         home.digest = (home.digest + record_hash) & _WORD
 
@@ -172,7 +174,8 @@ class Homes:
 
     def meet(self, partition: int, epoch: int) -> bool:
         """Note whose record of a partition was read; return False if a later owner was met."""
-        return self._home(partition).meet(epoch)
+        home = self._homes.get(partition) or self._home(partition)
+        return home.meet(epoch)
 
     def is_behind(self, heartbeat: Heartbeat, append_ms: int) -> bool:
         """Tell whether a partition's heartbeat says no more than was heard of it before."""

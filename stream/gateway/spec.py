@@ -22,11 +22,13 @@ class TableSpec(
 ):  # fmt: skip
     """The table of commands in force.
 
-    `records_max` and `bytes_max` (of the records as they came) bound its memory: about 2 KiB a
-    record, so the default is about 400 MB at worst. A heartbeat older than `heartbeats_missed_max`
-    of its own intervals proves nothing any more; that age, like a command's expiry, compares the
-    broker's time with this machine's clock, so they must agree. `tombstone_after_ms` is that of the
-    workers (`worker.tombstone_after_ms`), and matters only where keys are configured.
+    `records_max` and `bytes_max` (of the records as they came) bound its memory: of a record its
+    bytes are held and 0.6 KiB beside them, one KiB where it is about a task, a token or an
+    operation, or was told of in a refusal; so the default is about 450 MB at worst. A heartbeat
+    older than `heartbeats_missed_max` of its own intervals proves nothing any more; that age, like
+    a command's expiry, compares the broker's time with this machine's clock, so they must agree.
+    `tombstone_after_ms` is that of the workers (`worker.tombstone_after_ms`), and matters only
+    where keys are configured.
     """
 
     mode: GatewayMode = "last"

@@ -94,7 +94,7 @@ class CommandTable:
         self._state_until_ms = 0
         self._plain_from_ms = 0
         self._plain_until_ms = 0
-        self.counts: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+        self._counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
 
     def __len__(self) -> int:
         """Return the number of records held, operators' included."""
@@ -114,6 +114,11 @@ class CommandTable:
     def warned(self) -> dict[str, int]:
         """Return how many records a mode `require` would have refused, by why."""
         return dict(self._guard.warned) if self._guard is not None else {}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return what became of the records applied until now."""
+        return Counter(self._counts)
 
     @property
     def is_loading(self) -> bool:
@@ -180,7 +185,7 @@ class CommandTable:
         Requires: records of one Kafka partition come in their order.
         """
         outcome = self._apply(record)
-        self.counts[outcome] += 1
+        self._counts[outcome] += 1
         return outcome
 
     def finish_loading(self) -> None:
