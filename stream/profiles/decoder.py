@@ -114,13 +114,11 @@ class Decoder:
         """
         read = []
         for arrival in arrivals:
-            elements = elements_of(Values.of(arrival.values), self._key.seal)
-            values = elements.values
-            events = np.zeros(len(values), EVENT)
-            is_plain = np.zeros(len(values), np.bool_)
+            values = Values.of(arrival.values)
             gathered = Gathered(self._key, len(values), with_values=self._with_values)
+            elements, events, is_plain = elements_of(values, self._key.seal, gathered)
             if is_compiled():
-                gathered.read(values, events, is_plain)
+                gathered.read(elements.values, events, is_plain)
             read.append(Read(arrival, elements, events, is_plain, gathered))
         return read
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from stream.events import (
     FORWARDED,
-    REQUESTS_MAX,
     Forwarded,
     RejectCode,
     Seal,
@@ -25,11 +24,12 @@ from stream.events import (
 from stream.kernel import is_compiled
 from stream.records import Values
 
-from .json_array import first_other, split_records
+from .batch import EVENT
+from .gathering import Gathered, Places
+from .json_array import first_other
 
 _ARRAY_16: Final = 0xDC
 _ARRAY_32: Final = 0xDD
-_Places = list[tuple[int, int]]
 
 
 class Elements(NamedTuple):
@@ -53,15 +53,18 @@ class Elements(NamedTuple):
         return slice(start, end)
 
 
-def elements_of(values: Values, seal: Seal) -> Elements:
-    """Return where the events of some records lie. Errors: none; what is no array is a fault."""
-    spans, origins, left = _split(values)
+def elements_of(values: Values, seal: Seal, gathered: Gathered) -> tuple[Elements, Any, Any]:
+    """Return where the events of some records lie, and what was read of them on the way.
+
+    Shapes: the second: [event] of EVENT, all zero where nothing was read; the third: [event] of
+            bool, whether it was. Mutates: gathered. Errors: none; what is no array is a fault.
+    """
+    found, left = _split(values, gathered)
     if not left:
-        records, ordinals, is_part = origins
-        return Elements(Values(values.data, *spans), records, ordinals, is_part, (), {})
+        return _arranged(values, found, (), {}), found.events, found.is_plain
     faults: list[tuple[int, RejectCode, str]] = []
     forwarded: dict[int, Forwarded] = {}
-    parts = [(*spans, *origins)]
+    parts = [found]
     for record in left:
         value, start = values[record] or b"", int(values.starts[record])
         places, is_part = [(0, len(value))], False
@@ -79,17 +82,32 @@ def elements_of(values: Values, seal: Seal) -> Elements:
                 faults.append((record, RejectCode.FORGED, str(error)))
             else:
                 faults.append((record, *fault_of(value, error)))
-        found, size = np.array(places, np.int64), len(places)
-        numbers = np.full(size, record), np.arange(size, dtype=np.int32)
-        parts.append((found[:, 0] + start, found[:, 1], *numbers, np.full(size, is_part)))
+        at = np.array(places, np.int64)
+        parts.append(
+            _unread(at[:, 0] + start, at[:, 1], record)._replace(is_part=np.full(len(at), is_part))
+        )
     columns: list[Any] = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    order = np.argsort(columns[2], kind="stable")
-    starts, sizes, records, ordinals, is_part = (each[order] for each in columns)
-    ordered = Values(values.data, starts, sizes)
-    return Elements(ordered, records, ordinals, is_part, faults, forwarded)
+    order = np.argsort(columns[4], kind="stable")
+    found = Places(*(each[order] for each in columns))
+    return _arranged(values, found, faults, forwarded), found.events, found.is_plain
 
 
-def _places_of(value: bytes) -> _Places:
+def _arranged(values: Values, found: Places, faults: Any, forwarded: Any) -> Elements:
+    payloads = Values(values.data, found.starts, found.sizes)
+    return Elements(payloads, found.records, found.ordinals, found.is_part, faults, forwarded)
+
+
+def _unread(starts: Any, sizes: Any, records: Any) -> Places:
+    """Return the places of events that are not read, alone in their records or all of one."""
+    count = len(starts)
+    is_one = np.ndim(records) == 0
+    ordinals = np.arange(count, dtype=np.int32) if is_one else np.zeros(count, np.int32)
+    records = np.full(count, records) if is_one else records
+    events, no = np.zeros(count, EVENT), np.zeros(count, np.bool_)
+    return Places(starts, sizes, events, no, records, ordinals, no.copy())
+
+
+def _places_of(value: bytes) -> list[tuple[int, int]]:
     """Return where each event of a record's value begins, and how long it is.
 
     Errors: ValueError, RecursionError, as `split_requests`.
@@ -106,37 +124,19 @@ def _places_of(value: bytes) -> _Places:
     return places
 
 
-def _split(values: Values) -> tuple[Any, Any, list[int]]:
-    """Return the places and origins of events in single records and plain arrays; what is left.
+def _split(values: Values, gathered: Gathered) -> tuple[Places, list[int]]:
+    """Return the events of single records and plain arrays, and the records that are left.
 
-    Shapes: places: [event] starts, [event] sizes; origins: [event] records, ordinals, is_part; the
-            records that are left.
+    Mutates: gathered.
     """
-    payloads, count = (values.data, values.starts, values.sizes), len(values)
-    if not is_compiled():
-        left = [place for place, each in enumerate(values) if each and _is_other(each)]
-        single = np.setdiff1d(np.arange(count), left)
-        spans = values.starts[single], values.sizes[single]
-        return spans, (single, *_alone(len(single))), left
-    if first_other(payloads) == count:
-        return payloads[1:], (np.arange(count), *_alone(count)), []
-    room = 2 * (count + REQUESTS_MAX)
-    kinds = (np.int64, np.int64, np.int64, np.int32, np.bool_)
-    found: list[Any] = [np.empty(room, kind) for kind in kinds]
-    is_left, used = np.zeros(count, np.bool_), np.zeros(1, np.int64)
-    record = 0
-    while True:
-        record = split_records(payloads, record, tuple(found[:2]), (*found[2:], is_left), used)
-        if record == count:
-            break
-        found = [np.concatenate((each, np.empty_like(each))) for each in found]
-    found = [each[: used[0]] for each in found]
-    return tuple(found[:2]), tuple(found[2:]), np.flatnonzero(is_left).tolist()
-
-
-def _alone(count: int) -> tuple[Any, Any]:
-    """Return ordinals and is_part of events that each are a record of their own."""
-    return np.zeros(count, np.int32), np.zeros(count, np.bool_)
+    count = len(values)
+    if is_compiled():
+        if first_other((values.data, values.starts, values.sizes)) < count:
+            return gathered.split(values)
+        return _unread(values.starts, values.sizes, np.arange(count)), []
+    left = [place for place, each in enumerate(values) if each and _is_other(each)]
+    single = np.setdiff1d(np.arange(count), left)
+    return _unread(values.starts[single], values.sizes[single], single), left
 
 
 def _is_other(value: bytes) -> bool:

@@ -8,19 +8,40 @@ reads what is ASCII too, and the rest goes by the reference in `resources`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from stream.events import Request
+from stream.events import REQUESTS_MAX, Request
 from stream.kernel import HashKey, is_compiled
 from stream.records import Values
 
+from .batch import EVENT
+from .json_array import split_records
 from .json_event import SCRATCH_BYTES, read_events, read_texts
 from .resources import EVENT_TOKENS_MAX, EVENT_VALUES_MAX, VALUE, told_by
 
 _VALUES_EACH: Final = 3  # room to begin with, for each event
 _TOKENS_EACH: Final = 12
+_EVENT_BYTES: Final = 128  # of a small event in an array
+
+
+_PLACE_KINDS: Final = (np.int64, np.int64, EVENT, np.bool_, np.int64, np.int32, np.bool_)
+
+
+class Places(NamedTuple):
+    """Where events lie, whose they are, and what is read of them.
+
+    Shapes: all [event]; see `split_records`.
+    """
+
+    starts: Any
+    sizes: Any
+    events: Any
+    is_plain: Any
+    records: Any
+    ordinals: Any
+    is_part: Any
 
 
 class Gathered:
@@ -48,10 +69,37 @@ class Gathered:
         """Return the tokens there are: [token] of uint64."""
         return self._tokens[: self._used[1]]
 
+    def split(self, payloads: Values) -> tuple[Places, list[int]]:
+        """Return where events lie, those of plain arrays read, and the records that are left.
+
+        Mutates: self; see `split_records`.
+        """
+        count = len(payloads)
+        data = payloads.data, payloads.starts, payloads.sizes
+        # Zeros that nobody touches take no memory, so the guess may be a large one.
+        room = count + REQUESTS_MAX + int(payloads.sizes.sum()) // _EVENT_BYTES
+        found: list[Any] = [np.zeros(room, kind) for kind in _PLACE_KINDS]
+        is_left, events_used = np.zeros(count, np.bool_), np.zeros(1, np.int64)
+        blank, hashing = np.zeros(1, EVENT), self._hashing()
+        record = 0
+        while True:
+            origins = (*found[4:], is_left, events_used, blank)
+            record = split_records(data, record, tuple(found[:4]), origins, hashing, self._out())
+            if record == count:
+                break
+            if events_used[0] + REQUESTS_MAX > len(found[0]):
+                found = [np.concatenate((each, np.zeros_like(each))) for each in found]
+            else:
+                self._grow()
+        places = Places(*(each[: events_used[0]] for each in found))
+        return places, np.flatnonzero(is_left).tolist()
+
+    def _hashing(self) -> tuple[Any, Any, Any]:
+        return self._key.words, np.empty(SCRATCH_BYTES, np.uint8), np.zeros(2, np.int64)
+
     def read(self, payloads: Values, events: Any, is_plain: Any) -> None:
         """Read the payloads that are plain. Mutates: self, events, is_plain; see `read_events`."""
-        scratch, where = np.empty(SCRATCH_BYTES, np.uint8), np.zeros(2, np.int64)
-        hashing = self._key.words, scratch, where
+        hashing = self._hashing()
         data = payloads.data, payloads.starts, payloads.sizes
         place = read_events(data, 0, events, is_plain, hashing, self._out())
         while place < len(payloads):
@@ -82,8 +130,7 @@ class Gathered:
         ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
         counts = np.fromiter(map(len, resources), np.int64, len(resources))
         chosen = events[places]
-        progress, scratch = np.zeros(2, np.int64), np.empty(SCRATCH_BYTES, np.uint8)
-        hashing = self._key.words, scratch, progress
+        progress, hashing = np.zeros(2, np.int64), self._hashing()
         while not read_texts((data, ends), progress, counts, chosen, hashing, self._out()):
             self._grow()
         for name in ("values_from", "values_count"):

@@ -226,24 +226,22 @@ def _unkept_end(data: Any, name: Any, at: int, end: int, where: Any) -> tuple[in
 
 
 @routine
-def read_event(data: Any, start: int, end: int, event: Any, hashing: Any) -> bool:
-    """Read one payload; tell whether it was plain. What it did not say keeps its default.
+def event_end(data: Any, at: int, end: int, event: Any, hashing: Any) -> int:
+    """Read an event that begins at a place; return the place behind it, -1 where it is not plain.
 
+    What it did not say keeps its default.
     Shapes:   data: [byte] of uint8, contiguous; event: a record of EVENT, all zero; hashing: the
               key's two words, scratch of SCRATCH_BYTES, and where: [2] of int64, between which
-              places the resources stand, if it tells yes.
-    Requires: 0 <= start <= end <= len(data).
-    Mutates:  event, also where it tells no; the scratch, where.
+              places the resources stand, if it is plain.
+    Requires: 0 <= at <= end <= len(data).
+    Mutates:  event, also where it is not plain; the scratch, where.
     """
-    if end - start > PAYLOAD_BYTES_MAX:
-        return False
     event["count"] = 1
     event["authenticated"] = 1
     where = hashing[2]
     where[0], where[1] = 0, 0
-    at = skip_space(data, start, end)
     if at >= end or data[at] != _OPEN:
-        return False
+        return -1
     at = skip_space(data, at + 1, end)
     seen = 0
     while True:
@@ -251,24 +249,32 @@ def read_event(data: Any, start: int, end: int, event: Any, hashing: Any) -> boo
         quote = name_end(data, at, end)
         at = value_at(data, quote, end)
         if at < 0:
-            return False
+            return -1
         at, bit = _member_end(data, (name, quote - name), (at, end), event, hashing)
         if at < 0 or seen & bit:
-            return False
+            return -1
         seen |= bit
         at = skip_space(data, at, end)
         if at >= end:
-            return False
+            return -1
         if data[at] == _CLOSE:
-            break
+            return at + 1 if seen & _REQUIRED == _REQUIRED else -1
         if data[at] != _COMMA:
-            return False
+            return -1
         at = skip_space(data, at + 1, end)
-    return seen & _REQUIRED == _REQUIRED and skip_space(data, at + 1, end) == end
 
 
 @kernel
-def _add_resources(data: Any, event: Any, hashing: Any, out: Any) -> None:
+def _is_event(data: Any, start: int, end: int, event: Any, hashing: Any) -> bool:
+    """Read one payload; tell whether it was a plain event and nothing else. See `event_end`."""
+    if end - start > PAYLOAD_BYTES_MAX:
+        return False
+    after = event_end(data, skip_space(data, start, end), end, event, hashing)
+    return after >= 0 and skip_space(data, after, end) == end
+
+
+@kernel
+def add_resources(data: Any, event: Any, hashing: Any, out: Any) -> None:
     """Read the resources of an event that was read. Mutates: event, the scratch, out."""
     where = hashing[2]
     at, end = where[0], where[1]
@@ -282,33 +288,40 @@ def _add_resources(data: Any, event: Any, hashing: Any, out: Any) -> None:
 
 
 @kernel
+def has_room(out: Any) -> bool:
+    """Tell whether one more event fits, whatever it says, or none is to say anything."""
+    values, tokens, used = out
+    is_full = used[0] + EVENT_VALUES_MAX > len(values) or used[1] + EVENT_TOKENS_MAX > len(tokens)
+    return len(values) == 0 or not is_full
+
+
+@kernel
 def read_events(
     payloads: Any, first: int, events: Any, is_plain: Any, hashing: Any, out: Any
 ) -> int:
     """Read payloads from one on; return the first that was not read, for want of room in `out`.
 
-    What is not plain is left all zero. Values and tokens are only written where `out` has any
-    room at all.
+    Those that are known as plain were read before. What is not plain is to be written anew. Values
+    and tokens are only written where `out` has any room at all.
     Shapes:  payloads: the data, [event] starts, [event] sizes (negative for none);
-             events: [event] of EVENT, all zero; is_plain: [event] of bool; hashing: see read_event;
+             events: [event] of EVENT, all zero; is_plain: [event] of bool; hashing: see event_end;
              out: see read_resource.
     Mutates: events, is_plain, the scratch, where, out.
     """
     data, starts, sizes = payloads
-    values, tokens, used = out
-    with_values = len(values) > 0
+    with_values = len(out[0]) > 0
     for place in range(first, len(starts)):
-        if with_values and (
-            used[0] + EVENT_VALUES_MAX > len(values) or used[1] + EVENT_TOKENS_MAX > len(tokens)
-        ):
+        if not has_room(out):
             return place
+        if is_plain[place]:
+            continue
         size = sizes[place]
         event = events[place]
-        is_plain[place] = size > 0 and read_event(
+        is_plain[place] = size > 0 and _is_event(
             data, starts[place], starts[place] + size, event, hashing
         )
         if with_values and is_plain[place]:
-            _add_resources(data, event, hashing, out)
+            add_resources(data, event, hashing, out)
     return len(starts)
 
 
@@ -321,9 +334,8 @@ def read_texts(texts: Any, progress: Any, counts: Any, events: Any, hashing: Any
     Mutates: progress, events, the scratch, out.
     """
     data, ends = texts
-    values, tokens, used = out
     for place in range(progress[0], len(counts)):
-        if used[0] + EVENT_VALUES_MAX > len(values) or used[1] + EVENT_TOKENS_MAX > len(tokens):
+        if not has_room(out):
             return False
         for _ in range(counts[place]):
             text = progress[1]

@@ -114,7 +114,8 @@ def parts_of(value: bytes) -> list[bytes]:
 
 def wrongly_split(values: Sequence[bytes], key: HashKey) -> tuple[bytes, str] | None:
     """Return the first record that is split into events otherwise than msgspec splits it."""
-    elements = elements_of(Values.of(values), key.seal)
+    gathered = Gathered(key, len(values), with_values=True)
+    elements, _, _ = elements_of(Values.of(values), key.seal, gathered)
     faulty = {record for record, _, _ in elements.faults}
     for record, value in enumerate(values):
         of = elements.of(record)

@@ -29,6 +29,7 @@ from stream.events import (
 )
 from stream.profiles import Arrival, Decoder
 from stream.profiles.elements import elements_of
+from stream.profiles.gathering import Gathered
 from stream.records import Values
 from stream.simulate.model import Line
 from tests.live import fixed_part, placeless
@@ -143,7 +144,8 @@ def test_what_comes_again_is_left_out_whole() -> None:
 def test_a_kernel_splits_as_msgspec_does(value: bytes) -> None:
     """Whatever comes: the same places, or one that is told to be no array."""
     good = b'{"a":1}'
-    elements = elements_of(Values.of([good, value, good]), KEY.seal)
+    gathered = Gathered(KEY, 3, with_values=True)
+    elements, _, _ = elements_of(Values.of([good, value, good]), KEY.seal, gathered)
     found = list(elements.values)
     assert (found[0], found[-1]) == (good, good)
     assert elements.records.tolist() == [0, *[1] * (len(found) - 2), 2]
