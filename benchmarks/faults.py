@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.throughput import machine
+from benchmarks.figures import machine
 from stream.local import Addresses
 from tests.brokers import Cluster, running_cluster
 from tests.faults import changed, grown, kafka, network, redis

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.live import opened
 
 POLICY = Path(__file__).with_name("policy.yaml")
 CONTENDER_S = 1_800
+SERVERS = ("ENFORCER_KAFKA", "ENFORCER_REDIS")
 SENT_AT_ONCE = 64
 Result = dict[str, Any]
 
@@ -44,9 +46,13 @@ class Scene(NamedTuple):
 
 @contextlib.contextmanager
 def scene() -> Iterator[Scene]:
-    """A Kafka and a Valkey of this run's own."""
+    """A Kafka and a Valkey of this run's own, or those that the environment names."""
+    kafka, redis = (os.environ.get(name, "") for name in SERVERS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if kafka and redis:
+            yield Scene(installed(kafka, redis), folder)
+            return
         with LocalServers(folder / "servers") as servers:
             yield Scene(installed(servers.addresses.kafka, servers.addresses.redis), folder)
 

@@ -25,7 +25,6 @@ from benchmarks.figures import (
     at_least,
     at_most,
     finish,
-    machine,
     parser_of,
     say,
     table,
@@ -47,8 +46,6 @@ from benchmarks.rounds import (
     with_topic,
 )
 from stream.config import Config
-
-__all__ = ["machine"]
 
 OWN = ("floor", "decode", "ours", "ours-msgspec", "ours-public", "lua")
 ENFORCING = ("ours", "ours-msgspec", "ours-public", *PEERS)

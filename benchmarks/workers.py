@@ -50,7 +50,11 @@ class Worker:
         file = folder / f"{member}.yaml"
         file.write_text(yaml.safe_dump(changes(config)))
         environment = {
-            **os.environ,
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("ENFORCER_")
+            },
             "ENFORCER_CONFIG": str(file),
             "ENFORCER_HASH_KEY": KEY_BYTES.hex(),
         }
