@@ -64,7 +64,7 @@ def elements_of(values: Values, seal: Seal, gathered: Gathered) -> tuple[Element
         return _arranged(values, found, (), {}), found.events, found.is_plain
     faults: list[tuple[int, RejectCode, str]] = []
     forwarded: dict[int, Forwarded] = {}
-    parts = [found]
+    others: list[tuple[int, int, int, int, bool]] = []
     for record in left:
         value, start = values[record] or b"", int(values.starts[record])
         places, is_part = [(0, len(value))], False
@@ -82,11 +82,14 @@ def elements_of(values: Values, seal: Seal, gathered: Gathered) -> tuple[Element
                 faults.append((record, RejectCode.FORGED, str(error)))
             else:
                 faults.append((record, *fault_of(value, error)))
-        at = np.array(places, np.int64)
-        parts.append(
-            _unread(at[:, 0] + start, at[:, 1], record)._replace(is_part=np.full(len(at), is_part))
-        )
-    columns: list[Any] = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        others += [
+            (start + at, size, record, ordinal, is_part)
+            for ordinal, (at, size) in enumerate(places)
+        ]
+    columns: list[Any] = [np.array(each) for each in zip(*others, strict=True)]
+    unread = _unread(*columns[:3])
+    unread.ordinals[:], unread.is_part[:] = columns[3:]
+    columns = [np.concatenate(each) for each in zip(found, unread, strict=True)]
     order = np.argsort(columns[4], kind="stable")
     found = Places(*(each[order] for each in columns))
     return _arranged(values, found, faults, forwarded), found.events, found.is_plain
@@ -98,12 +101,9 @@ def _arranged(values: Values, found: Places, faults: Any, forwarded: Any) -> Ele
 
 
 def _unread(starts: Any, sizes: Any, records: Any) -> Places:
-    """Return the places of events that are not read, alone in their records or all of one."""
+    """Return the places of events that are not read, each alone in its record."""
     count = len(starts)
-    is_one = np.ndim(records) == 0
-    ordinals = np.arange(count, dtype=np.int32) if is_one else np.zeros(count, np.int32)
-    records = np.full(count, records) if is_one else records
-    events, no = np.zeros(count, EVENT), np.zeros(count, np.bool_)
+    events, ordinals, no = np.zeros(count, EVENT), np.zeros(count, np.int32), np.zeros(count, bool)
     return Places(starts, sizes, events, no, records, ordinals, no.copy())
 
 
