@@ -12,9 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from stream.baselines import Baseline
 from stream.enforcement import (
+    SCORE,
     TALLIES,
+    TASKS_MAX,
     ConditionTables,
+    Expectation,
     Held,
     Incident,
     Out,
@@ -28,7 +32,8 @@ from stream.enforcement import (
 )
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import MET, Conditions, Finding, RejectCode
-from stream.kernel import HashKey, kernel
+from stream.identity import parent_path
+from stream.kernel import HashKey
 from stream.policy import Policy, PolicyTables
 from stream.profiles import (
     Batch,
@@ -36,10 +41,12 @@ from stream.profiles import (
     OperationTable,
     ProfileTable,
     RowFormat,
+    touch,
     with_tail,
 )
 
 PARTITIONS_MAX: Final = 4_096
+_NO_SCORES: Final = np.zeros(0, SCORE)
 FOREVER_MS: Final = (1 << 62) - 1
 
 
@@ -59,30 +66,15 @@ class StepResult(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """A policy bound to the layout of the rows, with the operations seen under it."""
+    """A policy bound to the layout of the rows, with the operations seen under it.
+
+    Shapes: thresholds [rule, mode], by the baseline in force.
+    """
 
     policy: Policy
     tables: PolicyTables
     operations: OperationTable
-
-
-@kernel
-def _touch(events: Any, slots: Any, local: Any, number: int, serial: int) -> int:
-    """Mark the rows of a batch as used; return how many were resolved under older conditions.
-
-    A failed authentication uses no row, whomever it names: its slot is none from here on.
-    Mutates: slots, local.
-    """
-    stale = 0
-    for event in range(len(slots)):
-        if events[event]["authenticated"] == 0:
-            slots[event] = -1
-        slot = slots[event]
-        if slot >= 0:
-            local[slot]["used"] = number
-            if local[slot]["serial"] != serial:
-                stale += 1
-    return stale
+    thresholds: Any
 
 
 class State:
@@ -103,14 +95,11 @@ class State:
         self.serial = 0
         self.batch_number = 0
         self.condition_tables = ConditionTables(
-            np.zeros(partitions, np.int64),
-            np.zeros(partitions, np.int64),
-            np.zeros(partitions, np.int32),
-            np.zeros(partitions, np.int32),
-            np.zeros(partitions, np.int32),
+            *(np.zeros(partitions, kind) for kind in (np.int64,) * 2 + (np.int32,) * 3)
         )
         self.origins: dict[int, dict[int, int]] = {}
         self.out: Out = new_out()
+        self.expectation = Expectation()
 
     def widen(self, partitions: int) -> None:
         """Let there be more partitions; those that are there stay as they are."""
@@ -141,6 +130,14 @@ class State:
             del self.bound[gone]
         if policy.hash not in self.bound:
             self._bind(policy)
+
+    def expect(self, baseline: Baseline, version: str, tasks_max: int = TASKS_MAX) -> None:
+        """Compare tasks with a baseline from the next event on. Errors: ConfigError."""
+        self.expectation.adopt(baseline, version, self.key, tasks_max)
+        self.table.sections.local["learned"][self.table.used_slots()] = 0
+        for name, each in self.bound.items():
+            thresholds = self.expectation.thresholds(each.policy)
+            self.bound[name] = each._replace(thresholds=thresholds)
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions and their rows, saving nothing."""
@@ -223,7 +220,10 @@ class State:
             self.evict(slot)
         self._relayout(layout.union(held))
         operations = OperationTable(policy, self.partitions)
-        self.bound[policy.hash] = Bound(policy, policy.bind(self.table.layout), operations)
+        thresholds = self.expectation.thresholds(policy)
+        self.bound[policy.hash] = Bound(
+            policy, policy.bind(self.table.layout), operations, thresholds
+        )
 
     def _relayout(self, layout: Layout) -> None:
         """Give rows, their format and the bound policies another layout."""
@@ -240,6 +240,8 @@ class State:
         names = [self.table.names[slot] or "" for slot in slots.tolist()]
         assert all(names), "every row in use has a name"
         local["class_index"][slots] = [policy.class_of(name) for name in names]
+        if self.expectation.baseline is not None:
+            local["peers"][slots] = self.key.hash_all([parent_path(name) for name in names])
         local["exempt_until_ms"][slots] = [
             FOREVER_MS if policy.is_exempt(name) else self.exempt[partition].get(name, 0)
             for partition, name in zip(partitions, names, strict=True)
@@ -274,7 +276,7 @@ def make_room(state: State, batch: Batch, count: int) -> int:
     table.locate(batch.events["workload"], slots)
     # A number of its own: rows that an earlier, larger batch marked as used may go.
     state.batch_number += 1
-    _touch(batch.events, slots, table.sections.local, state.batch_number, state.serial)
+    touch(batch.events, slots, table.sections.local, state.batch_number, state.serial)
     wanted = max(count - table.free, table.slots_max // 16)
     victims = table.victims(wanted, state.batch_number).tolist()
     for slot in victims:
@@ -282,12 +284,13 @@ def make_room(state: State, batch: Batch, count: int) -> int:
     return len(victims)
 
 
-def step(state: State, batch: Batch) -> StepResult:
+def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     """Apply a batch; return everything that follows from it.
 
+    Shapes:   scores: [event] of SCORE, zeros: where learned evidence goes; or nobody asks.
     Requires: conditions adopted for every partition of the batch; rows that a store has are
     restored before (`missing` names them), new ones are made here while there are free slots.
-    Mutates: state.
+    Mutates: state, scores.
     """
     result = StepResult([], [], [], [], np.zeros(len(TALLIES), np.int64))
     if not len(batch.events):
@@ -303,39 +306,49 @@ def step(state: State, batch: Batch) -> StepResult:
         most = bound.operations.operations_max
         for start in range(0, len(places), most):
             chosen, known = places[start : start + most], len(result.refused)
-            _step_one(state, batch.chosen(chosen), bound, result)
+            sink = _NO_SCORES if scores is None else scores[chosen]
+            _step_one(state, batch.chosen(chosen), bound, result, sink)
+            if scores is not None:
+                scores[chosen] = sink
             result.refused[known:] = [
                 (int(chosen[event]), code) for event, code in result.refused[known:]
             ]
     return result
 
 
-def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult) -> None:
-    """Apply a batch whose partitions are all under one policy. Mutates: state, result."""
+def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult, sink: Any) -> None:
+    """Apply a batch whose partitions are all under one policy. Mutates: state, result, sink."""
+    kept = None
     events, table = batch.events, state.table
     state.batch_number += 1
     slots = np.empty(len(events), np.int32)
     if table.locate(events["workload"], slots):
-        batch, slots = _admit(state, batch, slots, result)
+        batch, slots, kept = _admit(state, batch, slots, result)
         events = batch.events
-    if _touch(events, slots, table.sections.local, state.batch_number, state.serial):
+    if touch(events, slots, table.sections.local, state.batch_number, state.serial):
         used = np.unique(slots[slots >= 0])
         state.resolve(used[table.sections.local["serial"][used] != state.serial], bound.policy)
     index, names = bound.operations.index(batch)
     result.names.extend(names)
     where = Where(slots, *bound.operations.view(index))
     state_out = state.out._replace(tallies=result.tallies)
+    scores = sink if kept is None or not len(sink) else sink[kept]
+    learning = state.expectation.learning(batch, state.key, bound.thresholds, scores)
+    rest = state.condition_tables, state_out, learning
     start = 0
     while start < len(events):
         state_out.used[0] = 0
-        start = run(
-            events, start, where, table.sections, bound.tables, (state.condition_tables, state_out)
-        )
+        start = run(events, start, where, table.sections, bound.tables, rest)
         _plan_all(state, batch, bound, state_out, result)
+    if kept is not None and len(sink):
+        sink[kept] = scores
 
 
-def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[Batch, Any]:
-    """Make rows for new workloads; leave out events that find no place. Mutates: state, result."""
+def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[Batch, Any, Any]:
+    """Make rows for new workloads; leave out events that find no place, and say which stay.
+
+    Mutates: state, result. Returns which events are in the batch, None for all of them.
+    """
     events, table = batch.events, state.table
     fresh = missing(state, batch)[: table.free]
     if fresh:
@@ -343,13 +356,14 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
         ones = events[fresh]
         table.admit_all(ones["workload"], names, ones["home"], ones["partition"])
     table.locate(events["workload"], slots)
+    kept = None
     homeless = (slots < 0) & (events["authenticated"] != 0)
     if homeless.any():
         for event in np.flatnonzero(homeless).tolist():
             result.refused.append((event, RejectCode.TOO_MANY))
         kept = np.flatnonzero(~homeless)
         batch, slots = batch.chosen(kept), slots[kept]
-    return batch, slots
+    return batch, slots, kept
 
 
 def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepResult) -> None:
@@ -361,7 +375,7 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
         one = batch.events[event]
         era = state.conditions[int(one["partition"])].era
         held = state.held.get(slot, {})
-        incident = Incident(decision, one, name, batch.request(event))
+        incident = Incident(decision, one, name, batch.request(event), state.expectation)
         finding, outgoing = plan_decision(incident, bound.policy, held, era)
         if finding is not None:
             result.findings.append(finding)

@@ -3,23 +3,40 @@
 In a file the append time of an event is its own time, and its partition is its workload's home;
 its offset is its place among that partition's lines; a line that is an array of events is as many
 lines. Bodies hold none of these, so they are what the live path gives (DESIGN 3.3, 3.15).
+
+`History` reads the same files for what they teach; a replay compares with what was learned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+import numpy as np
+
+from stream.baselines import NAMES_MAX, Baseline, Learner, Tasks, put_together
+from stream.enforcement import SCORE
 from stream.engine import State, StepResult, step
-from stream.events import Conditions, Reject, decode_request, split_requests
-from stream.identity import InvalidIdentity, canonical_workload, home_partition
+from stream.events import Conditions, Reject, RejectCode, decode_request, split_requests
+from stream.identity import InvalidIdentity, canonical_workload, home_partition, parent_path
 from stream.kernel import HashKey
 from stream.policy import Policy
-from stream.profiles import Arrival, Decoder
+from stream.profiles import Arrival, Batch, Decoder, effect_of
 
 BATCH_EVENTS: Final = 20_000
 SLOTS: Final = 1_000_000
+
+
+class Scores(NamedTuple):
+    """Learned evidence of a batch, in its input's order.
+
+    Shapes: positions [event], among all payloads from 0 on; ids [event]; rows [event] of SCORE.
+    """
+
+    positions: Any
+    ids: list[str]
+    rows: Any
 
 
 class Replay:
@@ -35,6 +52,8 @@ class Replay:
         self.partitions = partitions
         self._decoder = Decoder(key, partitions)
         self._offsets = [0] * partitions
+        self._key = key
+        self._position = 0
         for partition in range(partitions):
             conditions = Conditions(
                 nonce="replay",
@@ -45,13 +64,38 @@ class Replay:
             )
             self.state.adopt(partition, conditions, policy)
 
+    def expect(self, baseline: Baseline, version: str) -> None:
+        """Compare tasks with a baseline from the next payload on. Errors: ConfigError."""
+        self.state.expect(baseline, version)
+        self._decoder = Decoder(self._key, self.partitions, with_values=True)
+
     def apply(self, payloads: Sequence[bytes]) -> tuple[StepResult, list[Reject]]:
         """Apply payloads; return what followed, and what was no event."""
+        batch, rejects, _ = self._read(payloads)
+        return step(self.state, batch), rejects
+
+    def score(self, payloads: Sequence[bytes]) -> tuple[StepResult, list[Reject], Scores]:
+        """Apply payloads; also return the evidence of each event, in the order of the payloads."""
+        start = self._position
+        batch, rejects, positions = self._read(payloads)
+        rows = np.zeros(len(batch.events), SCORE)
+        result = step(self.state, batch, rows)
+        order = np.argsort(positions, kind="stable")
+        ids = [batch.request(event).id for event in order.tolist()]
+        return result, rejects, Scores(positions[order] + start, ids, rows[order])
+
+    def _read(self, payloads: Sequence[bytes]) -> tuple[Batch, list[Reject], Any]:
+        """Return the events of payloads, what is none, and each event's place among them."""
         by_partition: list[list[tuple[int, bytes]]] = [[] for _ in range(self.partitions)]
-        for payload in chain.from_iterable(map(_events_of, payloads)):
+        places: list[list[int]] = [[] for _ in range(self.partitions)]
+        events = list(chain.from_iterable(map(_events_of, payloads)))
+        for position, payload in enumerate(events):
             at_ms, partition = _place(payload, self.partitions)
             by_partition[partition].append((at_ms, payload))
+            places[partition].append(position)
+        self._position += len(events)
         arrivals = []
+        starts = list(self._offsets)
         for partition, records in enumerate(by_partition):
             if records:
                 start = self._offsets[partition]
@@ -66,17 +110,15 @@ class Replay:
                     )
                 )
         batch, rejects = self._decoder.decode(arrivals)
-        return step(self.state, batch), rejects
+        positions = [
+            places[event["partition"]][event["offset"] - starts[event["partition"]]]
+            for event in batch.events
+        ]
+        return batch, rejects, np.array(positions, np.int64)
 
     def run(self, payloads: Iterable[bytes]) -> Iterator[tuple[StepResult, list[Reject]]]:
         """Apply a stream of payloads in batches; yield what each batch came to."""
-        batch: list[bytes] = []
-        for payload in payloads:
-            batch.append(payload)
-            if len(batch) == BATCH_EVENTS:
-                yield self.apply(batch)
-                batch = []
-        if batch:
+        for batch in batches(payloads):
             yield self.apply(batch)
 
 
@@ -86,6 +128,75 @@ def _events_of(payload: bytes) -> Sequence[bytes]:
         return split_requests(payload)
     except (ValueError, RecursionError):
         return (payload,)
+
+
+def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield a stream of payloads in pieces of at most BATCH_EVENTS."""
+    batch: list[bytes] = []
+    for payload in payloads:
+        batch.append(payload)
+        if len(batch) == BATCH_EVENTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class History:
+    """What recorded events teach: tasks as they end, and the names behind their hashes."""
+
+    def __init__(self, key: HashKey) -> None:
+        self.names: dict[str, str] = {}
+        self.events = 0
+        self.rejects: list[RejectCode] = []
+        self._key = key
+        self._decoder = Decoder(key, 1, with_values=True)
+        self._learner = Learner()
+        self._groups: dict[int, int] = {}
+        self._effects: dict[int, int] = {}
+        self._purposes: set[int] = set()
+        self._shares: list[Tasks] = []
+
+    def add(self, payloads: Sequence[bytes]) -> None:
+        """Read payloads, in the order of their log."""
+        payloads = list(chain.from_iterable(map(_events_of, payloads)))
+        at_ms = [_place(payload, 1)[0] for payload in payloads]
+        arrival = Arrival("file", 0, range(len(payloads)), at_ms, payloads)
+        batch, rejects = self._decoder.decode([arrival])
+        self.events += len(batch.events)
+        self.rejects += [each.code for each in rejects]
+        effects = batch.events["effect"].astype(np.int64) - 1
+        for event in self._fresh(batch, "operation", self._effects):
+            operation = batch.request(event).operation
+            self._effects[int(batch.events["operation"][event])] = effect_of(operation)
+            self._name(batch.events["operation"][event], operation)
+        for event in self._fresh(batch, "workload", self._groups):
+            group = parent_path(batch.workload(event))
+            hashed = self._key.hash(group)
+            self._groups[int(batch.events["workload"][event])] = hashed
+            self._name(hashed, group)
+        for event in self._fresh(batch, "purpose", self._purposes):
+            self._purposes.add(int(batch.events["purpose"][event]))
+            self._name(batch.events["purpose"][event], batch.request(event).purpose)
+        for event in np.flatnonzero(effects < 0).tolist():
+            effects[event] = self._effects[int(batch.events["operation"][event])]
+        self._learner.add(batch, self._groups, effects)
+        self._shares.append(put_together([*self._shares, self._learner.ended()]))
+        self._shares = self._shares[-1:]
+
+    def tasks(self) -> Tasks:
+        """Return the tasks, the input being over."""
+        return put_together([*self._shares, self._learner.finish()])
+
+    def _fresh(self, batch: Batch, column: str, known: Container[Any]) -> list[int]:
+        """Return one event for each value of a column that is not known yet."""
+        values, first = np.unique(batch.events[column], return_index=True)
+        pairs = zip(values.tolist(), first.tolist(), strict=True)
+        return [event for value, event in pairs if value and value not in known]
+
+    def _name(self, hashed: Any, text: str) -> None:
+        if len(self.names) < NAMES_MAX:
+            self.names[f"{int(hashed):016x}"] = text
 
 
 def _place(payload: bytes, partitions: int) -> tuple[int, int]:

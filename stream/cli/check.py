@@ -66,6 +66,8 @@ def _row(rule: Rule) -> tuple[str, str, str, tuple[str, str]]:
     if rule.pair is not None:
         what = " ".join(filter(None, (rule.pair.effect, rule.pair.measure)))
         fires = f"> {rule.at_most:,} {what} in {spell_duration(rule.pair.window_ms)}"
+    elif spec.anomaly:
+        fires = f"{spec.anomaly.of}, for {spec.anomaly.false_alarms} in error"
     else:
         fires = f"a forbidden sequence within {spell_duration(rule.within_ms)}"
     action = f"{spec.action} {spec.rate}" if spec.rate else spec.action

@@ -26,6 +26,7 @@ VERBS: Final = {
     "send": ("stream.cli.send:send", "Send recorded events to Kafka."),
     "convert": ("stream.cli.convert:convert", "Turn access logs or CloudTrail into events."),
     "replay": ("stream.cli.replay:replay", "Judge recorded events without Kafka or Redis."),
+    "baseline": ("stream.cli.baseline:baseline", "Learn what tasks usually do."),
     "explain": ("stream.cli.explain:explain", "Show a workload's profile, and what is in force."),
     "list": ("stream.cli.listing:list_in_force", "List what is in force."),
     "stop": ("stream.cli.acts:stop", "Stop all enforcement."),

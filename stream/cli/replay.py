@@ -14,11 +14,13 @@ from stream.enforcement import TALLIES
 from stream.engine import StepResult
 from stream.events import PAYLOAD_BYTES_MAX, Reject, encode
 from stream.kernel import HashKey
-from stream.replay import Replay
+from stream.replay import Replay, batches
 
+from .baseline_file import expect
 from .options import INPUT, OUTPUT, configured, examples, json_option
 from .plain import json_text
 from .reading import STDIN, read_lines, total_bytes
+from .score_lines import score_lines
 from .screen import Screen, styled
 from .writing import Write, line_writer
 
@@ -80,6 +82,7 @@ class Tally:
     epilog=examples(
         "enforcer replay events.jsonl.gz --policy policy.yaml",
         "enforcer replay yesterday/*.gz --commands commands.jsonl --findings findings.jsonl",
+        "enforcer replay today.jsonl --baseline learned.baseline --scores scores.jsonl",
         "enforcer convert --format nginx access.log | enforcer replay - --json",
     ),
 )
@@ -87,6 +90,12 @@ class Tally:
 @configured("policy", "config")
 @click.option("--commands", type=OUTPUT, help="Write the body of each command there, a JSON line.")
 @click.option("--findings", type=OUTPUT, help="Write each finding there, a JSON line.")
+@click.option("--baseline", type=INPUT, help="Compare tasks with this baseline.")
+@click.option(
+    "--scores",
+    type=OUTPUT,
+    help="Write the learned evidence after each event there, a JSON line; needs --baseline.",
+)
 @click.option("--partitions", type=click.IntRange(1, 4_096), default=1, show_default=True)
 @click.option(
     "--slots",
@@ -102,6 +111,8 @@ def replay(
     environment: dict[str, str],
     commands: str | None,
     findings: str | None,
+    baseline: str | None,
+    scores: str | None,
     partitions: int,
     slots: int,
     is_json: bool,
@@ -112,37 +123,56 @@ def replay(
     time. The commands are those that the live system would give: the same bodies, byte for byte.
     Without a configured hash key a public one is used: bodies and findings hold no hashes.
     """
+    if scores and not baseline:
+        raise click.UsageError("--scores needs --baseline: evidence is against what was learned")
     compiled = policy_of(load_config("", environment))
-    key = _key(environment)
+    key = replay_key(environment)
     screen, tally = Screen(is_json=is_json), Tally()
     machine = Replay(compiled, key, partitions, slots)
+    version = expect(machine, baseline) if baseline else ""
     with (
         line_writer(commands) as write_command,
         line_writer(findings) as write_finding,
+        line_writer(scores) as write_score,
         screen.progress("replaying", total_bytes(files)) as advance,
     ):
         lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
-        for result, rejects in machine.run(each.data for each in lines if each.data.strip()):
+        payloads = (each.data for each in lines if each.data.strip())
+        for part in batches(payloads):
+            result, rejects, scored = _applied(machine, part, is_scored=scores is not None)
             tally.add(result, rejects)
             _write(result, write_command, write_finding)
+            for line in scored:
+                write_score(line)
     summary = {
         "events": tally.events,
         "rejects": dict(tally.rejects),
         "workloads": len(machine.state.table),
         "policy": compiled.spec.name,
         "policy_hash": compiled.hash,
+        "baseline": version,
         "hash_key": "public" if key is PUBLIC_KEY else "configured",
         "rules": tally.rules(),
     }
     # Where the lines go to stdout, the summary must not stand among them.
-    is_mixed = STDIN in (commands, findings)
+    is_mixed = STDIN in (commands, findings, scores)
     if is_json:
         click.echo(json_text(summary), err=is_mixed)
     elif not is_mixed:
         _show(screen, tally, summary)
 
 
-def _key(environment: Mapping[str, str]) -> HashKey:
+def _applied(
+    machine: Replay, payloads: Sequence[bytes], *, is_scored: bool
+) -> tuple[StepResult, list[Reject], list[bytes]]:
+    """Apply payloads; return what followed, what was no event, and lines of evidence if asked."""
+    if not is_scored:
+        return *machine.apply(payloads), []
+    result, rejects, scores = machine.score(payloads)
+    return result, rejects, score_lines(scores)
+
+
+def replay_key(environment: Mapping[str, str]) -> HashKey:
     """Return the configured hash key, the public one where none is configured."""
     names = ("ENFORCER_HASH_KEY", "ENFORCER_HASH_KEY_FILE")
     return hash_key(environment) if any(map(environment.get, names)) else PUBLIC_KEY

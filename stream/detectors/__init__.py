@@ -30,6 +30,17 @@ from .level import (
 )
 from .limit import amount_of, belongs, count_windows, demand_of, is_under, total_of
 from .loops import LOOP_PARTS, LOOPS, STRETCH, end_stretch, follow_loops, learn_loops, loop_bits
+from .novelty import (
+    KNOWN,
+    MODES,
+    NEW,
+    NOT_READY,
+    PART_NAMES,
+    UNDECLARED,
+    mode_of,
+    score_call,
+)
+from .novelty_tasks import score_tasks
 from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
 from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
@@ -67,12 +78,17 @@ __all__ = [
     "FALLBACK",
     "FALLBACK_PARTS",
     "FIRST_PART",
+    "KNOWN",
     "LEVEL",
     "LEVEL_PARTS",
     "LOOPS",
     "LOOP_PARTS",
     "MEASURED",
+    "MODES",
+    "NEW",
+    "NOT_READY",
     "OBSERVED",
+    "PART_NAMES",
     "POOLED",
     "RATE",
     "RATE_PARTS",
@@ -87,6 +103,7 @@ __all__ = [
     "STRETCH",
     "SUDDEN",
     "SUSTAINED",
+    "UNDECLARED",
     "UNREADY",
     "WORKLOAD",
     "WORKLOAD_NAMES",
@@ -119,11 +136,14 @@ __all__ = [
     "log2_of",
     "loop_bits",
     "may_renew",
+    "mode_of",
     "observe_rate",
     "observe_spread",
     "peek_level",
+    "score_call",
     "score_level",
     "score_sequence",
+    "score_tasks",
     "set_mark",
     "total_of",
 ]

@@ -1,7 +1,9 @@
 """What is in force: the ledger of a row, the loop that decides, decisions to commands."""
 
+from .anomaly import SCORE
 from .arrival import ConditionTables
 from .decision import TALLIES, Out, new_out
+from .expectation import TASKS_MAX, Expectation
 from .loop import Where, run
 from .plan import (
     Held,
@@ -9,15 +11,18 @@ from .plan import (
     Outgoing,
     held_tail,
     plan_decision,
-    printable,
     record_of,
     rehomed,
     restore_held,
 )
+from .words import printable
 
 __all__ = [
+    "SCORE",
     "TALLIES",
+    "TASKS_MAX",
     "ConditionTables",
+    "Expectation",
     "Held",
     "Incident",
     "Out",

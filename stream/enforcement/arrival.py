@@ -60,6 +60,7 @@ def _restart(table: Any, slot: int) -> None:
     for place in range(table.sums.shape[1]):
         clear(table.sums[slot, place])
     for place in range(table.contexts.shape[1]):
+        table.local[slot]["learned"][place] = 0
         clear_context(table.contexts[slot], table.marks[slot], place)
     for place in range(table.transitions.shape[1]):
         entry = table.transitions[slot, place]

@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from stream.profiles import PARTS
+
 ISSUE, RENEW, RELEASE, LIFT, RESTART = range(5)
 
 DECISION: Final = np.dtype(
@@ -32,6 +34,9 @@ DECISION: Final = np.dtype(
         ("action", np.int16),
         ("mode", np.int16),
         ("kind", np.int16),
+        ("parts", np.int32, (PARTS,)),  # of learned evidence, whose bits are `observed`
+        ("compared", np.int32),  # in which mode
+        ("exposed", np.int32),
     ],
     align=True,
 )

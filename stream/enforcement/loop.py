@@ -2,7 +2,8 @@
 
 The order within an event is fixed here and nowhere else: skip what was applied, restart what was
 idle, adopt the policy, honour a lift, believe or disbelieve a refusal, count windows, judge
-limits, match sequences, follow the context, remember the transition.
+limits, match sequences, follow the context, remember the transition, score by the baseline in
+force.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from stream.profiles import (
     LEDGER,
     REFUSED,
     count_transition,
+    find_context,
     remember_operation,
 )
 
+from .anomaly import IN_FORCE, follow
 from .arrival import NO_OPERATION, arrive, context_of
 from .decision import (
     COMPLETIONS_TALLY,
@@ -202,8 +205,11 @@ def _follow(event: Any, cause: Cause, table: Any, out: Out) -> None:
 
 
 @kernel
-def _apply(event: Any, cause: Cause, table: Any, policy: Any, where: Any, out: Out) -> None:
-    """Do everything one event asks for, its row being there. Mutates: table, out."""
+def _apply(event: Any, cause: Cause, table: Any, policy: Any, where: Any, out: Out) -> int:
+    """Do all that an event asks for by exact rules, its row being there. Mutates: table, out.
+
+    Returns its effect, 0 or 1, where it is a call that counts, else -1.
+    """
     slot = cause.slot
     head = table.head[slot]
     old_ms = int(head["clock_ms"])
@@ -227,26 +233,29 @@ def _apply(event: Any, cause: Cause, table: Any, policy: Any, where: Any, out: O
         out.tallies[LATE_TALLY] += 1
     if event["kind"] == GRANT:
         out.tallies[GRANTS_TALLY] += 1
-        return
+        return -1
     if event["kind"] == COMPLETION:
         out.tallies[COMPLETIONS_TALLY] += 1
-        return
+        return -1
     head["events"] += 1
     out.tallies[REQUESTS_TALLY] += event["count"]
     _judge_limits(event, cause, table, policy, (sets, is_refused), out)
-    if not is_refused:
-        _match(event, cause, table, policy, sets, out)
-        _follow(event, cause, table, out)
+    if is_refused:
+        return -1
+    _match(event, cause, table, policy, sets, out)
+    _follow(event, cause, table, out)
+    return effect
 
 
 @kernel
 def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any) -> int:
     """Apply the events from `start` on; return how far it came: less than all if `out` is full.
 
-    Shapes: events [event] of EVENT; rest = (conditions, out).
-    Mutates: table, out.
+    Shapes: events [event] of EVENT; rest = (conditions, out, learning).
+    Mutates: table, out, learning.
     """
-    conditions, out = rest
+    conditions, out, learning = rest
+    is_learned = learning.facts[IN_FORCE] != 0
     for place in range(start, len(events)):
         if out.used[0] + DECISIONS_PER_EVENT_MAX > DECISIONS_MAX:
             return place
@@ -275,7 +284,12 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
         if local["lift_offset"] > head["lift_offset"]:
             cause = Cause(place, slot, at_ms, clock_ms, 0, force, ordinal)
             _lift(table, slot, cause, policy, out)
+        before = 0
+        if is_learned and event["kind"] == COMPLETION:
+            before = int(find_context(table.contexts[slot], event["task"]))
         context = context_of(event, slot, clock_ms, table, policy, out)
         cause = Cause(place, slot, at_ms, clock_ms, context, force, ordinal)
-        _apply(event, cause, table, policy, where, out)
+        effect = _apply(event, cause, table, policy, where, out)
+        if is_learned:
+            follow(event, cause, table, policy, (learning, effect, before), out)
     return len(events)

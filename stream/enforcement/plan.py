@@ -33,10 +33,12 @@ from stream.kernel import HashKey
 from stream.policy import Policy, Rule, spell_duration, stable_id
 from stream.profiles import token_text
 
+from .anomaly_reason import BITS, anomaly_reason
 from .decision import ISSUE, LIFT, RELEASE, RENEW, RESTART
+from .expectation import Expectation
 from .ledger import RELEASE_SHOWN_MS
+from .words import WORDS_LENGTH_MAX, printable
 
-WORDS_LENGTH_MAX: Final = 160
 MODES: Final = ("exempt", "shadow", "enforce")
 _commands_decoder = msgspec.json.Decoder(list[Command])
 _encoder = msgspec.json.Encoder()
@@ -57,12 +59,13 @@ class Outgoing(NamedTuple):
 
 
 class Incident(NamedTuple):
-    """The decision, the event that caused it, and whose row it is."""
+    """The decision, the event that caused it, whose row it is, and what was expected of it."""
 
     decision: Any
     event: Any
     workload: str
     request: Request
+    expectation: Expectation
 
 
 def subject_hash(key: HashKey, subject: Subject) -> int:
@@ -236,6 +239,7 @@ def _body(incident: Incident, policy: Policy, rule: Rule, reason: Reason) -> Bod
         clock_ms=int(decision["clock_ms"]),
         until_ms=int(decision["until_ms"]),
         policy=policy.hash,
+        baseline=incident.expectation.version,
         rate=rule.rate,
         repeat=int(decision["repeat"]),
     )
@@ -255,6 +259,7 @@ def _finding(incident: Incident, rule: str, detector: str, reason: Reason) -> Fi
         mode=MODES[int(decision["mode"])],
         observed=reason.observed,
         expected=reason.expected,
+        bits=reason.observed if reason.measure == BITS else 0,
         task=incident.request.task,
         text=reason.text,
     )
@@ -283,7 +288,10 @@ def _reason(incident: Incident, rule: Rule) -> Reason:
             otherwise=f"{rule.at_most} or fewer {what} in any {span} would not have fired",
             controls=rule.spec.controls,
         )
-    assert rule.spec.forbid is not None
+    if rule.spec.forbid is None:
+        reason = anomaly_reason(decision, incident.request, incident.expectation)
+        text = _with_note(reason.text, rule)
+        return msgspec.structs.replace(reason, text=text, controls=rule.spec.controls)
     within = spell_duration(rule.within_ms)
     first = _listed(rule.spec.forbid.first)
     where = f"task {printable(incident.request.task)}" if decision["context"] else "this workload"
@@ -339,9 +347,3 @@ def _over_percent(observed: int, at_most: int) -> str:
 
 def _with_note(text: str, rule: Rule) -> str:
     return f"{text}. {rule.spec.note}" if rule.spec.note else text
-
-
-def printable(text: str) -> str:
-    """Return text that an attacker chose, fit for a sentence: no control characters, not long."""
-    shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= WORDS_LENGTH_MAX else f"{shown[: WORDS_LENGTH_MAX - 3]}..."

@@ -152,7 +152,7 @@ def _distance(reader: _Reader, rule: Rule, pair: PairId) -> Distance:
 def _sequences(reader: _Reader) -> Iterator[SequenceMark]:
     row, layout = reader.image.row, reader.policy.layout
     for rule in reader.rules:
-        if rule.pair is not None:
+        if rule.spec.forbid is None:
             continue
         place = layout.forbids.index(forbid_id(reader.policy, rule))
         for context, marks in zip(row["contexts"], row["marks"], strict=True):
@@ -160,7 +160,6 @@ def _sequences(reader: _Reader) -> Iterator[SequenceMark]:
             at_ms = int(mark["at_ms"]) - 1
             if at_ms < 0 or at_ms + rule.within_ms < reader.read_ms:
                 continue
-            assert rule.spec.forbid is not None
             yield SequenceMark(
                 rule=rule.name,
                 task=reader.task(int(context["task"])),

@@ -13,8 +13,9 @@ from .document import Document, read_document
 from .lint import Remark, lint_policy
 from .rule import OperationSet, Rule, demand_of, stable_id
 from .settings import default_policy, default_policy_text, load_settings
-from .spec import ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
+from .spec import AnomalySpec, ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
+    ANOMALY,
     CLASS,
     ENFORCE,
     FORBID,
@@ -34,6 +35,7 @@ from .units import duration_ms, quantity, rate, spell_duration
 
 __all__ = [
     "ACTION_INDEX",
+    "ANOMALY",
     "CLASS",
     "ENFORCE",
     "FORBID",
@@ -49,6 +51,7 @@ __all__ = [
     "SHADOW",
     "SKEW_MS",
     "TASKS_VOUCHED",
+    "AnomalySpec",
     "ClassSpec",
     "Document",
     "ExemptionSpec",

@@ -27,6 +27,7 @@ from .hints import choice_hint
 from .rule import OperationSet, Rule, demand_of, pairs_of, stable_id
 from .spec import ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
+    ANOMALY,
     CLASS,
     ENFORCE,
     FORBID,
@@ -36,7 +37,7 @@ from .tables import (
     SHADOW,
     PolicyTables,
 )
-from .units import duration_ms, quantity, rate, spell_duration
+from .units import duration_ms, quantity, rate, share_ppm, spell_duration
 
 WINDOW_MS_MIN: Final = 1_000
 WINDOW_MS_MAX: Final = 86_400_000
@@ -120,9 +121,10 @@ class Policy:
             raise PolicyError(
                 f"a command outlives the row (idle: {self.spec.idle}) - at {path}.for"
             )
-        if (spec.limit is None) == (spec.forbid is None):
+        kinds = spec.limit, spec.forbid, spec.anomaly or None
+        if sum(each is not None for each in kinds) != 1:
             raise PolicyError(
-                f"a rule needs exactly one of limit and forbid - at {path}",
+                f"a rule needs exactly one of limit, forbid and anomaly - at {path}",
                 hint="add `limit: {measure: requests, at_most: 100, per: 10s}`",
             )
         if (spec.action == "throttle") != (spec.rate is not None):
@@ -133,12 +135,19 @@ class Policy:
         if spec.action == "throttle" and spec.on == "token":
             raise PolicyError(f"a token is revoked, not throttled - at {path}.on")
         mode = {"off": 0, "shadow": SHADOW, "enforce": ENFORCE}[spec.mode]
-        numbers = self._limit(spec.limit, path) if spec.limit else self._forbid(spec.forbid, path)
+        detector, ppm = "anomaly", 0
+        numbers: tuple[PairId | None, int, int, int, int] = (None, 0, 0, 0, 0)
+        if spec.limit:
+            detector, numbers = "limit", self._limit(spec.limit, path)
+        elif spec.forbid:
+            detector, numbers = "forbid", self._forbid(spec.forbid, path)
+        elif spec.anomaly:
+            ppm = _at(f"{path}.anomaly.false_alarms", share_ppm, spec.anomaly.false_alarms)
         pair, at_most, within_ms, first, then = numbers
         return Rule(
             spec=spec,
             id=stable_id("rule", spec.name),
-            detector="limit" if spec.limit else "forbid",
+            detector=detector,
             mode=mode,
             duration_ms=span,
             rate=self._rate(spec.rate, f"{path}.rate") if spec.rate else None,
@@ -147,6 +156,7 @@ class Policy:
             within_ms=within_ms,
             first=first,
             then=then,
+            false_alarms_ppm=ppm,
         )
 
     def _rate(self, text: str, path: str) -> Rate:
@@ -235,6 +245,7 @@ class Policy:
         class_pairs: list[int] = []
         limits: list[tuple[Any, ...]] = []
         forbids: list[tuple[Any, ...]] = []
+        anomalies: list[tuple[Any, ...]] = []
         for index in range(len(classes)):
             here = [
                 (number, rule)
@@ -242,12 +253,15 @@ class Policy:
                 if rule.mode
                 and (not rule.spec.classes or self.class_name(index) in rule.spec.classes)
             ]
-            starts = len(class_pairs), len(limits), len(forbids)
+            starts = len(class_pairs), len(limits), len(forbids), len(anomalies)
             wanted = pairs_of([rule for _, rule in here])
             class_pairs += [self.pairs.index(each) for each in wanted]
             limits += [self._limit_row(n, rule) for n, rule in here if rule.pair]
-            forbids += [self._forbid_row(n, rule, layout) for n, rule in here if not rule.pair]
-            ends = len(class_pairs), len(limits), len(forbids)
+            forbids += [
+                self._forbid_row(n, rule, layout) for n, rule in here if rule.detector == "forbid"
+            ]
+            anomalies += [_anomaly_row(n, rule) for n, rule in here if rule.detector == "anomaly"]
+            ends = len(class_pairs), len(limits), len(forbids), len(anomalies)
             classes[index] = tuple(
                 edge for ends_ in zip(starts, ends, strict=True) for edge in ends_
             )
@@ -260,6 +274,7 @@ class Policy:
             pairs=pairs,
             limits=np.array(limits, LIMIT),
             forbids=np.array(forbids, FORBID),
+            anomalies=np.array(anomalies, ANOMALY),
             no_rule=no_rule,
             facts=np.array(facts, np.uint64).view(np.int64),
         )
@@ -295,6 +310,11 @@ class Policy:
             KIND_INDEX[rule.spec.on],
             0,
         )
+
+
+def _anomaly_row(number: int, rule: Rule) -> tuple[Any, ...]:
+    action, kind = ACTION_INDEX[rule.spec.action], KIND_INDEX[rule.spec.on]
+    return rule.id, rule.duration_ms, number, action, rule.mode, kind, 0
 
 
 def forbid_id(policy: Policy, rule: Rule) -> int:

@@ -195,7 +195,10 @@ def _check_rules(policy: Policy) -> Found:
         if is_final and rule.mode == ENFORCE and rule.spec.note is None:
             text = f"rule `{rule.name}` stops whole workloads and does not say why"
             yield "revoke-without-note", at, text, "add a `note`: who is stopped will ask"
-        yield from _check_limit(policy, index) if rule.pair else _check_forbid(rule, at)
+        if rule.pair:
+            yield from _check_limit(policy, index)
+        elif rule.spec.forbid:
+            yield from _check_forbid(rule, at)
         yield from _check_operations(rule.spec, at)
 
 

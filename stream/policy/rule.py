@@ -54,6 +54,7 @@ class Rule(NamedTuple):
     within_ms: int
     first: int
     then: int
+    false_alarms_ppm: int = 0
 
     @property
     def name(self) -> str:

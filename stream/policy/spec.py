@@ -44,6 +44,10 @@ Names = Annotated[
 RateText = Annotated[
     str, msgspec.Meta(min_length=3, max_length=32, description="a rate such as 5/s or 300/5m")
 ]
+ShareText = Annotated[
+    str,
+    msgspec.Meta(min_length=4, max_length=32, description="a share such as 0.5% of tasks"),
+]
 _AMOUNT = "a whole number of at most 4 x 10^17, or text such as 100k or 20MB"
 Amount = (
     Annotated[int, msgspec.Meta(ge=0, le=4 * 10**17, description=_AMOUNT)]
@@ -81,8 +85,19 @@ class ForbidSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     within: Duration
 
 
+class AnomalySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Learned evidence beyond what the budget of false alarms allows; needs a baseline.
+
+    `of`: `task-novelty`, is this call what tasks of this purpose do? `false_alarms`: the share of
+    benign tasks that may be taken for odd; the threshold follows from the baseline's calibration.
+    """
+
+    of: Literal["task-novelty"]
+    false_alarms: ShareText = "0.5% of tasks"
+
+
 class RuleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule: exactly one of `limit` and `forbid`, and what follows from it.
+    """One rule: exactly one of `limit`, `forbid` and `anomaly`, and what follows from it.
 
     `on` says what a command binds: all of the workload, or the task, token or operation of the
     causing event. `classes` empty means every class. `for` is how long a command lasts.
@@ -91,6 +106,8 @@ class RuleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: Name
     limit: LimitSpec | None = None
     forbid: ForbidSpec | None = None
+    # Unset, not None: the canonical text of policies without it, and so their hash, stays.
+    anomaly: AnomalySpec | msgspec.UnsetType = msgspec.UNSET
     classes: Names = ()
     action: Literal["observe", "throttle", "revoke"]
     on: Literal["workload", "task", "token", "operation"] = "workload"

@@ -54,6 +54,18 @@ FORBID: Final = np.dtype(
     ],
     align=True,
 )
+ANOMALY: Final = np.dtype(
+    [
+        ("rule", np.uint64),
+        ("duration_ms", np.int64),
+        ("index", np.int32),
+        ("action", np.int16),
+        ("mode", np.int16),
+        ("kind", np.int16),
+        ("spare", np.int16),
+    ],
+    align=True,
+)
 CLASS: Final = np.dtype(
     [
         ("pairs_start", np.int32),
@@ -62,6 +74,8 @@ CLASS: Final = np.dtype(
         ("limits_end", np.int32),
         ("forbids_start", np.int32),
         ("forbids_end", np.int32),
+        ("anomalies_start", np.int32),
+        ("anomalies_end", np.int32),
     ],
     align=True,
 )
@@ -71,7 +85,8 @@ class PolicyTables(NamedTuple):
     """The arrays of one policy.
 
     Shapes: classes [class] of CLASS: ranges into `class_pairs` [n] (indices of pairs),
-    `limits` [n] of LIMIT and `forbids` [n] of FORBID, which lie class by class;
+    `limits` [n] of LIMIT, `forbids` [n] of FORBID and `anomalies` [n] of ANOMALY, which lie class
+    by class;
     pairs [pair] of PAIR; no_rule [1] of LIMIT, index NO_RULE;
     facts [policy hash as int64 bits, tasks vouched, idle_max_ms, skew_ms].
     """
@@ -81,6 +96,7 @@ class PolicyTables(NamedTuple):
     pairs: Any
     limits: Any
     forbids: Any
+    anomalies: Any
     no_rule: Any
     facts: Any
 

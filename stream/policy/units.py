@@ -26,6 +26,9 @@ _QUANTITY: Final = {
 _PART = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]{1,9}) ?/ ?((?:[0-9]{1,9}(?:ms|s|m|h|d))+|ms|s|m|h|d)")
 _AMOUNT = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
+_SHARE = re.compile(r"([0-9]{1,2})(?:\.([0-9]{1,4}))? ?% of tasks")
+SHARE_PPM_MIN: Final = 10
+SHARE_PPM_MAX: Final = 100_000
 PERMITS_MAX: Final = 1_000_000
 
 
@@ -73,6 +76,19 @@ def rate(text: str) -> Rate:
     raise PolicyError(
         f"{text[:40]!r} is not a rate", hint=f"write 5/s or 300/5m: 1..{PERMITS_MAX} in 1ms..1d"
     )
+
+
+def share_ppm(text: str) -> int:
+    """Return the millionths of `0.5% of tasks`.
+
+    Errors: PolicyError.
+    """
+    match = _SHARE.fullmatch(text)
+    if match is not None:
+        ppm = int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
+        if SHARE_PPM_MIN <= ppm <= SHARE_PPM_MAX:
+            return ppm
+    raise PolicyError(f"{text[:40]!r} is no share", hint="write 0.5% of tasks: 0.001 to 10 percent")
 
 
 def spell_duration(span_ms: int) -> str:

@@ -32,6 +32,18 @@ from .layout import (
     Sections,
     sections,
 )
+from .learned import (
+    CANDIDATES,
+    DEEDS,
+    GRANTED,
+    LEARNED,
+    NOVEL,
+    PARTS,
+    RECORDS_MAX,
+    claim_learned,
+    clear_learned,
+    find_learned,
+)
 from .measures import (
     BYTES,
     COST,
@@ -42,7 +54,7 @@ from .measures import (
     REQUESTS,
     SUM_MEASURES,
 )
-from .operations import OPERATIONS_MAX, Operations, OperationTable
+from .operations import OPERATIONS_MAX, Operations, OperationTable, effect_of
 from .resources import (
     DETAIL,
     ENTITY,
@@ -57,7 +69,7 @@ from .resources import (
     told_by,
 )
 from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
-from .table import ProfileTable, locate
+from .table import ProfileTable, locate, touch
 from .transitions import count_transition
 from .windows import add_count, add_sum, bin_of, clear, slide
 
@@ -66,9 +78,11 @@ __all__ = [
     "BYTES",
     "CACHED_CHARACTERS_MAX",
     "CACHE_MAX",
+    "CANDIDATES",
     "COMPLETION",
     "CONTEXTS",
     "COST",
+    "DEEDS",
     "DENIALS",
     "DENIED",
     "DETAIL",
@@ -83,12 +97,17 @@ __all__ = [
     "FOUND",
     "FOUND_MAX",
     "GRANT",
+    "GRANTED",
     "IDENTIFIER",
+    "LEARNED",
     "LEDGER",
     "LEDGER_ENTRY",
     "MEASURES",
+    "NOVEL",
     "OPERATIONS_MAX",
+    "PARTS",
     "RECENT",
+    "RECORDS_MAX",
     "REFUSED",
     "REFUSED_REQUESTS",
     "REQUEST",
@@ -114,11 +133,15 @@ __all__ = [
     "add_count",
     "add_sum",
     "bin_of",
+    "claim_learned",
     "clear",
     "clear_context",
+    "clear_learned",
     "count_transition",
+    "effect_of",
     "empty_batch",
     "find_context",
+    "find_learned",
     "locate",
     "open_context",
     "remember_operation",
@@ -129,5 +152,6 @@ __all__ = [
     "tail_of",
     "token_text",
     "told_by",
+    "touch",
     "with_tail",
 ]

@@ -9,7 +9,7 @@ F forbidden sequences:
 
     section      bytes        what
     head         112          identity, applied offset, clock, policy; always stored
-    local        48           process-local: dirty since, last use, resolved class; never stored
+    local        88           process-local: dirty since, last use, resolved class; never stored
     counts       80 x W       windows of requests, errors, denials, refused: 17 bins of u32
     sums         144 x S      windows of bytes and cost: 17 bins of i64
     contexts     56 x 8       the workload's own sequence and up to 7 tasks
@@ -72,6 +72,8 @@ LOCAL: Final = np.dtype(
         ("in_use", np.int32),
         ("saving", np.int32),  # a write of it is under way
         ("spare", np.int32),
+        ("peers", np.uint64),  # hash of the class whose baseline it is compared with
+        ("learned", np.int32, (CONTEXTS,)),  # place of each context's record, plus 1
     ],
     align=True,
 )

@@ -104,6 +104,25 @@ def remove_key(keys: Any, slots: Any, key: Any) -> None:
     slots[np.int64(hole)] = -1
 
 
+@kernel
+def touch(events: Any, slots: Any, local: Any, number: int, serial: int) -> int:
+    """Mark the rows of a batch as used; return how many were resolved under older conditions.
+
+    A failed authentication uses no row, whomever it names: its slot is none from here on.
+    Mutates: slots, local.
+    """
+    stale = 0
+    for event in range(len(slots)):
+        if events[event]["authenticated"] == 0:
+            slots[event] = -1
+        slot = slots[event]
+        if slot >= 0:
+            local[slot]["used"] = number
+            if local[slot]["serial"] != serial:
+                stale += 1
+    return stale
+
+
 class ProfileTable:
     """Rows, the index that finds them, and the names behind their hashes.
 

@@ -216,8 +216,8 @@ def test_a_policy_without_rules_binds_to_empty_tables() -> None:
     """Nothing to count, nothing to find."""
     policy = load_policy("name: empty", "p.yaml")
     tables = policy.bind(policy.layout)
-    assert tables.classes.tolist() == [(0, 0, 0, 0, 0, 0)]
-    assert [len(each) for each in (tables.pairs, tables.limits, tables.forbids)] == [0, 0, 0]
+    assert tables.classes.tolist() == [(0,) * 8]
+    assert not any(map(len, (tables.pairs, tables.limits, tables.forbids, tables.anomalies)))
 
 
 def test_the_hash_is_of_what_is_said_and_not_of_how() -> None:

@@ -152,12 +152,12 @@ MISTAKES = [
         "(hint: GET /x)",
     ),
     # Sequences
-    (rule(LIMIT, "note: y"), 3, "$.rules[0]", "exactly one of limit and forbid"),
+    (rule(LIMIT, "note: y"), 3, "$.rules[0]", "exactly one of limit, forbid and anomaly"),
     (
         RULE + "    forbid: {first: ['tool:a'], then: ['tool:b'], within: 5m}\n",
         3,
         "$.rules[0]",
-        "exactly one of limit and forbid",
+        "exactly one of limit, forbid and anomaly",
     ),
     (
         rule(LIMIT, "forbid:\n      first: ['tool:a']\n      then: [b]\n      within: 5m"),

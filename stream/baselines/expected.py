@@ -1,0 +1,89 @@
+"""How new something is at a place of a baseline, and how seldom benign tasks are as new there.
+
+The novelty level of a value at an operation's name is 0 where it was seen just there; 1 where it
+was seen anywhere at the place, or all its tokens were; 2 where half of its tokens were; 3
+otherwise. The bits of a level say how rarely a benign task is at least as new at that name:
+counted at the purpose, backed off to the class, and from there to all calls of the effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stream.kernel import kernel, mix64, routine
+
+from .entries import (
+    BITS_MAX,
+    ESTATE,
+    TOKEN_SEEN,
+    USE,
+    VALUE_SEEN,
+    find_entry,
+    key_of,
+    support_of,
+    whole,
+)
+
+
+@kernel
+def use_of(operation: np.uint64, value: Any) -> np.uint64:
+    """Return what names a value at an operation's name."""
+    return mix64(mix64(operation, value["name"]), value["value"])
+
+
+@routine
+def level_of(entries: Any, where: Any, operation: np.uint64, value: Any, tokens: Any) -> int:
+    """Return the novelty level of a value, 0..3.
+
+    Shapes: entries [place] of ENTRY; where as `support_of` takes it; value of VALUE.
+    """
+    if support_of(entries, where, USE, use_of(operation, value)) > 0:
+        return 0
+    if support_of(entries, where, VALUE_SEEN, value["value"]) > 0:
+        return 1
+    count, known = whole(value["tokens_count"]), 0
+    first = whole(value["tokens_from"])
+    for token in range(first, first + count):
+        if support_of(entries, where, TOKEN_SEEN, tokens[token]) > 0:
+            known += 1
+    if known == count:
+        return 1
+    return 2 if 2 * known >= count else 3
+
+
+@routine
+def rate_bits(entries: Any, places: Any, kind: np.uint64, what: np.uint64, level: int) -> int:
+    """Return the bits of a level at an operation's name, from the first place that knows it.
+
+    `places` is (purpose's place, class's place, effect): the last resort is the estate's rate for
+    the effect.
+    """
+    purpose, group, effect = places
+    found = find_entry(entries, key_of(purpose, kind, what))
+    if found < 0:
+        found = find_entry(entries, key_of(group, kind, what))
+    if found < 0:
+        found = find_entry(entries, key_of(ESTATE, kind, np.uint64(effect + 1)))
+    return int(entries[found]["bits"][level - 1]) if found >= 0 else int(BITS_MAX)
+
+
+@routine
+def odd_bits(entries: Any, place: np.uint64, kind: np.uint64, effect: int, which: int) -> int:
+    """Return the bits of a new operation (`which` 0) or a new found identifier (1)."""
+    what = np.uint64(effect + 1)
+    found = find_entry(entries, key_of(place, kind, what))
+    if found < 0:
+        found = find_entry(entries, key_of(ESTATE, kind, what))
+    return int(entries[found]["bits"][which]) if found >= 0 else int(BITS_MAX)
+
+
+@routine
+def asked_of(call: Any, values: Any) -> np.uint64:
+    """Return what names a call by its operation and values, whatever their order."""
+    asked = call["operation"]
+    first = whole(call["values_from"])
+    for number in range(first, first + call["values_count"]):
+        asked ^= use_of(call["operation"], values[number])
+    return asked  # type: ignore[no-any-return]

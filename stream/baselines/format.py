@@ -1,0 +1,141 @@
+"""A baseline as bytes: canonical, named by their hash, and not believed before they are checked.
+
+    bytes 0-7     `SEBASE` and the format version, 16 bits
+    bytes 8-31    sizes: of the facts in bytes; entries, classes, places
+    then          the facts (JSON, keys in order, padded to 8 bytes), and the three arrays
+    last 32       SHA-256 of all before
+
+All numbers little-endian; entries ascend by key, so that equal baselines are equal bytes. The bytes
+may come from anywhere: sizes are bounded before anything is read, and every place that a kernel
+will follow is checked. Whether the hash is the right one is for whoever promoted it to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from stream.errors import ConfigError, NewerFormat
+
+from .baseline import (
+    CANDIDATES_MAX,
+    GROUP,
+    GROUPS_MAX,
+    NAMES_MAX,
+    PURPOSES_MAX,
+    Baseline,
+    Facts,
+    Tail,
+)
+from .baseline import MODES as MODES_MAX
+from .entries import ENTRIES_MAX, ENTRY
+
+MAGIC: Final = b"SEBASE"
+FORMAT_VERSION: Final = 1
+FACTS_BYTES_MAX: Final = 1 << 26
+BASELINE_BYTES_MAX: Final = FACTS_BYTES_MAX + ENTRY.itemsize * ENTRIES_MAX + (1 << 24)
+_HEAD: Final = struct.Struct("<6sHQIII4x")
+_DIGEST: Final = 32
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Facts)
+
+
+def encode_baseline(baseline: Baseline) -> bytes:
+    """Return a baseline's bytes."""
+    facts = _encoder.encode(baseline.facts)
+    facts += b" " * (-len(facts) % 8)
+    arrays = baseline.listed, baseline.groups, baseline.places
+    head = _HEAD.pack(MAGIC, FORMAT_VERSION, len(facts), *map(len, arrays))
+    body = b"".join((head, facts, *(each.tobytes() for each in arrays)))
+    return body + hashlib.sha256(body).digest()
+
+
+def version_of(data: bytes) -> str:
+    """Return the name of a baseline's bytes: the start of their hash."""
+    return data[-_DIGEST:].hex()[:16]
+
+
+def decode_baseline(data: bytes, file: str) -> Baseline:
+    """Return the baseline of some bytes.
+
+    Errors: ConfigError `file: reason`; NewerFormat.
+    """
+    if len(data) < _HEAD.size + _DIGEST or data[: len(MAGIC)] != MAGIC:
+        raise ConfigError(
+            f"{file}: this is no baseline", hint="`enforcer baseline learn` makes one"
+        )
+    _, version, facts_bytes, *counts = _HEAD.unpack_from(data)
+    if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
+        raise ConfigError(f"{file}: its hash is wrong, so it is not what was written")
+    if version > FORMAT_VERSION:
+        raise NewerFormat(f"{file}: format {version} of baselines")
+    limits = ENTRIES_MAX, GROUPS_MAX, PURPOSES_MAX
+    kinds = np.dtype(ENTRY), np.dtype(GROUP), np.dtype(np.uint64)
+    if facts_bytes > FACTS_BYTES_MAX or any(
+        count > limit for count, limit in zip(counts, limits, strict=True)
+    ):
+        raise ConfigError(f"{file}: it is larger than a baseline may be")
+    sizes = [count * kind.itemsize for count, kind in zip(counts, kinds, strict=True)]
+    if version != FORMAT_VERSION or len(data) != _HEAD.size + facts_bytes + sum(sizes) + _DIGEST:
+        raise ConfigError(f"{file}: its length is wrong")
+    place = _HEAD.size + facts_bytes
+    arrays = []
+    for kind, size in zip(kinds, sizes, strict=True):
+        arrays.append(np.frombuffer(data[place : place + size], kind))
+        place += size
+    try:
+        facts = _decoder.decode(data[_HEAD.size : _HEAD.size + facts_bytes])
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: its facts cannot be read: {error}") from error
+    baseline = Baseline(facts, *arrays)
+    fault = _fault_of(baseline)
+    if fault:
+        raise ConfigError(f"{file}: {fault}")
+    return baseline
+
+
+def _fault_of(baseline: Baseline) -> str:
+    """Return what is wrong with a baseline's parts, empty for nothing."""
+    keys, groups = baseline.listed["key"], baseline.groups
+    first, count = groups["first"].astype(np.int64), groups["count"].astype(np.int64)
+    if len(keys) and (keys[0] == 0 or not _ascend(keys)):
+        return "its entries are not in order"
+    if not _ascend(groups["group"]):
+        return "its classes are not in order"
+    if ((first < 0) | (count < 1) | (count > CANDIDATES_MAX)).any() or (
+        first + count > len(baseline.places)
+    ).any():
+        return "a class names purposes that are not there"
+    facts = baseline.facts
+    if len(facts.tails) not in (0, MODES_MAX) or not all(map(_is_sound, facts.tails)):
+        return "its tails are none"
+    if len(facts.names) > NAMES_MAX:
+        return f"it has more than {NAMES_MAX} names"
+    return ""
+
+
+def _ascend(numbers: Any) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())
+
+
+def _is_sound(tail: Tail) -> bool:
+    """Tell whether numbers are those of a tail: finite, rates falling, bits rising."""
+    numbers = (*tail.rates, *tail.bits, tail.beyond, tail.from_bits, tail.scale, tail.shape)
+    if not all(math.isfinite(each) and abs(each) < 1e6 for each in numbers):
+        return False
+    rates, bits = list(tail.rates), list(tail.bits)
+    return (
+        tail.tasks >= 0
+        and len(rates) == len(bits) <= 64
+        and rates == sorted(set(rates), reverse=True)
+        and bits == sorted(bits)
+        and all(0 < each < 1 for each in rates)
+        and (tail.tasks == 0 or 0 < tail.beyond < 1)
+        and tail.scale >= 0
+        and abs(tail.shape) <= 1
+    )

@@ -1,0 +1,151 @@
+"""From ended tasks to a baseline: count, compare, set aside what is suspicious, calibrate.
+
+A pure function of a set of tasks: their order, batches and shares do not matter. `Score` is handed
+in, because detectors stand above this room.
+
+Hygiene: each task is scored against all the others; those that stand out are set aside, at most
+ASIDE_MAX of all, and the rest is counted anew, a few times over. What is aside teaches nothing.
+
+Calibration is cross-fitted: workloads are dealt into folds, and those of a fold are scored by a
+baseline of all other folds, as a workload to come will be. New purposes are dealt likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from .baseline import CANDIDATES_MAX, GROUP, MODES, Baseline, Facts, Tail
+from .comparing import compared
+from .counting import purpose_numbers, seen_entries
+from .entries import BIT, ENTRIES_MAX, table_of
+from .rates import places_of, rate_entries
+from .sizes import size_entries
+from .tail import fit_tail
+from .tasks import Tasks
+
+ASIDE_MAX: Final = 0.12
+SUPPORTED_MIN: Final = 5
+# Of each round: how many supporters beyond one, and from which evidence on a task is set aside.
+ROUNDS: Final = ((1, 7 * BIT // 2), (1, 7 * BIT // 2), (0, 2 * BIT))
+FOLDS: Final = 10
+
+Score = Callable[[Baseline, Tasks, Any], tuple[Any, Any]]
+"""(baseline, tasks, own [task]: 1 where it learned from it) -> most evidence, mode [task]."""
+
+
+def promote(
+    tasks: Tasks, key_id: int, score: Score, names: Mapping[str, str], *, calibrated: bool = True
+) -> Baseline:
+    """Return the baseline of a set of tasks.
+
+    Errors: ValueError when it would have more than ENTRIES_MAX entries.
+    """
+    tasks = ordered(tasks)
+    is_aside = suspicious(tasks, key_id, score)
+    tails = _tails(tasks, key_id, score, is_aside) if calibrated else ()
+    made = counted(tasks, key_id, is_aside)
+    facts = Facts(
+        key_id=key_id,
+        tasks=len(tasks.tasks),
+        aside=int(is_aside.sum()),
+        workloads=len(np.unique(tasks.tasks["workload"])),
+        from_ms=int(tasks.tasks["ended_ms"].min()) if len(tasks.tasks) else 0,
+        until_ms=int(tasks.tasks["ended_ms"].max()) if len(tasks.tasks) else 0,
+        tails=tails,
+        names=dict(sorted(names.items())),
+    )
+    return made._replace(facts=facts)
+
+
+def ordered(tasks: Tasks) -> Tasks:
+    """Return the same tasks in the one order that does not depend on how they came."""
+    names = ("group", "purpose", "workload", "task", "ended_ms")
+    return tasks.chosen(np.lexsort([tasks.tasks[each] for each in reversed(names)]))
+
+
+def counted(tasks: Tasks, key_id: int, is_aside: Any) -> Baseline:
+    """Return a baseline of tasks without thresholds; those aside teach nothing."""
+    taught = tasks.chosen(np.flatnonzero(~is_aside))
+    seen = seen_entries(taught)
+    rates = rate_entries(tasks, compared(table_of(seen), tasks, is_aside))
+    every = np.concatenate([seen, rates, size_entries(tasks, is_aside)])
+    if len(every) > ENTRIES_MAX:
+        raise ValueError(f"a baseline has at most {ENTRIES_MAX} entries, this one {len(every)}")
+    return Baseline(
+        _facts(key_id), every[np.argsort(every["key"], kind="stable")], *_groups(taught)
+    )
+
+
+def suspicious(tasks: Tasks, key_id: int, score: Score) -> Any:
+    """Tell of each task whether it stands out so far from all others that it teaches nothing.
+
+    First it needs the support of two others, so that a few tasks with the same oddity do not speak
+    for one another; then what one trusted task supports comes back. A purpose of few tasks has no
+    support to ask for.
+    """
+    count = len(tasks.tasks)
+    is_aside = np.zeros(count, bool)
+    purposes = purpose_numbers(tasks.tasks)
+    is_able = (np.bincount(purposes) >= SUPPORTED_MIN)[purposes] if count else is_aside
+    most = int(count * ASIDE_MAX)
+    for more, bits in ROUNDS if most else ():
+        made = counted(tasks, key_id, is_aside)
+        owns = np.where(is_aside, 0, 1) + np.where(is_able, more, 0)
+        scores = np.where(is_able, score(made, tasks, owns)[0], 0)
+        is_aside = np.zeros(count, bool)
+        is_aside[np.argsort(-scores, kind="stable")[:most]] = True
+        is_aside &= scores > bits
+    return is_aside
+
+
+def _facts(key_id: int) -> Facts:
+    return Facts(key_id=key_id, tasks=0)
+
+
+def _groups(tasks: Tasks) -> tuple[Any, Any]:
+    """Return the classes, and the places of each one's purposes of most tasks."""
+    places = places_of(tasks.tasks)
+    groups: list[tuple[int, ...]] = []
+    places_all: list[int] = []
+    for group in np.unique(tasks.tasks["group"]):
+        mine = tasks.tasks["group"] == group
+        declared = mine & (tasks.tasks["purpose"] != 0)
+        found, counts = np.unique(places[declared], return_counts=True)
+        best = np.lexsort((found, -counts))[:CANDIDATES_MAX]
+        if len(best):
+            groups.append((group, len(places_all), len(best), len(found), int(mine.sum())))
+            places_all.extend(found[best].tolist())
+    return np.array(groups, GROUP), np.array(places_all, np.uint64)
+
+
+def _tails(tasks: Tasks, key_id: int, score: Score, is_aside: Any) -> tuple[Tail, ...]:
+    """Return the tail of each mode: known purposes, new ones, undeclared ones."""
+    undeclared = tasks.tasks.copy()
+    undeclared["purpose"] = 0
+    by_mode: list[list[Any]] = [[] for _ in range(MODES)]
+    dealt = (
+        (tasks.tasks["workload"], (tasks, tasks._replace(tasks=undeclared))),
+        (purpose_numbers(tasks.tasks), (tasks,)),
+    )
+    for owners, asked in dealt:
+        folds = _folds(owners)
+        for fold in range(FOLDS):
+            mine = np.flatnonzero(folds == fold)
+            others = np.flatnonzero(folds != fold)
+            if not len(mine) or not len(others):
+                continue
+            made = counted(tasks.chosen(others), key_id, is_aside[others])
+            for each in asked:
+                bits, modes = score(made, each.chosen(mine), np.zeros(len(mine), np.int64))
+                for mode in range(MODES):
+                    by_mode[mode].append(bits[modes == mode])
+    return tuple(fit_tail(np.concatenate(each) if each else ()) for each in by_mode)
+
+
+def _folds(owners: Any) -> Any:
+    """Deal owners into folds, all tasks of one into the same; tasks themselves if it is but one."""
+    found, numbers = np.unique(owners, return_inverse=True)
+    return (numbers if len(found) > 1 else np.arange(len(owners))) % FOLDS

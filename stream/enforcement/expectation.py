@@ -1,0 +1,98 @@
+"""The baseline in force in a process, as the loop takes it; and none, which costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from stream.baselines import NEVER, Baseline, no_view, threshold_of
+from stream.detectors import NOT_READY
+from stream.errors import ConfigError
+from stream.kernel import HashKey
+from stream.policy import Policy
+from stream.profiles import GRANT, LEARNED, VALUE, Batch
+
+from .anomaly import LISTED, SCORE, Learning
+
+DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
+TASKS_MAX: Final = 65_536  # tasks compared at a time in one process, 1 KiB each
+
+
+class Expectation:
+    """What tasks are compared with: a baseline and its version, or nothing."""
+
+    def __init__(self) -> None:
+        self.baseline: Baseline | None = None
+        self.version = ""
+        self._learning = _no_learning()
+
+    def adopt(self, baseline: Baseline, version: str, key: HashKey, tasks_max: int) -> None:
+        """Compare with a baseline; tasks under way begin anew.
+
+        Errors: ConfigError when it was learned under another hash key.
+        """
+        if baseline.facts.key_id != key.id:
+            raise ConfigError(
+                f"the baseline was learned under hash key {baseline.facts.key_id}, and"
+                f" {key.id} is in use: its hashes say nothing here",
+                hint="learn it again with this key, or give the key it was learned with",
+            )
+        self.baseline, self.version = baseline, version
+        self._learning = _no_learning()._replace(
+            facts=np.ones(1, np.int64),
+            expected=baseline.view(),
+            records=np.zeros(tasks_max, LEARNED),
+        )
+
+    def thresholds(self, policy: Policy) -> Any:
+        """Return the evidence that each rule's budget allows, by mode; the last row is no rule's.
+
+        A mode whose usual evidence nobody measured never alarms.
+        """
+        tails = self.baseline.facts.tails if self.baseline is not None else ()
+        out = np.full((len(policy.rules) + 1, NOT_READY + 1), NEVER, np.int64)
+        budgets = [each.false_alarms_ppm for each in policy.rules] + [DEFAULT_PPM]
+        for row, ppm in enumerate(budgets):
+            for mode, tail in enumerate(tails if ppm else ()):
+                out[row, mode] = threshold_of(tail, ppm / 1e6)
+        return out
+
+    def learning(self, batch: Batch, key: HashKey, thresholds: Any, scores: Any) -> Learning:
+        """Return what the loop takes for a batch; see `Learning`."""
+        if self.baseline is None:
+            return self._learning
+        return self._learning._replace(
+            values=batch.values,
+            tokens=batch.tokens,
+            listed=_listed_by(batch, key),
+            thresholds=thresholds,
+            scores=scores,
+        )
+
+
+def _no_learning() -> Learning:
+    """Return what the loop takes while no baseline is in force."""
+    return Learning(
+        np.zeros(1, np.int64),
+        no_view(),
+        np.zeros(0, VALUE),
+        np.zeros(0, np.uint64),
+        np.zeros(0, LISTED),
+        np.zeros(1, LEARNED),
+        np.zeros(2, np.int64),
+        np.full((1, NOT_READY + 1), NEVER, np.int64),
+        np.zeros(0, SCORE),
+    )
+
+
+def _listed_by(batch: Batch, key: HashKey) -> Any:
+    """Return what the grants of a batch list as `scopes`, by event: [n] of LISTED."""
+    places, hashes = [], []
+    for place in np.flatnonzero(batch.events["kind"] == GRANT).tolist():
+        scopes = batch.request(place).scopes
+        places += [place] * len(scopes)
+        hashes += key.hash_all(scopes) if scopes else []
+    out = np.zeros(len(places), LISTED)
+    out["event"], out["operation"] = places, hashes
+    return out

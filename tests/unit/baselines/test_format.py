@@ -1,0 +1,83 @@
+"""A baseline's bytes: the same for the same, believed only when sound."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from stream.baselines import Baseline, Tail, decode_baseline, encode_baseline, version_of
+from stream.errors import ConfigError, NewerFormat
+from tests.models.tasks import baseline
+
+MADE = baseline()
+DATA = encode_baseline(MADE)
+
+
+def sealed(body: bytes) -> bytes:
+    """Bytes with the right hash behind them, as an attacker would write them."""
+    return body + hashlib.sha256(body).digest()
+
+
+def test_what_was_written_is_what_is_read():
+    """Bytes, baseline and version are one."""
+    again = decode_baseline(DATA, "b")
+    assert encode_baseline(again) == DATA
+    assert again.facts == MADE.facts
+    assert (again.listed == MADE.listed).all()
+    assert version_of(DATA) == DATA[-32:].hex()[:16]
+
+
+@pytest.mark.parametrize("place", [0, 7, 9, 40, 200, -40, -1])
+def test_a_changed_byte_is_refused(place):
+    """No byte may differ from what was written."""
+    changed = bytearray(DATA)
+    changed[place] ^= 1
+    with pytest.raises(ConfigError):
+        decode_baseline(bytes(changed), "b")
+
+
+@pytest.mark.parametrize("size", [0, 5, 31, 63, len(DATA) // 2, len(DATA) - 1])
+def test_a_part_is_refused(size):
+    """What is cut off is no baseline, nor is its start with a hash of its own."""
+    for data in (DATA[:size], sealed(DATA[:size])):
+        with pytest.raises(ConfigError):
+            decode_baseline(data, "b")
+
+
+def test_a_newer_format_says_so():
+    """A file of a later version is not called broken."""
+    body = bytearray(DATA[:-32])
+    body[6] = 2
+    with pytest.raises(NewerFormat, match="upgrade"):
+        decode_baseline(sealed(bytes(body)), "b")
+
+
+def test_sizes_are_bounded_before_they_are_believed():
+    """Numbers of entries that no baseline may have are refused, whatever is behind them."""
+    body = bytearray(DATA[:-32])
+    body[16:20] = (1 << 31).to_bytes(4, "little")
+    with pytest.raises(ConfigError, match="larger"):
+        decode_baseline(sealed(bytes(body)), "b")
+
+
+def bad(**fields: object) -> Baseline:
+    """The baseline with other parts."""
+    return MADE._replace(**fields)
+
+
+def test_hostile_parts_are_refused():
+    """Sealed bytes whose places lead nowhere, whose order or numbers are wrong, are refused."""
+    groups = MADE.groups.copy()
+    groups["count"] = 64
+    swapped = MADE.listed[::-1]
+    tails = (Tail(tasks=5, rates=(0.1,), bits=(), beyond=0.1), Tail(), Tail())
+    for made in (
+        bad(groups=groups),
+        bad(listed=swapped),
+        bad(places=np.zeros(0, np.uint64)),
+        bad(facts=MADE.facts.__class__(key_id=1, tasks=1, tails=tails)),
+    ):
+        with pytest.raises(ConfigError):
+            decode_baseline(encode_baseline(made), "b")

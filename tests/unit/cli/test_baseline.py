@@ -1,0 +1,69 @@
+"""`baseline` and `replay --baseline --scores`: from recorded events to evidence, by files alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stream.events import encode_request
+from tests.models.tasks import THIEF, history, pay_bill, task
+from tests.models.tasks import call as tool
+from tests.unit.cli.conftest import Call
+
+STEAL = tool("send_money", f"recipient:{THIEF}", "amount:5000", "subject:savings")
+
+
+@pytest.fixture
+def learned(call: Call, tmp_path: Path) -> str:
+    """A baseline file of the small estate's history."""
+    events = tmp_path / "history.jsonl"
+    events.write_bytes(b"".join(encode_request(each) + b"\n" for each in history(60, agents=12)))
+    out = str(tmp_path / "learned.baseline")
+    done = call("baseline", "learn", str(events), "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert (summary["tasks"], summary["workloads"], summary["rejects"]) == (120, 12, {})
+    assert summary["classes"] == {"spiffe://bank.example/agents": 2}
+    return out
+
+
+def test_learned_then_replayed(call: Call, tmp_path: Path, learned: str) -> None:
+    """Under the default policy a stolen payment alarms, the usual task does not."""
+    events, scores = tmp_path / "today.jsonl", tmp_path / "scores.jsonl"
+    today = [*task("good", "x", "pay-bill", pay_bill(1)), *task("bad", "y", "pay-bill", [STEAL])]
+    events.write_bytes(b"".join(encode_request(each) + b"\n" for each in today))
+    done = call("replay", str(events), "--baseline", learned, "--scores", str(scores), "--json")
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(each) for each in scores.read_bytes().splitlines()]
+    assert [each["id"] for each in lines] == [each.id for each in today]
+    alarms = {each["id"].partition("/")[0] for each in lines if each["alarm"]}
+    assert alarms == {"bad"}
+    (rule,) = [each for each in json.loads(done.stdout)["rules"] if each["rule"] == "task-novelty"]
+    assert (rule["mode"], rule["findings"], rule["commands"]) == ("shadow", 1, 1)
+
+
+def test_show_and_diff(call: Call, tmp_path: Path, learned: str) -> None:
+    """A baseline shows its classes and thresholds; against itself nothing differs."""
+    shown = call("baseline", "show", learned)
+    assert shown.exit_code == 0, shown.output
+    assert "spiffe://bank.example/agents" in shown.stdout
+    assert "120 tasks of 12 workloads" in shown.stdout
+    same = json.loads(call("baseline", "diff", learned, learned, "--json").stdout)
+    assert (same["entries_new"], same["entries_gone"], same["same_key"]) == (0, 0, True)
+
+
+def test_mistakes_are_named(call: Call, tmp_path: Path, learned: str) -> None:
+    """A file that is none, another key, scores without a baseline: each says what to do."""
+    none = tmp_path / "none"
+    none.write_bytes(b"hello")
+    done = call("baseline", "show", str(none))
+    assert (done.exit_code, "this is no baseline" in done.stderr) == (78, True)
+    events = tmp_path / "e.jsonl"
+    events.write_bytes(b"")
+    key = {"ENFORCER_HASH_KEY": "0" * 31 + "1"}
+    done = call("replay", str(events), "--baseline", learned, **key)
+    assert (done.exit_code, "learned under hash key" in done.stderr) == (78, True)
+    done = call("replay", str(events), "--scores", "-")
+    assert (done.exit_code, "--baseline" in done.stderr) == (2, True)
+    done = call("baseline", "learn", str(events), "--out", str(tmp_path / "b"))
+    assert (done.exit_code, "no task" in done.stderr) == (1, True)
