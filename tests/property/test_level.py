@@ -61,13 +61,13 @@ def scored(
 @pytest.mark.parametrize("kind", [COUNTED, MEASURED, AMOUNTS])
 @given(seeds)
 def test_integers_are_as_good_as_floats(kind: int, seed: int) -> None:
-    """99 % of parts are those of the formulas within 0.5 %: counts may just meet a threshold."""
+    """98 % of parts are those of the formulas within 0.5 %: counts may just meet a threshold."""
     values = values_of(seed, kind, 400)
     found = scored(values, kind)[:, :4] / 1024
     model = LevelModel(kind)
     expected = np.array([model.score(each, at * INTERVAL_MS) for at, each in enumerate(values)])
     apart = np.abs(found - expected) > 0.005 * (1.0 + expected)
-    assert apart.sum() <= 0.01 * apart.size
+    assert apart.sum() <= 0.02 * apart.size
 
 
 @given(seeds, st.integers(-20, 20))

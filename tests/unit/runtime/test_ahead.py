@@ -1,16 +1,17 @@
 """Fetching and reading ahead: order, owners, bounds."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from stream.bus import Chunk, MemoryLog, MemoryPublisher, MemorySource, MemoryTopics
-from stream.events import Request, encode_request
+from stream.events import Conditions, Request, Version, encode_request
 from stream.metrics import Metrics
 from stream.profiles import Decoder
-from stream.runtime import SystemClock, WorkerSpec
+from stream.runtime import Published, SystemClock, WorkerSpec
 from stream.runtime.ahead import INLINE_EVENTS, RECORDS_MIN, Ahead, Fetched
+from stream.runtime.owned import Owned
 from tests.estate import START_MS, TOPICS
 from tests.live import KEY
 
@@ -31,6 +32,25 @@ class Counting(MemorySource):
         return found
 
 
+def taken(partition: int) -> Owned:
+    """A partition that was taken at its beginning."""
+    conditions = Conditions(nonce="n", era=0, from_offset=0, policy_hash="h", policy_text="{}")
+    return Owned(
+        partition=partition,
+        nonce="n",
+        epoch=1,
+        number=0,
+        position=0,
+        replay_until=0,
+        topic_id="t",
+        conditions=conditions,
+        journal_offset=0,
+        published=Published({}),
+        coming=deque(),
+        version=Version(0, -1),
+    )
+
+
 class Everybody:
     """Gives all partitions from their beginning, and minds no loss."""
 
@@ -42,7 +62,9 @@ class Everybody:
         """Mind nothing."""
 
 
-def played(count: int, story: Callable[[Ahead, Counting, dict[int, Any]], Any], **spec: Any) -> Any:
+def played(
+    count: int, story: Callable[[Ahead, Counting, dict[int, Owned]], Any], **spec: Any
+) -> Any:
     """Feed events of one workload and play a story on them."""
 
     async def play() -> Any:
@@ -55,9 +77,7 @@ def played(count: int, story: Callable[[Ahead, Counting, dict[int, Any]], Any], 
                                  encode_request(request))  # fmt: skip
         source = Counting(log, TOPICS.requests)
         await source.start(Everybody())
-        owned: dict[int, Any] = {
-            each: SimpleNamespace(partition=each) for each in range(TOPICS.partitions)
-        }
+        owned = {each: taken(each) for each in range(TOPICS.partitions)}
         ahead = Ahead(
             source,
             Decoder(KEY, TOPICS.partitions),
@@ -84,7 +104,7 @@ async def first(ahead: Ahead) -> Fetched:
 def test_all_comes_in_order_and_once() -> None:
     """Many fetches, read ahead in threads, give each event once, in the log's order."""
 
-    async def story(ahead: Ahead, source: Counting, owned: dict[int, Any]) -> list[int]:
+    async def story(ahead: Ahead, source: Counting, owned: dict[int, Owned]) -> list[int]:
         seen: list[int] = []
         while len(seen) < 5_000:
             fetched = await ahead.next()
@@ -102,7 +122,7 @@ def test_all_comes_in_order_and_once() -> None:
 def test_at_most_two_fetches_lie_ahead() -> None:
     """Who takes one fetch and applies it for long has two more in memory, and no third."""
 
-    async def story(ahead: Ahead, source: Counting, owned: dict[int, Any]) -> int:
+    async def story(ahead: Ahead, source: Counting, owned: dict[int, Owned]) -> int:
         await first(ahead)
         for _ in range(200):
             await asyncio.sleep(0.001)
@@ -114,7 +134,7 @@ def test_at_most_two_fetches_lie_ahead() -> None:
 def test_a_few_events_are_not_kept_waiting() -> None:
     """Few events are given as soon as they are there, and nothing is fetched behind them."""
 
-    async def story(ahead: Ahead, source: Counting, owned: dict[int, Any]) -> tuple[int, int]:
+    async def story(ahead: Ahead, source: Counting, owned: dict[int, Owned]) -> tuple[int, int]:
         fetched = await first(ahead)
         asked = len(source.asked)
         for _ in range(50):
@@ -127,12 +147,12 @@ def test_a_few_events_are_not_kept_waiting() -> None:
 def test_what_lies_ahead_is_its_owner_s_alone() -> None:
     """Of a partition that was lost and came back meanwhile, nothing fetched before is applied."""
 
-    async def story(ahead: Ahead, source: Counting, owned: dict[int, Any]) -> list[int]:
+    async def story(ahead: Ahead, source: Counting, owned: dict[int, Owned]) -> list[int]:
         held = [len((await first(ahead)).held(owned))]
         for _ in range(200):
             await asyncio.sleep(0.001)
         (partition,) = {each.partition for each in source.given}
-        owned[partition] = SimpleNamespace(partition=partition)
+        owned[partition] = taken(partition)
         behind = [await ahead.next(), await ahead.next()]
         held += [len(each.held(owned)) for each in behind]
         after = await ahead.next()
@@ -144,7 +164,7 @@ def test_what_lies_ahead_is_its_owner_s_alone() -> None:
 def test_a_fetch_brings_what_can_be_applied_in_time() -> None:
     """Slow applying makes fetches small, but not smaller than RECORDS_MIN; fast makes them full."""
 
-    async def story(ahead: Ahead, source: Counting, owned: dict[int, Any]) -> list[int]:
+    async def story(ahead: Ahead, source: Counting, owned: dict[int, Owned]) -> list[int]:
         asked = [ahead.records_max]
         for _ in range(40):
             ahead.took(10_000, 1.0)
