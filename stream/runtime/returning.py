@@ -35,6 +35,9 @@ async def returned(
     bounds = place.bounds
     if owned.topic_id != place.topic_id or not bounds.start <= owned.position <= bounds.end:
         return None
+    if owned.check and owned.check_offset >= owned.position:
+        # It has not yet come again to where its checkpoint was made, so it cannot begin there.
+        return None
     try:
         await verify(store, [owned])
         if await _has_heir(owned, place, journal_end, reader):

@@ -139,6 +139,12 @@ def cut_before(estate: Estate, owned: Owned) -> Place:
     return _of(estate, owned)._replace(bounds=Bounds(0, owned.position - 1))
 
 
+def replaying(estate: Estate, owned: Owned) -> Place:
+    """It had not come again to the record that its checkpoint names."""
+    owned.position = owned.check_offset - 2
+    return _of(estate, owned)
+
+
 def newer(estate: Estate, owned: Owned) -> Place:
     """A newer version has written to the journal: whoever takes it anew says so."""
     entry = msgspec.json.decode(encode_entry(Owner(nonce="x", epoch=99, checkpoint=0))) | {
@@ -157,6 +163,7 @@ def newer(estate: Estate, owned: Owned) -> Place:
         (remade, False),
         (cut_behind, False),
         (cut_before, False),
+        (replaying, False),
         (newer, False),
     ],
 )
