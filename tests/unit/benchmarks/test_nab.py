@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.quality import nab
 from benchmarks.quality.nab_rules import NONE, PROFILES, score, sigmoid, truth_of, worth
-from stream.kernel import kernel
+from stream.kernel import is_compiled, kernel
 
 # "windowedGaussian" in the benchmark's own final_results.json.
 PUBLISHED = {
@@ -18,6 +18,7 @@ PUBLISHED = {
     "reward_low_FN_rate": 47.4100271583046,
 }
 WINDOW, STEP = 6400, 100
+compiled = pytest.mark.skipif(not is_compiled(), reason="365,000 points take long uncompiled")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def windowed_gaussian(values, out, spread):
             spread_of(values, start, place + 1, spread)
 
 
+@compiled
 def test_the_rules_give_the_published_results(corpus):
     """A detector of a few lines scores what was published for it, in all three profiles."""
     scores = []
@@ -96,6 +98,7 @@ def test_early_is_worth_more_than_late_and_far_costs_more_than_near():
     assert float(sigmoid(np.array(0.0))) == 0.0
 
 
+@compiled
 def test_the_detector_reaches_what_was_asked(corpus):
     """At least 72 on the standard profile; 70 with times shifted and with values scaled."""
     found = nab.score_corpus(corpus)
@@ -108,6 +111,7 @@ def test_the_detector_reaches_what_was_asked(corpus):
         assert scaled["standard"].normalised >= 70.0
 
 
+@compiled
 def test_more_bits_are_fewer_false_alarms(corpus):
     """The table falls, and at 26 bits a series cries once in two months."""
     rates = list(nab.alarms_of(corpus).values())

@@ -106,14 +106,14 @@ def test_all_comes_in_order_and_once() -> None:
 
     async def story(ahead: Ahead, source: Counting, owned: dict[int, Owned]) -> list[int]:
         seen: list[int] = []
+        decoder = Decoder(KEY, TOPICS.partitions)
         while len(seen) < 5_000:
             fetched = await ahead.next()
-            for read in fetched.held(owned):
-                seen += list(read.arrival.offsets)
-                assert read.is_plain.all()
-                assert read.events["at_ms"].tolist() == [
-                    START_MS + offset for offset in read.arrival.offsets
-                ]
+            batch, rejects = decoder.finish(fetched.held(owned))
+            assert not rejects
+            offsets = batch.events["offset"].tolist()
+            assert batch.events["at_ms"].tolist() == [START_MS + offset for offset in offsets]
+            seen += offsets
         return seen
 
     assert played(5_000, story, batch_events_max=700) == list(range(5_000))
