@@ -33,6 +33,7 @@ from stream.records import Values
 from .batch import EVENT, Batch, Payloads, empty_batch
 from .elements import Elements, elements_of
 from .gathering import Gathered, joined
+from .placing import place_events
 
 CACHE_MAX: Final = 262_144  # texts a cache, and
 CACHED_CHARACTERS_MAX: Final = 64_000_000  # in all of them: names may be 2 KiB long
@@ -159,13 +160,11 @@ class Decoder:
         good &= ~is_out
         if len(odd):
             self._decode_odd(read, odd.tolist(), faults)
-        events["offset"] = np.asarray(arrival.offsets, np.int64)[elements.records]
-        events["ordinal"] = elements.ordinals
-        events["append_ms"] = faults.append_ms
-        events["partition"] = arrival.partition
         count = self._counts.get(arrival.partition, self._partitions)
-        at_home = events["home"] % count == arrival.partition
-        if not at_home[good].all():
+        offsets = np.asarray(arrival.offsets, np.int64)
+        columns = offsets, faults.append_ms, elements.records, elements.ordinals
+        if place_events(events, columns, good, arrival.partition, count):
+            at_home = events["home"] % count == arrival.partition
             for place in np.flatnonzero(good & ~at_home).tolist():
                 home = int(events["home"][place]) % count
                 message = f"the workload's home is partition {home} of {count}"
