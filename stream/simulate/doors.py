@@ -243,10 +243,11 @@ class SimSource(MemorySource):
     async def start(self, listener: Any) -> None:
         """Begin to join the group."""
         self._home = current_process()
-        self.is_member = True
         await asyncio.sleep(self._network.delay_s())
         await self._network.ask("join", BusUnavailable)
         await super().start(listener)
+        # Not before: a group that lets in who has not started gives it what it cannot take.
+        self.is_member = True
 
     def take(self) -> asyncio.Task[None]:
         """Let all partitions go, in the member's own process."""

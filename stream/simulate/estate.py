@@ -92,6 +92,8 @@ class Member:
         """Start a process."""
         estate = self.estate
         self.process = Process(self.name)
+        # That of a dead process finds out nothing any more.
+        self.source = None
         self.worker = Worker(
             (estate.spec, estate.topics),
             self._doors(),
