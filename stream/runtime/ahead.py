@@ -132,8 +132,13 @@ class Ahead:
 async def beside(events: int, function: Callable[..., Result], *args: Any) -> Result:
     """Do something with so many events, in a thread where they are many: the loop goes on then.
 
-    Kernels hold no lock. Whatever else touches the state meanwhile waits for its turn.
+    Kernels hold no lock. Whatever else touches the state meanwhile waits for its turn, so whoever
+    is cancelled keeps the turn until the thread has let go.
     """
-    if events > INLINE_EVENTS:
-        return await asyncio.to_thread(function, *args)
-    return function(*args)
+    if events <= INLINE_EVENTS:
+        return function(*args)
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        return await asyncio.shield(work)
+    finally:
+        await asyncio.wait({work})

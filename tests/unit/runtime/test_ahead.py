@@ -1,6 +1,8 @@
 """Fetching and reading ahead: order, owners, bounds."""
 
 import asyncio
+import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,7 @@ from stream.events import Conditions, Request, Version, encode_request
 from stream.metrics import Metrics
 from stream.profiles import Decoder
 from stream.runtime import Published, SystemClock, WorkerSpec
-from stream.runtime.ahead import INLINE_EVENTS, RECORDS_MIN, Ahead, Fetched
+from stream.runtime.ahead import INLINE_EVENTS, RECORDS_MIN, Ahead, Fetched, beside
 from stream.runtime.owned import Owned
 from tests.estate import START_MS, TOPICS
 from tests.live import KEY
@@ -180,3 +182,27 @@ def test_a_fetch_brings_what_can_be_applied_in_time() -> None:
     assert asked[0] == asked[3] == 20_000
     assert asked[1] == RECORDS_MIN
     assert abs(asked[2] - 5_000) < 100
+
+
+def test_who_is_cancelled_waits_for_the_thread() -> None:
+    """A thread that changes the state has ended before anybody else can have the turn."""
+    begun, may_end, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert may_end.wait(60)
+        done.set()
+
+    async def story() -> bool:
+        task = asyncio.create_task(beside(INLINE_EVENTS + 1, work))
+        await asyncio.to_thread(begun.wait, 60)
+        task.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        was_waiting = not task.done()
+        may_end.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return was_waiting and task.cancelled() and done.is_set()
+
+    assert asyncio.run(story())
