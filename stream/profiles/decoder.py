@@ -113,11 +113,13 @@ class Decoder:
 
         As plain Python the kernel would take longer than msgspec for all, so it is left out then.
         """
-        read = []
+        read: list[Read] = []
+        room = np.zeros(sum(len(each.values) for each in arrivals), EVENT)
         for arrival in arrivals:
             values = Values.of(arrival.values)
+            mine, room = room[: len(values)], room[len(values) :]
             gathered = Gathered(self._key, len(values), with_values=self._with_values)
-            elements, events, is_plain = elements_of(values, self._key.seal, gathered)
+            elements, events, is_plain = elements_of(values, self._key.seal, gathered, mine)
             if is_compiled():
                 gathered.read(elements.values, events, is_plain)
             read.append(Read(arrival, elements, events, is_plain, gathered))

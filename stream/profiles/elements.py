@@ -53,13 +53,17 @@ class Elements(NamedTuple):
         return slice(start, end)
 
 
-def elements_of(values: Values, seal: Seal, gathered: Gathered) -> tuple[Elements, Any, Any]:
+def elements_of(
+    values: Values, seal: Seal, gathered: Gathered, room: Any
+) -> tuple[Elements, Any, Any]:
     """Return where the events of some records lie, and what was read of them on the way.
 
-    Shapes: the second: [event] of EVENT, all zero where nothing was read; the third: [event] of
-            bool, whether it was. Mutates: gathered. Errors: none; what is no array is a fault.
+    Shapes: room: [record] of EVENT, zeros: where events may go. The second: [event] of EVENT, all
+            zero where nothing was read: `room` itself where each record is an event; the third:
+            [event] of bool, whether it was.
+    Mutates: gathered. Errors: none; what is no array is a fault.
     """
-    found, left = _split(values, gathered)
+    found, left = _split(values, gathered, room)
     if not left:
         return _arranged(values, found, (), {}), found.events, found.is_plain
     faults: list[tuple[int, RejectCode, str]] = []
@@ -87,8 +91,9 @@ def elements_of(values: Values, seal: Seal, gathered: Gathered) -> tuple[Element
             for ordinal, (at, size) in enumerate(places)
         ]
     columns: list[Any] = [np.array(each) for each in zip(*others, strict=True)]
-    unread = _unread(*columns[:3])
-    unread.ordinals[:], unread.is_part[:] = columns[3:]
+    starts, sizes, records, ordinals, is_part = columns
+    unread = _unread(starts, sizes, records, np.zeros(len(others), EVENT))
+    unread.ordinals[:], unread.is_part[:] = ordinals, is_part
     columns = [np.concatenate(each) for each in zip(found, unread, strict=True)]
     order = np.argsort(columns[4], kind="stable")
     found = Places(*(each[order] for each in columns))
@@ -100,10 +105,10 @@ def _arranged(values: Values, found: Places, faults: Any, forwarded: Any) -> Ele
     return Elements(payloads, found.records, found.ordinals, found.is_part, faults, forwarded)
 
 
-def _unread(starts: Any, sizes: Any, records: Any) -> Places:
+def _unread(starts: Any, sizes: Any, records: Any, events: Any) -> Places:
     """Return the places of events that are not read, each alone in its record."""
     count = len(starts)
-    events, ordinals, no = np.zeros(count, EVENT), np.zeros(count, np.int32), np.zeros(count, bool)
+    ordinals, no = np.zeros(count, np.int32), np.zeros(count, bool)
     return Places(starts, sizes, events, no, records, ordinals, no.copy())
 
 
@@ -124,7 +129,7 @@ def _places_of(value: bytes) -> list[tuple[int, int]]:
     return places
 
 
-def _split(values: Values, gathered: Gathered) -> tuple[Places, list[int]]:
+def _split(values: Values, gathered: Gathered, room: Any) -> tuple[Places, list[int]]:
     """Return the events of single records and plain arrays, and the records that are left.
 
     Mutates: gathered.
@@ -133,10 +138,11 @@ def _split(values: Values, gathered: Gathered) -> tuple[Places, list[int]]:
     if is_compiled():
         if first_other((values.data, values.starts, values.sizes)) < count:
             return gathered.split(values)
-        return _unread(values.starts, values.sizes, np.arange(count)), []
+        return _unread(values.starts, values.sizes, np.arange(count), room), []
     left = [place for place, each in enumerate(values) if each and _is_other(each)]
     single = np.setdiff1d(np.arange(count), left)
-    return _unread(values.starts[single], values.sizes[single], single), left
+    events = room if not left else np.zeros(len(single), EVENT)
+    return _unread(values.starts[single], values.sizes[single], single, events), left
 
 
 def _is_other(value: bytes) -> bool:

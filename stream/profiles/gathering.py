@@ -167,6 +167,7 @@ class Gathered:
 def joined(parts: Sequence[tuple[Any, Gathered]]) -> tuple[Any, Any, Any]:
     """Return the events, values and tokens of several arrivals as one.
 
+    Events that fill one array between them are that array: nothing is copied.
     Shapes: parts: events: [event] of EVENT. Mutates: the parts.
     """
     values_from, tokens_from = 0, 0
@@ -177,7 +178,24 @@ def joined(parts: Sequence[tuple[Any, Gathered]]) -> tuple[Any, Any, Any]:
             values["tokens_from"] += tokens_from
         values_from, tokens_from = values_from + len(values), tokens_from + len(tokens)
     return (
-        np.concatenate([events for events, _ in parts]),
+        _together([events for events, _ in parts]),
         np.concatenate([each.values for _, each in parts]),
         np.concatenate([each.tokens for _, each in parts]),
     )
+
+
+def _together(parts: Sequence[Any]) -> Any:
+    """Return arrays as one: that which they are the parts of, if they are all of it, in order."""
+    whole, at = parts[0].base, 0
+    if whole is not None and sum(map(len, parts)) == len(whole):
+        for part in parts:
+            if part.base is not whole or _address(part) != _address(whole) + at * whole.itemsize:
+                break
+            at += len(part)
+        else:
+            return whole
+    return np.concatenate(parts)
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])

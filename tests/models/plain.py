@@ -115,7 +115,9 @@ def parts_of(value: bytes) -> list[bytes]:
 def wrongly_split(values: Sequence[bytes], key: HashKey) -> tuple[bytes, str] | None:
     """Return the first record that is split into events otherwise than msgspec splits it."""
     gathered = Gathered(key, len(values), with_values=True)
-    elements, _, _ = elements_of(Values.of(values), key.seal, gathered)
+    elements, _, _ = elements_of(
+        Values.of(values), key.seal, gathered, np.zeros(len(values), EVENT)
+    )
     faulty = {record for record, _, _ in elements.faults}
     for record, value in enumerate(values):
         of = elements.of(record)

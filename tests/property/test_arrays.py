@@ -27,6 +27,7 @@ from stream.events import (
     split_requests,
     wrap,
 )
+from stream.profiles import EVENT as ROWS
 from stream.profiles import Arrival, Decoder
 from stream.profiles.elements import elements_of
 from stream.profiles.gathering import Gathered
@@ -145,7 +146,9 @@ def test_a_kernel_splits_as_msgspec_does(value: bytes) -> None:
     """Whatever comes: the same places, or one that is told to be no array."""
     good = b'{"a":1}'
     gathered = Gathered(KEY, 3, with_values=True)
-    elements, _, _ = elements_of(Values.of([good, value, good]), KEY.seal, gathered)
+    elements, _, _ = elements_of(
+        Values.of([good, value, good]), KEY.seal, gathered, np.zeros(3, ROWS)
+    )
     found = list(elements.values)
     assert (found[0], found[-1]) == (good, good)
     assert elements.records.tolist() == [0, *[1] * (len(found) - 2), 2]

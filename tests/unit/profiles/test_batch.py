@@ -32,3 +32,23 @@ def test_a_part_is_events_and_payloads_alike() -> None:
     assert list(part.payloads) == values[1:3]
     assert part.workload(0) == "spiffe://td/w1"
     assert part.request(1).at_ms == 2
+
+
+def test_events_of_several_arrivals_lie_in_one_array() -> None:
+    """Read where they are needed: nothing is copied, unless one of the arrivals is left out."""
+    values = [encode_request(Request(each, f"spiffe://td/w{each}", "tool:x")) for each in range(6)]
+    arrivals = [
+        Arrival("t", 0, range(3), [0] * 3, values[:3]),
+        Arrival("t", 0, [], [], []),
+        Arrival("t", 0, range(3, 5), [0] * 2, values[3:5]),
+        Arrival("t", 0, [5], [0], values[5:]),
+    ]
+    decoder = Decoder(KEY, 1)
+    read = decoder.read(arrivals)
+    batch, _ = decoder.finish(read)
+    assert batch.events is read[0].events.base
+    assert batch.events["at_ms"].tolist() == list(range(6))
+    some, _ = decoder.finish(decoder.read(arrivals)[2:])
+    assert some.events["at_ms"].tolist() == [3, 4, 5]
+    turned, _ = decoder.finish(decoder.read(arrivals)[::-1])
+    assert turned.events["at_ms"].tolist() == [5, 3, 4, 0, 1, 2]
