@@ -69,18 +69,18 @@ class Frames(asyncio.BufferedProtocol):
         return memoryview(self._small)[self._used :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on what is complete now."""
-        try:
-            if self._frame is not None:
-                self._filled += nbytes
-                if self._filled == len(self._frame):
-                    frame, self._frame = self._frame, None
-                    self._hand(frame)
-            else:
-                self._used += nbytes
-                self._cut()
-        except Exception as error:  # noqa: BLE001  # as aiokafka's: whatever it is, it is broken
-            self._break(error)
+        """Hand on what is complete now.
+
+        Errors: those of aiokafka's decoding: the transport ends, and `connection_lost` follows.
+        """
+        if self._frame is None:
+            self._used += nbytes
+            self._cut()
+            return
+        self._filled += nbytes
+        if self._filled == len(self._frame):
+            frame, self._frame = self._frame, None
+            self._hand(frame)
 
     def eof_received(self) -> bool:
         """Close: a broker that says no more answers nothing."""
@@ -104,15 +104,14 @@ class Frames(asyncio.BufferedProtocol):
     # What becomes of it.
 
     def _cut(self) -> None:
-        """Hand on all frames that are whole, and make room for one that is not.
-
-        Errors: ValueError when no broker says such a size.
-        """
+        """Hand on all frames that are whole, and make room for one that is not."""
         start = 0
         while self._used - start >= _SIZE.size:
             (size,) = _SIZE.unpack_from(self._small, start)
             if not 0 <= size <= FRAME_BYTES_MAX:
-                raise ValueError(f"an answer of {size} bytes, at most {FRAME_BYTES_MAX}")
+                self._transport.abort()
+                self._break(ValueError(f"an answer of {size} bytes, at most {FRAME_BYTES_MAX}"))
+                return
             body = start + _SIZE.size
             if self._used - body >= size:
                 start = body + size

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import struct
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +21,7 @@ class Connection:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.closed: list[Exception] = []
+        self.is_closed = asyncio.Event()
         self.breaks_at = -1
         self._writer = self
         self.transport = self
@@ -26,9 +30,13 @@ class Connection:
         """Tell whether it was not closed."""
         return not self.closed
 
+    def abort(self) -> None:
+        """Be a transport that ends."""
+
     def close(self, reason: Any, exc: Exception) -> None:
         """Note why it was closed."""
         self.closed.append(exc)
+        self.is_closed.set()
 
     def _handle_frame(self, frame: Any) -> None:
         if len(self.frames) == self.breaks_at:
@@ -96,12 +104,35 @@ def test_a_size_that_no_broker_says_closes(size: int) -> None:
     assert "bytes, at most" in str(connection.closed[0])
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("size", [10, 2 * SMALL_BYTES])
-def test_an_answer_that_cannot_be_read_closes(size: int) -> None:
+def test_an_answer_that_cannot_be_read_closes(size: int, new_loop: Any) -> None:
     """As aiokafka's own reader does; nothing behind it is handed on."""
     connection, _, frames = opened()
     connection.breaks_at = 1
-    send(frames, framed([b"good", b"b" * size, b"behind"]), [50_000])
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+
+        over = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(framed([b"good", b"b" * size, b"behind"]))
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+            over.set()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = server.sockets[0].getsockname()
+            await loop.create_connection(lambda: frames, *address[:2])
+            async with asyncio.timeout(10):
+                await connection.is_closed.wait()
+                await over.wait()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scene())
     assert [str(each) for each in connection.closed] == ["not an answer"]
     assert connection.frames == [b"good"]
 
