@@ -3,8 +3,9 @@
 What a broker sent for a partition is checked, inflated and laid out in columns as soon as it has
 come, in a thread beside the event loop where it is much; the loop only takes slices. Fetching,
 positions and errors stay aiokafka's, and so do batches of older formats. It touches one consumer:
-its fetcher sees the client through `Arriving`, which replaces the bytes of each partition in an
-answer by `Whole`, and runs its own code with `Whole` standing where it has `MemoryRecords`.
+its fetcher sees the client through `Arriving`, which asks for as much as comes in good time,
+replaces the bytes of each partition in an answer by `Whole`, and runs its own code with `Whole`
+standing where it has `MemoryRecords`.
 
 This file needs numpy and kernels, which a gateway must not pay for: only `KafkaSource` loads it.
 """
@@ -21,6 +22,7 @@ from typing import Any, Final
 import aiokafka.errors as vendor
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer import fetcher as inner
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.protocol.fetch import FetchRequest
@@ -41,6 +43,7 @@ from stream.records import (
 from .kafka_codecs import NONE, TooLarge, inflate
 from .kafka_fetch import Columns, Drain, Handover, Public, can_hand_over, hand_over
 from .kafka_frames import can_take_over, take_over
+from .kafka_pace import Pace
 from .rarely import Rarely
 
 log = logging.getLogger(__name__)
@@ -214,8 +217,11 @@ def hand_over_whole(
 class Arriving:
     """A consumer's client, as its fetcher sees it: answers to fetches come as `Whole`."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+        self._client = fetcher._client
+        self._pace = Pace(fetcher._fetch_max_bytes, self._client._request_timeout_ms / 1_000)
+        fetcher._fetch_max_bytes = self._pace.bytes
         self._is_told = False
 
     def __getattr__(self, name: str) -> Any:
@@ -223,22 +229,28 @@ class Arriving:
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
         """Send as the client does."""
-        if isinstance(request, FetchRequest):
-            self._take_over(await self._client._get_conn(node))
-        answer = await self._client.send(node, request, **options)
-        if isinstance(request, FetchRequest):
-            if (
-                sum(len(part[-1] or b"") for _, parts in answer.topics for part in parts)
-                > INLINE_BYTES
-            ):
-                loop = asyncio.get_running_loop()
-                answer.topics = await loop.run_in_executor(None, _wholes, answer.topics)
-            else:
-                answer.topics = _wholes(answer.topics)
+        if not isinstance(request, FetchRequest):
+            return await self._client.send(node, request, **options)
+        self._take_over(self._client._conns.get((node, ConnectionGroup.DEFAULT)))
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            answer = await self._client.send(node, request, **options)
+        except vendor.RequestTimedOutError:
+            self._pace.gave_up()
+            self._fetcher._fetch_max_bytes = self._pace.bytes
+            raise
+        size = sum(len(part[-1] or b"") for _, parts in answer.topics for part in parts)
+        self._pace.came(size, loop.time() - began_s)
+        self._fetcher._fetch_max_bytes = self._pace.bytes
+        if size > INLINE_BYTES:
+            answer.topics = await loop.run_in_executor(None, _wholes, answer.topics)
+        else:
+            answer.topics = _wholes(answer.topics)
         return answer
 
     def _take_over(self, connection: Any) -> None:
-        if connection is None:
+        if connection is None or not connection.connected():
             return
         if can_take_over(connection):
             take_over(connection)
@@ -276,7 +288,7 @@ def open_whole(consumer: AIOKafkaConsumer) -> Drain:
 
 
 def _install(fetcher: Any) -> None:
-    fetcher._client = Arriving(fetcher._client)
+    fetcher._client = Arriving(fetcher)
     theirs = inner.Fetcher._proc_fetch_request
     ours = FunctionType(
         theirs.__code__,
@@ -297,7 +309,13 @@ def can_hand_over_whole(consumer: AIOKafkaConsumer) -> bool:
     try:
         code = inner.Fetcher._proc_fetch_request.__code__
         known = "MemoryRecords" in code.co_names and "_client" in code.co_names
-        return known and hasattr(consumer._fetcher, "_client") and _reads()
+        spots = (
+            (consumer._fetcher, "_client"),
+            (consumer._fetcher, "_fetch_max_bytes"),
+            (consumer._client, "_conns"),
+            (consumer._client, "_request_timeout_ms"),
+        )
+        return known and all(hasattr(*each) for each in spots) and _reads()
     except (AttributeError, TypeError, ValueError, vendor.KafkaError):
         return False
 

@@ -148,14 +148,14 @@ class Story:
         await waited(is_so, f"{member}: {mode} {holds}")
         return round(time.monotonic() - began_s, 2)
 
-    async def wait_ready(self, *members: str) -> None:
+    async def wait_ready(self, *members: str, within_s: float = PATIENCE_S) -> None:
         """Wait until workers say that they are ready."""
         for member in members:
 
             async def is_so(member: str = member) -> bool:
                 return await self.page(member, "/readyz") == "ok\n"
 
-            await waited(is_so, f"{member} is ready")
+            await waited(is_so, f"{member} is ready", within_s)
 
     def end(self, *, asks_why: bool = False) -> None:
         """End all workers, whatever they are doing; their logs say what that was."""
@@ -307,10 +307,10 @@ def oracle(
     return bodies, rows_of(replay)
 
 
-async def waited(is_so: Callable[[], Any], what: str) -> None:
+async def waited(is_so: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> None:
     """Wait until something is so; raise Unseen, and say what, when it takes too long."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + within_s
     while not await is_so():
         if time.monotonic() >= deadline_s:
-            raise Unseen(f"not after {PATIENCE_S:.0f} s: {what}")
+            raise Unseen(f"not after {within_s:.0f} s: {what}")
         await asyncio.sleep(0.05)
