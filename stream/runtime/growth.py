@@ -18,7 +18,8 @@ many; nothing else needs to be told. Producers follow when they notice, workers 
    is born once: where there is a checkpoint the call changes nothing.
 5. It drops the moved rows from memory. From c on an event of a moved workload is misrouted, and
    goes home in a sealed forward whose source is (p, offset) like any other.
-6. The owner of a child takes nothing before the birth: its events wait in Kafka. Then it begins at
+6. The owner of a child takes nothing before the birth, and the store lets nobody claim what has
+   none: its events wait in Kafka. Then it begins at
    offset 0 with the parent's conditions (`inherited`), and with "heard of p up to c". Rows last
    written at an earlier home count as applied up to before offset 0 (`ProfileTable.rehome`).
 

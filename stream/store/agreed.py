@@ -78,6 +78,20 @@ def group_of(partition: int, first_partitions: int) -> int:
     return partition % first_partitions if first_partitions else partition
 
 
+def must_be_born_of(partition: int, first_partitions: int) -> bool:
+    """Tell whether a partition is one that growth has added: nobody owns it before its birth."""
+    return 0 < first_partitions <= partition
+
+
+def unborn(partition: int) -> StoreForgot:
+    """Return the error for a claim of a partition that has no birth.
+
+    Whoever claims has seen one; and a claim that arrives late, at a store that forgot, would
+    else let a write that arrives late stand where the birth must be.
+    """
+    return StoreForgot(f"partition {partition}: the store lost its birth")
+
+
 def is_ours(held: Held, fence: Fence) -> bool:
     """Tell whether a store in this state still knows the claim and every write of the fence."""
     return held.nonce == fence.nonce and held.number >= fence.number

@@ -194,8 +194,9 @@ class Store(Protocol):
         and above `above`: a store that has forgotten some of them is told.
         Requires: a nonce that no other claim has ever used; a repeat of the last claim (lost
         reply) changes nothing and returns the same.
-        Errors: OwnershipLost when another owner than `seen` has the partition; NewerFormat when a
-        newer version has written the checkpoint.
+        Errors: OwnershipLost when another owner than `seen` has the partition; StoreForgot when it
+        is one that growth has added, and has no birth; NewerFormat when a newer version has
+        written the checkpoint.
         """
         ...
 

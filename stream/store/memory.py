@@ -20,7 +20,9 @@ from .agreed import (
     encode_checkpoint,
     group_of,
     is_ours,
+    must_be_born_of,
     refusal,
+    unborn,
     write_id,
 )
 from .contract import BUCKETS, NAMES_MAX, Bequest, Checkpoint, Claim, Fence, Save, StoreFacts
@@ -101,6 +103,8 @@ class MemoryStore:
         held = self._server.partition(partition)
         if (held.nonce or "") not in (nonce, seen):
             raise claimed_meanwhile(partition, held.epoch)
+        if held.checkpoint is None and must_be_born_of(partition, self.first_partitions):
+            raise unborn(partition)
         if held.nonce != nonce or held.epoch <= above:
             held.nonce = nonce
             held.epoch = max(held.epoch, above) + 1

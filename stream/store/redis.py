@@ -40,7 +40,9 @@ from .agreed import (
     encode_checkpoint,
     group_of,
     is_ours,
+    must_be_born_of,
     refusal,
+    unborn,
     write_id,
 )
 from .contract import BUCKETS, NAMES_MAX, Bequest, Checkpoint, Claim, Fence, Save, StoreFacts
@@ -120,8 +122,11 @@ class RedisStore:
         """Become the owner of the partition: from now on only writes with `nonce` succeed."""
         assert nonce, "a claim names its owner"
         keys = [self._key(partition, b"state"), self._key(partition, b"records")]
-        args = [nonce, above, seen.encode("utf-8", "surrogateescape")]
+        must_be_born = must_be_born_of(partition, self.first_partitions)
+        args = [nonce, above, seen.encode("utf-8", "surrogateescape"), int(must_be_born)]
         epoch, *rest = await self._link.run(_CLAIM, keys, args)
+        if epoch == b"unborn":
+            raise unborn(partition)
         if not rest:
             raise claimed_meanwhile(partition, _integer(partition, "epoch", epoch))
         number, checkpoint, records = rest

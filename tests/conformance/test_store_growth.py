@@ -121,3 +121,24 @@ def test_a_store_from_before_the_birth_is_noticed(lab: Lab) -> None:
         assert await child.checkpoint(3) is None
 
     play(lab, scene)
+
+
+def test_nobody_owns_what_was_not_born(lab: Lab) -> None:
+    """A claim that comes late, at a store that forgot, makes no room for a save that does."""
+
+    async def scene(parent: Store, child: Store) -> None:
+        grown(parent, child)
+        empty = lab.image()
+        await take_over(parent, 1, "a")
+        await parent.bequeath(1, birth(0))
+        await child.claim(3, "b", "")
+        await child.save(3, save(0, "b", rows=[(5, b"row")], checkpoint=CHECKPOINT))
+        lab.restore(empty)
+        with pytest.raises(StoreForgot, match="lost its birth"):
+            await child.claim(3, "b", "")
+        with pytest.raises(StoreForgot):
+            await child.save(3, save(0, "b", rows=[(5, b"row")], checkpoint=CHECKPOINT))
+        assert await child.checkpoint(3) is None
+        assert await child.owner(3) == ""
+
+    play(lab, scene)

@@ -1,7 +1,8 @@
--- KEYS: state, records. ARGV: nonce, an epoch that the new one must be above, the owner it saw.
+-- KEYS: state, records. ARGV: nonce, an epoch that the new one must be above, the owner it saw,
+-- '1' for a partition that must have been born.
 -- Makes ARGV[1] the owner and returns epoch, number, checkpoint and all records. Where another
 -- owner than ARGV[3] has claimed meanwhile, it changes nothing and returns its epoch: a claim may
--- arrive late, or once more.
+-- arrive late, or once more. Where there is no birth it changes nothing and returns 'unborn'.
 --
 -- The records are read in here and not by HSCAN afterwards: a failover between two pages makes
 -- the cursor of the old server mean something else on the new one, and records would be missing
@@ -15,6 +16,9 @@ end
 local epoch, above = tonumber(held[4] or '0'), tonumber(ARGV[2])
 if held[1] ~= ARGV[1] and (held[1] or '') ~= ARGV[3] then
   return {held[4] or '0'}
+end
+if ARGV[4] == '1' and not held[3] then
+  return {'unborn'}
 end
 if held[1] ~= ARGV[1] or epoch <= above then
   redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'epoch', math.max(epoch, above) + 1)
