@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream.baselines import Baseline, encode_baseline, promote
 from stream.cli.score_lines import score_lines
-from stream.detectors import HABIT_NAMES, JUDGES
+from stream.detectors import HABIT_NAMES, HABITS, JUDGES
 from stream.events import Finding, Request, encode_request
 from stream.policy import default_policy
+from stream.profiles import claim_habits, find_habits
+from stream.profiles.layout import LOCAL
 from stream.replay import Replay
 from tests.models.tasks import KEY, T0_MS, baseline, call, history, learned, pay_bill, task
 
@@ -197,3 +200,43 @@ def test_habits_are_part_of_the_version() -> None:
     assert len(one.facts.habits) == len(HABIT_NAMES)
     without = promote(learned(history(40, agents=5)), KEY.id, JUDGES, {})
     assert encode_baseline(without) != encode_baseline(one)
+
+
+def test_habits_go_on_under_a_new_baseline_and_end_with_their_row() -> None:
+    """Another version keeps what is known of workloads; a row that restarts begins anew."""
+    past = [encode_request(each) for each in served("new", steady(0.5))]
+    machine = Replay(default_policy(), KEY, slots_max=64)
+    machine.expect(services(), "one")
+    machine.score(past)
+    machine.expect(agents(), "two")
+    rates = [name for name in HABIT_NAMES if name.endswith("_rate")]
+    for days, unready in ((1, []), (10, rates)):
+        at_ms = START_MS + days * 86_400_000
+        event = Request(at_ms=at_ms, workload=f"{CLASS}/new", operation="GET /0", id="x")
+        _, _, scores = machine.score([encode_request(event)])
+        (line,) = [json.loads(each) for each in score_lines(scores)]
+        assert [name for name in line.get("unready", ()) if name in rates] == unready
+
+
+def test_records_are_few_and_the_oldest_claim_goes_first() -> None:
+    """Three workloads at two records: one lost its own, is told so, and that is counted."""
+    records, hand, empty = np.zeros(2, HABITS), np.zeros(2, np.int64), np.zeros(1, HABITS)
+    rows = np.zeros(3, LOCAL)
+    for row, workload in zip(rows, (7, 8, 9), strict=True):
+        claim_habits(records, hand, row, (np.uint64(workload), empty))
+        records[row["habits"] - 1]["behaviour"]["rates"]["amount"] = workload
+    found = [
+        find_habits(records, row, np.uint64(each))
+        for row, each in zip(rows, (7, 8, 9), strict=True)
+    ]
+    assert found == [-1, 1, 0]
+    assert hand.tolist() == [1, 1]
+    claim_habits(records, hand, rows[0], (np.uint64(7), empty))
+    assert records[1]["workload"] == 7
+    assert not records[1]["behaviour"]["rates"]["amount"].any()
+
+
+def test_a_record_is_whole_words() -> None:
+    """2,328 bytes a workload: what rows hold is copied in words."""
+    assert HABITS.itemsize == 2328
+    assert HABITS.itemsize % 8 == 0
