@@ -16,7 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.quality import HELP, VARIABLE, cloudtrail_replay, data_folder, nab, novelty
+from benchmarks.quality import (
+    HELP,
+    VARIABLE,
+    arrivals,
+    cloudtrail_replay,
+    data_folder,
+    nab,
+    novelty,
+)
 
 # What must be reached: percent of attacks found at 1 % and 5 % of benign runs in error; and of
 # those found, at 1 %, how many at or before the first malicious call.
@@ -88,6 +96,7 @@ def main() -> int:
     figures: dict[str, dict[str, Any]] = {}
     finds = {name: partial(_shown, name, find) for name, find in novelty.sets(data).items()}
     finds["nab"] = partial(_nab, folder)
+    finds["arrivals"] = lambda: dict(arrivals.measure(folder)["figures"])
     finds["cloudtrail"] = lambda: dict(cloudtrail_replay.measure(folder)["figures"])
     for name, find in finds.items():
         if given.list:

@@ -41,7 +41,7 @@ from .format import (
 from .learner import IDLE_MS, OPEN_MAX, Learner
 from .promotion import HabitFacts, promote
 from .sizes import LARGER_BYTES, largest_of
-from .tail import NEVER, SEEN, Prior, fit_tail, rate_of, smoothed_tail, sureness, threshold_of
+from .tail import NEVER, Prior, fit_tail, rate_of, smoothed_tail, sureness, threshold_of
 from .tasks import CALL, CALLS_MAX, CHANGE, RATES, READ, TASK, Tasks, no_tasks, packed, together
 
 __all__ = [
@@ -74,7 +74,6 @@ __all__ = [
     "RATE",
     "RATES",
     "READ",
-    "SEEN",
     "TASK",
     "TASKS",
     "TASKS_MAX",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.baselines import BIT, NEVER, SEEN, Baseline, no_view, threshold_of
+from stream.baselines import BIT, NEVER, Baseline, no_view, threshold_of
 from stream.detectors import NOT_READY, SHARE, STEPS, asserted_tails
 from stream.errors import ConfigError
 from stream.kernel import HashKey
@@ -18,6 +18,7 @@ from .anomaly import HABIT, LISTED, SCORE, Learning
 from .habits import Habits, no_habits
 
 DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
+RARE: Final = 0.011  # of tasks, at most: what habits are to count for beside novelty
 TASKS_MAX: Final = 65_536  # tasks compared at a time in one process, 1.2 KiB each
 WORKLOADS_MAX: Final = 65_536  # whose habits one process knows, 2.3 KiB each
 
@@ -106,7 +107,8 @@ def _calibrated(habits: Habits, baseline: Baseline) -> Habits:
     """Return habits with the scales of a baseline; asserted ones where it measured none.
 
     Where novelty was measured, what habits are worth beside it is what novelty has as rarely: as
-    it was seen, and from the default budget on a bit more each time that it is half as rare.
+    it was seen, and from the default budget on a bit more each time that it is half as rare. What
+    more tasks show is worth nothing: there novelty tells attacks apart, and habits do not.
     """
     scales, worths = np.zeros_like(habits.scales), np.zeros_like(habits.worths)
     for part, tail in enumerate(baseline.facts.habits or asserted_tails()):
@@ -119,7 +121,7 @@ def _calibrated(habits: Habits, baseline: Baseline) -> Habits:
         if tail.tasks:
             for step in range(STEPS):
                 rate = SHARE * 0.5 ** (step + 1)
-                worth = threshold_of(tail, max(rate, budget)) if rate <= SEEN else 0
+                worth = threshold_of(tail, max(rate, budget)) if rate <= RARE else 0
                 beyond = max(0, rarity_at(rate) - rarity_at(budget))
                 worths[mode, step] = worth + beyond
     return habits._replace(scales=scales, worths=worths)

@@ -132,6 +132,9 @@ def test_a_loop_is_caught() -> None:
     lines, findings = replayed(task("t", "x", "pay-bill", again), agents())
     assert lines[-1]["alarm"]
     assert not any(each["alarm"] for each in lines[:4]), "three reads are no loop yet"
+    under = [each["evidence_bits"] for each in lines if not each["alarm"]]
+    over = [each["evidence_bits"] for each in lines if each["alarm"]]
+    assert min(over) > max(under), "evidence and alarm say the same"
     text = next(each.text for each in findings if "in a row" in each.text)
     assert "tool:read_file: the same call" in text
 
