@@ -173,16 +173,19 @@ def _tails(tasks: Tasks, key_id: int, score: Score, is_aside: Any) -> tuple[Tail
 
 
 def _habit_tails(tasks: Tasks, habits: HabitFacts, teaches: Any) -> tuple[Tail, ...]:
-    """Return the tail of each part of habits; `teaches` [task]: what the others learn from."""
-    folds = _folds(tasks.tasks["workload"])
-    parts = []
-    for fold in range(FOLDS):
-        mine = np.flatnonzero(folds == fold)
-        others = np.flatnonzero((folds != fold) & teaches)
-        if len(mine):
-            entries = table_of(habits.learn(tasks.chosen(others)))
-            parts.append(habits.most(entries, tasks.chosen(mine)))
-    most = np.concatenate(parts)
+    """Return the tail of each part of habits; `teaches` [task]: what the others learn from.
+
+    A task counts with the most that it shows as one of a new workload or of a new purpose.
+    """
+    most = np.full((len(tasks.tasks), len(habits.priors)), -1, np.int64)
+    for owners in (tasks.tasks["workload"], purpose_numbers(tasks.tasks)):
+        folds = _folds(owners)
+        for fold in range(FOLDS):
+            mine = np.flatnonzero(folds == fold)
+            others = np.flatnonzero((folds != fold) & teaches)
+            if len(mine):
+                entries = table_of(habits.learn(tasks.chosen(others)))
+                most[mine] = np.maximum(most[mine], habits.most(entries, tasks.chosen(mine)))
     return tuple(
         smoothed_tail(column[column >= 0], prior)
         for column, prior in zip(most.T, habits.priors, strict=True)
