@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from stream.baselines import NAMES_MAX, Baseline, Learner, Tasks, put_together
+from stream.detectors import RateWatch
 from stream.enforcement import SCORE
 from stream.engine import State, StepResult, step
 from stream.events import Conditions, Reject, RejectCode, decode_request, split_requests
@@ -152,6 +153,7 @@ class History:
         self._key = key
         self._decoder = Decoder(key, 1, with_values=True)
         self._learner = Learner()
+        self._rates = RateWatch()
         self._groups: dict[int, int] = {}
         self._effects: dict[int, int] = {}
         self._purposes: set[int] = set()
@@ -180,7 +182,8 @@ class History:
             self._name(batch.events["purpose"][event], batch.request(event).purpose)
         for event in np.flatnonzero(effects < 0).tolist():
             effects[event] = self._effects[int(batch.events["operation"][event])]
-        self._learner.add(batch, self._groups, effects)
+        rates = self._rates.follow(batch.events)
+        self._learner.add(batch, self._groups, effects, rates)
         self._shares.append(put_together([*self._shares, self._learner.ended()]))
         self._shares = self._shares[-1:]
 

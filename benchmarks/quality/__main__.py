@@ -1,6 +1,6 @@
 """How well it detects: the figures of all sets, each beside what it must reach.
 
-    python -m benchmarks.quality --json               all sets (a quarter of an hour on two cores)
+    python -m benchmarks.quality --json               all sets (half an hour on two cores)
     python -m benchmarks.quality --only declared      one of them; `--list` names them
 
 Data are those below the folder that ENFORCER_DATA names. Deterministic: no times are in it.
@@ -11,10 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.quality import HELP, VARIABLE, data_folder, novelty
+from benchmarks.quality import (
+    HELP,
+    VARIABLE,
+    arrivals,
+    cloudtrail_replay,
+    data_folder,
+    nab,
+    novelty,
+)
 
 # What must be reached: percent of attacks found at 1 % and 5 % of benign runs in error; and of
 # those found, at 1 %, how many at or before the first malicious call.
@@ -53,6 +63,16 @@ def shown(name: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return out
 
 
+def _shown(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return shown(name, find())
+
+
+def _nab(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the figures of series of measurements, without those that are times."""
+    found = nab.measure(nab.read(folder))["figures"]
+    return {name: each for name, each in found.items() if name.startswith("nab_")}
+
+
 def _percent(share: str, each: dict[str, Any]) -> float:
     return float(each["declared_percent"] if share == "alarm" else share.rstrip("%"))
 
@@ -74,11 +94,15 @@ def main() -> int:
         parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
     data = novelty.load(folder)
     figures: dict[str, dict[str, Any]] = {}
-    for name, find in novelty.sets(data).items():
+    finds = {name: partial(_shown, name, find) for name, find in novelty.sets(data).items()}
+    finds["nab"] = partial(_nab, folder)
+    finds["arrivals"] = lambda: dict(arrivals.measure(folder)["figures"])
+    finds["cloudtrail"] = lambda: dict(cloudtrail_replay.measure(folder)["figures"])
+    for name, find in finds.items():
         if given.list:
             print(name)
         elif not given.only or name in given.only:
-            found = shown(name, find())
+            found = find()
             figures.update(found)
             for each, figure in found.items():
                 print(f"{each:<36} {figure}", file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks.quality import agentdojo
 from benchmarks.quality.figures import Scored, rates_of
 from stream.baselines import Baseline, Tasks, promote, threshold_of
-from stream.detectors import MODES, score_tasks
+from stream.detectors import JUDGES, MODES
 from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.policy import default_policy
@@ -65,6 +65,7 @@ class Data(NamedTuple):
     runs: list[Run]
     tasks: Tasks
     names: dict[str, str]
+    made: dict[tuple[int, ...], Baseline]  # by what was learned
 
 
 def load(folder: Path) -> Data:
@@ -87,13 +88,16 @@ def load(folder: Path) -> Data:
     tasks = history.tasks()
     place = {int(task): index for index, task in enumerate(tasks.tasks["task"])}
     order = [place[KEY.hash(run.name)] for run in runs]
-    return Data(runs, tasks.chosen(np.array(order)), history.names)
+    return Data(runs, tasks.chosen(np.array(order)), history.names, {})
 
 
-def baseline_of(data: Data, chosen: Sequence[int], *, calibrated: bool = False) -> Baseline:
-    """Return the baseline of some runs, hygiene on."""
-    tasks = data.tasks.chosen(np.array(sorted(chosen)))
-    return promote(tasks, KEY.id, score_tasks, data.names, calibrated=calibrated)
+def baseline_of(data: Data, chosen: Sequence[int]) -> Baseline:
+    """Return the baseline of some runs, hygiene on. Mutates: data.made."""
+    learned = tuple(sorted(chosen))
+    if learned not in data.made:
+        tasks = data.tasks.chosen(np.array(learned))
+        data.made[learned] = promote(tasks, KEY.id, JUDGES, data.names)
+    return data.made[learned]
 
 
 def replayed(baseline: Baseline, runs: Sequence[Run], change: Change) -> list[Scored]:
@@ -222,7 +226,7 @@ def budget(data: Data) -> dict[str, Any]:
     alarms, benign, attacks = [], 0, 0
     for model in sorted({run.model for run in data.runs}):
         learned, asked = of_others(data, model)
-        made = baseline_of(data, learned, calibrated=True)
+        made = baseline_of(data, learned)
         scored = replayed(made, [data.runs[index] for index in asked], as_is)
         known = made.facts.tails[MODES.index("known")]
         for share in DECLARED:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .baseline import NAMES_MAX, Baseline, Facts, Tail, View, no_view
+from .baseline import NAMES_MAX, PARTS_MEASURED, Baseline, Facts, Tail, View, no_view
 from .candidate import OF_PURPOSE_MAX, OF_WORKLOAD_MAX, TASKS_MAX, put_together
 from .entries import (
     BIT,
@@ -23,6 +23,7 @@ from .entries import (
     PURPOSES,
     RATE,
     TASKS,
+    Entries,
     find_entry,
     key_of,
     place_of,
@@ -38,10 +39,10 @@ from .format import (
     version_of,
 )
 from .learner import IDLE_MS, OPEN_MAX, Learner
-from .promotion import promote
+from .promotion import HabitFacts, promote
 from .sizes import LARGER_BYTES, largest_of
-from .tail import NEVER, fit_tail, rate_of, sureness, threshold_of
-from .tasks import CALL, CALLS_MAX, CHANGE, READ, TASK, Tasks, no_tasks, packed, together
+from .tail import NEVER, Prior, fit_tail, rate_of, smoothed_tail, sureness, threshold_of
+from .tasks import CALL, CALLS_MAX, CHANGE, RATES, READ, TASK, Tasks, no_tasks, packed, together
 
 __all__ = [
     "BASELINE_BYTES_MAX",
@@ -68,15 +69,20 @@ __all__ = [
     "OF_WORKLOAD_MAX",
     "OPEN_MAX",
     "OPERATION",
+    "PARTS_MEASURED",
     "PURPOSES",
     "RATE",
+    "RATES",
     "READ",
     "TASK",
     "TASKS",
     "TASKS_MAX",
     "Baseline",
+    "Entries",
     "Facts",
+    "HabitFacts",
     "Learner",
+    "Prior",
     "Tail",
     "Tasks",
     "View",
@@ -97,6 +103,7 @@ __all__ = [
     "put_together",
     "rate_bits",
     "rate_of",
+    "smoothed_tail",
     "support_of",
     "sureness",
     "threshold_of",

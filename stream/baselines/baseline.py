@@ -17,6 +17,7 @@ GROUPS_MAX: Final = 10_000
 PURPOSES_MAX: Final = 100_000
 CANDIDATES_MAX: Final = 64  # purposes of a class that an undeclared task may have
 MODES: Final = 3  # known purpose, new purpose, purpose undeclared
+PARTS_MEASURED: Final = 11  # parts of how calls are made, each with a tail of its own
 NAMES_MAX: Final = 100_000
 
 GROUP: Final = np.dtype(
@@ -63,6 +64,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a baseline says of itself.
 
     `key_id` is that of the hash key; `aside` counts tasks that were suspicious and taught nothing;
+    `tails` are those of novelty by mode, `habits` those of each part of habits, if measured;
     `names` are classes, purposes and operations by hash, for people.
     """
 
@@ -73,6 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     from_ms: int = 0
     until_ms: int = 0
     tails: tuple[Tail, ...] = ()
+    habits: tuple[Tail, ...] = ()
     names: dict[str, str] = {}
 
 

@@ -27,6 +27,7 @@ from .baseline import (
     GROUP,
     GROUPS_MAX,
     NAMES_MAX,
+    PARTS_MEASURED,
     PURPOSES_MAX,
     Baseline,
     Facts,
@@ -114,6 +115,8 @@ def _fault_of(baseline: Baseline) -> str:
     facts = baseline.facts
     if len(facts.tails) not in (0, MODES_MAX) or not all(map(_is_sound, facts.tails)):
         return "its tails are none"
+    if len(facts.habits) not in (0, PARTS_MEASURED) or not all(map(_is_sound, facts.habits)):
+        return "its tails of habits are none"
     if len(facts.names) > NAMES_MAX:
         return f"it has more than {NAMES_MAX} names"
     return ""

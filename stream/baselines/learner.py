@@ -1,8 +1,8 @@
 """Tasks as they end: the calls of batches gathered by workload and task.
 
 A task ends with its completion, after `IDLE_MS` without a call, or with the end of a finite input;
-calls without a task are gathered by workload and purpose, and end by idleness. What a call teaches
-is what was done: calls that were refused or denied teach nothing.
+calls without a task are gathered by workload and purpose, and end by idleness. Calls that we
+refused teach nothing; those that were denied teach how calls are made, and no more (`promotion`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.profiles import COMPLETION, DENIED, REFUSED, REQUEST, Batch
+from stream.profiles import COMPLETION, REFUSED, REQUEST, Batch
 
-from .tasks import CALL, CALLS_MAX, TASK, Tasks, no_tasks, together
+from .tasks import CALL, CALLS_MAX, RATES, TASK, Tasks, no_tasks, together
 
 IDLE_MS: Final = 30 * 60_000
 OPEN_MAX: Final = 100_000
@@ -27,6 +27,7 @@ class _Open:
         self.purpose = purpose
         self.parts: list[Tasks] = []
         self.calls = 0
+        self.rates = [0] * RATES
         self.last_ms = 0
         self.first_ms = -1
 
@@ -43,15 +44,19 @@ class Learner:
         self._groups: dict[int, int] = {}
         self._ended: list[Tasks] = []
 
-    def add(self, batch: Batch, groups: dict[int, int], effects: Any) -> None:
+    def add(
+        self, batch: Batch, groups: dict[int, int], effects: Any, rates: Any | None = None
+    ) -> None:
         """Gather the events of a batch.
 
-        Shapes: groups: the class's hash by workload's hash; effects [event]: 0 read, 1 change.
+        Shapes: groups: the class's hash by workload's hash; effects [event]: 0 read, 1 change;
+                rates [event, rate]: as TASK has them, after each event; none where nobody knows.
         """
         self._groups.update(groups)
         events = batch.events
         is_call = (events["kind"] == REQUEST) & (events["authenticated"] != 0)
-        is_call &= (events["outcome"] != REFUSED) & (events["outcome"] != DENIED)
+        is_call &= events["outcome"] != REFUSED
+        has_rates = np.zeros(len(events), bool) if rates is None else rates.any(axis=1)
         calls = np.zeros(len(events), CALL)
         for name in ("operation", "bytes", "values_from", "values_count", "outcome"):
             calls[name] = events[name]
@@ -72,6 +77,8 @@ class Learner:
                 found.first_ms = at_ms
             found.purpose = found.purpose or purpose
             found.last_ms = max(found.last_ms, at_ms)
+            if rates is not None and has_rates[place]:
+                found.rates = [*map(max, found.rates, rates[place].tolist())]
             if is_call[place]:
                 found.calls += 1
                 found.parts.append(_one(calls[place : place + 1], batch))
@@ -103,10 +110,8 @@ class Learner:
         workload, task, _ = key
         one = together(done.parts) if done.parts else no_tasks()
         name = task or done.first_ms + 1
-        tasks = np.array(
-            [(self._groups[workload], done.purpose, workload, name, done.last_ms, 0, done.calls)],
-            TASK,
-        )
+        about = self._groups[workload], done.purpose, workload, name, done.last_ms
+        tasks = np.array([(*about, 0, done.calls, done.rates)], TASK)
         self._ended.append(one._replace(tasks=tasks))
         if len(self._ended) > _GATHERED:
             self._ended = [together(self._ended)]

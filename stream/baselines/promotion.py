@@ -8,23 +8,26 @@ ASIDE_MAX of all, and the rest is counted anew, a few times over. What is aside 
 
 Calibration is cross-fitted: workloads are dealt into folds, and those of a fold are scored by a
 baseline of all other folds, as a workload to come will be. New purposes are dealt likewise.
+
+How calls are made (`HabitFacts`) is learned beside it from the same tasks, denied calls included;
+what calls do is learned from those that were not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from .baseline import CANDIDATES_MAX, GROUP, MODES, Baseline, Facts, Tail
 from .comparing import compared
 from .counting import purpose_numbers, seen_entries
-from .entries import BIT, ENTRIES_MAX, table_of
+from .entries import BIT, ENTRIES_MAX, Entries, table_of
 from .rates import places_of, rate_entries
 from .sizes import size_entries
-from .tail import fit_tail
-from .tasks import Tasks
+from .tail import Prior, fit_tail, smoothed_tail
+from .tasks import Tasks, without_denied
 
 ASIDE_MAX: Final = 0.12
 SUPPORTED_MIN: Final = 5
@@ -36,17 +39,36 @@ Score = Callable[[Baseline, Tasks, Any], tuple[Any, Any]]
 """(baseline, tasks, own [task]: 1 where it learned from it) -> most evidence, mode [task]."""
 
 
+class HabitFacts(NamedTuple):
+    """How habits are learned.
+
+    `learn` returns entries of tasks; `most` the most bits of each part in each task, [task, part]
+    of int64, -1 where it did not know; `priors` is what is asserted of each part.
+    """
+
+    learn: Callable[[Tasks], Entries]
+    most: Callable[[Entries, Tasks], Any]
+    priors: Sequence[Prior]
+
+
 def promote(
-    tasks: Tasks, key_id: int, score: Score, names: Mapping[str, str], *, calibrated: bool = True
+    tasks: Tasks, key_id: int, judges: tuple[Score, HabitFacts], names: Mapping[str, str]
 ) -> Baseline:
     """Return the baseline of a set of tasks.
 
     Errors: ValueError when it would have more than ENTRIES_MAX entries.
     """
-    tasks = ordered(tasks)
+    score, habits = judges
+    every, tasks = ordered(tasks), ordered(without_denied(tasks))
+    # Where all calls were denied and nobody said what for, there was no task.
+    is_task = (tasks.tasks["calls_count"] > 0) | (tasks.tasks["purpose"] != 0)
+    tasks = tasks.chosen(np.flatnonzero(is_task))
     is_aside = suspicious(tasks, key_id, score)
-    tails = _tails(tasks, key_id, score, is_aside) if calibrated else ()
+    tails = _tails(tasks, key_id, score, is_aside)
     made = counted(tasks, key_id, is_aside)
+    teaches = np.ones(len(every.tasks), bool)
+    teaches[np.flatnonzero(is_task)[is_aside]] = False
+    listed = _together(made.listed, habits.learn(every.chosen(np.flatnonzero(teaches))))
     facts = Facts(
         key_id=key_id,
         tasks=len(tasks.tasks),
@@ -55,9 +77,10 @@ def promote(
         from_ms=int(tasks.tasks["ended_ms"].min()) if len(tasks.tasks) else 0,
         until_ms=int(tasks.tasks["ended_ms"].max()) if len(tasks.tasks) else 0,
         tails=tails,
+        habits=_habit_tails(every, habits, teaches),
         names=dict(sorted(names.items())),
     )
-    return made._replace(facts=facts)
+    return made._replace(facts=facts, listed=listed)
 
 
 def ordered(tasks: Tasks) -> Tasks:
@@ -71,12 +94,16 @@ def counted(tasks: Tasks, key_id: int, is_aside: Any) -> Baseline:
     taught = tasks.chosen(np.flatnonzero(~is_aside))
     seen = seen_entries(taught)
     rates = rate_entries(tasks, compared(table_of(seen), tasks, is_aside))
-    every = np.concatenate([seen, rates, size_entries(tasks, is_aside)])
+    every = _together(seen, np.concatenate([rates, size_entries(tasks, is_aside)]))
+    return Baseline(_facts(key_id), every, *_groups(taught))
+
+
+def _together(one: Entries, other: Entries) -> Entries:
+    """Return the entries of both, ascending. Errors: ValueError when there are too many."""
+    every = np.concatenate([one, other])
     if len(every) > ENTRIES_MAX:
         raise ValueError(f"a baseline has at most {ENTRIES_MAX} entries, this one {len(every)}")
-    return Baseline(
-        _facts(key_id), every[np.argsort(every["key"], kind="stable")], *_groups(taught)
-    )
+    return every[np.argsort(every["key"], kind="stable")]
 
 
 def suspicious(tasks: Tasks, key_id: int, score: Score) -> Any:
@@ -143,6 +170,26 @@ def _tails(tasks: Tasks, key_id: int, score: Score, is_aside: Any) -> tuple[Tail
                 for mode in range(MODES):
                     by_mode[mode].append(bits[modes == mode])
     return tuple(fit_tail(np.concatenate(each) if each else ()) for each in by_mode)
+
+
+def _habit_tails(tasks: Tasks, habits: HabitFacts, teaches: Any) -> tuple[Tail, ...]:
+    """Return the tail of each part of habits; `teaches` [task]: what the others learn from.
+
+    A task counts with the most that it shows as one of a new workload or of a new purpose.
+    """
+    most = np.full((len(tasks.tasks), len(habits.priors)), -1, np.int64)
+    for owners in (tasks.tasks["workload"], purpose_numbers(tasks.tasks)):
+        folds = _folds(owners)
+        for fold in range(FOLDS):
+            mine = np.flatnonzero(folds == fold)
+            others = np.flatnonzero((folds != fold) & teaches)
+            if len(mine):
+                entries = table_of(habits.learn(tasks.chosen(others)))
+                most[mine] = np.maximum(most[mine], habits.most(entries, tasks.chosen(mine)))
+    return tuple(
+        smoothed_tail(column[column >= 0], prior)
+        for column, prior in zip(most.T, habits.priors, strict=True)
+    )
 
 
 def _folds(owners: Any) -> Any:

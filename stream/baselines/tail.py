@@ -10,7 +10,7 @@ Technometrics 29 (1987).
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,20 @@ SEEN_MIN: Final = 8
 TASKS_MIN: Final = 40  # fewer say nothing about one in ten
 _SHAPES: Final = (-0.5, 0.5)
 NEVER: Final = (1 << 30) - 1  # a threshold that no evidence passes
+ASSERTED_TASKS: Final = 5.0  # that an asserted tail weighs as
+_RATES: Final = 32  # 1 in 2 .. 1 in 2^32
+_GRID: Final = 4  # places a bit
+
+
+class Prior(NamedTuple):
+    """What is asserted of a tail: one task in 2^(bits / halving - offset) has so many bits.
+
+    The offset grows by `doubling` each time that there are twice as many tasks.
+    """
+
+    offset: float
+    halving: float
+    doubling: float
 
 
 def fit_tail(scores: Any) -> Tail:
@@ -59,6 +73,36 @@ def _pareto(excess: Any) -> tuple[float, float]:
         return max(mean, 0.0), 0.0
     shape = min(max(2.0 - mean / (mean - 2.0 * weighted), _SHAPES[0]), _SHAPES[1])
     return mean * (1.0 - shape), shape
+
+
+def smoothed_tail(scores: Any, prior: Prior) -> Tail:
+    """Return the tail of scores of which most are 0, in 1/1024 bit, with what is asserted of it.
+
+    Each task with evidence stands for tasks that have a little more, half as many each `halving`
+    bits, so the tail falls everywhere and neither begins nor ends at what was seen. What is
+    asserted weighs as `ASSERTED_TASKS`; without scores it is all there is.
+    """
+    places = np.ceil(np.asarray(scores, np.float64) / BIT * _GRID)
+    found, counts = np.unique(places, return_counts=True)
+    counts, found = counts[found > 0], found[found > 0] / _GRID
+    offset = prior.offset + prior.doubling * math.log2(len(scores) / 4.0 + 1.0)
+    most = float(found.max()) if len(found) else 0.0
+    most += (offset + 2 * _RATES) * prior.halving
+    bits = np.arange(math.ceil(most * _GRID)) / _GRID
+    rates = ASSERTED_TASKS * np.exp2(np.minimum(offset - bits / prior.halving, 0.0))
+    for bits_of_some, count in zip(found, counts, strict=True):
+        rates += count * np.exp2(np.minimum((bits_of_some - bits) / prior.halving, 0.0))
+    rates /= len(scores) + ASSERTED_TASKS
+    powers = np.arange(1, _RATES + 1)
+    tail = np.interp(powers, -np.log2(rates), bits).tolist()
+    return Tail(
+        tasks=len(scores) + round(ASSERTED_TASKS),
+        rates=tuple(np.exp2(-powers).tolist()),
+        bits=tuple(tail),
+        beyond=0.5**_RATES,
+        from_bits=tail[-1],
+        scale=prior.halving / math.log(2.0),
+    )
 
 
 def threshold_of(tail: Tail, rate: float) -> int:

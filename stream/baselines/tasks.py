@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from stream.profiles import VALUE
+from stream.profiles import DENIED, VALUE
 
 CALLS_MAX: Final = 256  # of one task; a longer one goes on as another
 READ, CHANGE = 0, 1
+RATES: Final = 5  # of a workload, by interval
 
 CALL: Final = np.dtype(
     [
@@ -37,6 +38,9 @@ TASK: Final = np.dtype(
         ("ended_ms", np.int64),
         ("calls_from", np.int32),
         ("calls_count", np.int32),
+        # The most bits that each rate of the workload had while the task ran, plus 1; 0 where the
+        # workload's past was too short to say.
+        ("rates", np.int32, (RATES,)),
     ],
     align=True,
 )
@@ -93,6 +97,19 @@ def packed(tasks: Tasks) -> Tasks:
     tokens, token_starts = _gathered(ours.values["tokens_from"], ours.values["tokens_count"])
     ours.values["tokens_from"] = token_starts
     return ours._replace(tokens=tasks.tokens[tokens].copy())
+
+
+def without_denied(tasks: Tasks) -> Tasks:
+    """Return the same tasks without calls that their targets denied."""
+    is_done = tasks.calls["outcome"] != DENIED
+    if is_done.all():
+        return tasks
+    before = np.concatenate([[0], np.cumsum(is_done)])
+    ours = tasks.tasks.copy()
+    first = tasks.tasks["calls_from"].astype(np.int64)
+    ours["calls_from"] = before[first]
+    ours["calls_count"] = before[first + tasks.tasks["calls_count"]] - before[first]
+    return tasks._replace(tasks=ours, calls=tasks.calls[is_done])
 
 
 def _gathered(starts: Any, counts: Any) -> tuple[Any, Any]:

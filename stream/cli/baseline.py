@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from stream.baselines import BIT, Baseline, promote, sureness, threshold_of
-from stream.detectors import MODES, score_tasks
+from stream.detectors import JUDGES, MODES
 from stream.events import PAYLOAD_BYTES_MAX
 from stream.replay import History, batches
 
@@ -63,7 +63,7 @@ def learn(*, files: tuple[str, ...], out: str, environment: dict[str, str], is_j
     tasks = history.tasks()
     if not len(tasks.tasks):
         raise NotSo("there is no task in these events: nothing to learn from")
-    made = promote(tasks, replay_key(environment).id, score_tasks, history.names)
+    made = promote(tasks, replay_key(environment).id, JUDGES, history.names)
     version, size = write_baseline(out, made)
     rejects = Counter(code.value for code in history.rejects)
     summary = {

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from stream.baselines import BIT
-from stream.detectors import MODES, PART_NAMES
+from stream.detectors import CONTEXT_PARTS, HABIT_NAMES, MODES, PART_NAMES
 from stream.replay import Scores
 
 _encoder = msgspec.json.Encoder()
@@ -16,10 +16,12 @@ _encoder = msgspec.json.Encoder()
 class ScoreLine(msgspec.Struct, omit_defaults=True):
     """What was known of a context after one event.
 
-    `evidence_bits` is the most that any call of the context had, `bits` what this one had, `parts`
-    what its novelty is made of before weights; `mode` says what it was compared with: a `known`
-    purpose, other purposes for a `new` one, all of its class for an `undeclared` one. Without
-    anything to compare with it is not `ready`, and no evidence means nothing.
+    `evidence_bits` is the most novelty that any call of the context had, or what is as rare as the
+    habits of the context or its workload, `bits` the novelty of this one. `parts` is what novelty
+    is made of before weights, and beside it the bits of each part of habits. `mode` says what it
+    was compared with: a `known` purpose, other purposes for a `new` one, all of its class for an
+    `undeclared` one. Without anything to compare with novelty is not `ready`; a part of habits that
+    cannot know yet is among `unready`. Of these no evidence means nothing.
     """
 
     position: int
@@ -31,6 +33,7 @@ class ScoreLine(msgspec.Struct, omit_defaults=True):
     bits: float | None = None
     exposed_bits: float = 0.0
     parts: dict[str, float] = {}
+    unready: tuple[str, ...] = ()
 
 
 def score_lines(scores: Scores) -> list[bytes]:
@@ -59,4 +62,10 @@ def _line(position: int, name: str, row: Any) -> ScoreLine:
         line.parts = {
             part: value / (1 if part == "known" else BIT) for part, value in parts if value
         }
+    bits, known = row["habits"].tolist(), int(row["known"])
+    habits = zip(HABIT_NAMES, bits, strict=True)
+    line.parts = line.parts | {part: value / BIT for part, value in habits if value}
+    # Where nothing was called, there is nothing to be told of calls.
+    asked = range(0 if row["is_call"] else CONTEXT_PARTS, len(HABIT_NAMES))
+    line.unready = tuple(HABIT_NAMES[part] for part in asked if not known >> part & 1)
     return line

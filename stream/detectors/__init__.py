@@ -6,10 +6,14 @@ warm is not zero. Each is a kernel over a state that this room declares as a dty
 a multiple of eight bytes, whose all-zero value is the empty one; who holds the rows lays them out.
 """
 
+from typing import Final
+
 from .bits import BIT, BITS_MAX, log2_of
 from .facts import ASSERTED, CLASS, FACT, POOLED, UNREADY, Facts, facts_of, find_fact
 from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
+from .habit_tasks import LEARNED_HABITS, asserted_tails, learn_habits, most_habits
+from .habits import HABIT_NAMES, HABIT_PARTS, HABITS, HELD, no_details, observe_workload
 from .interval import EXPECTED, OBSERVED, RATE, RATE_PARTS, SINCE_MS, is_rate_ready, observe_rate
 from .level import (
     AMOUNTS,
@@ -41,6 +45,8 @@ from .novelty import (
     score_call,
 )
 from .novelty_tasks import score_tasks
+from .rarity import RARITY_MAX, SHARE, STEPS, rarity_of, worth_of
+from .rate_watch import RateWatch
 from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
 from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
@@ -57,6 +63,8 @@ from .workload import (
     follow_context,
     follow_workload,
 )
+
+JUDGES: Final = (score_tasks, LEARNED_HABITS)  # what `promote` learns and measures by
 
 __all__ = [
     "AMOUNTS",
@@ -78,6 +86,11 @@ __all__ = [
     "FALLBACK",
     "FALLBACK_PARTS",
     "FIRST_PART",
+    "HABITS",
+    "HABIT_NAMES",
+    "HABIT_PARTS",
+    "HELD",
+    "JUDGES",
     "KNOWN",
     "LEVEL",
     "LEVEL_PARTS",
@@ -90,16 +103,19 @@ __all__ = [
     "OBSERVED",
     "PART_NAMES",
     "POOLED",
+    "RARITY_MAX",
     "RATE",
     "RATE_PARTS",
     "RECORD",
     "REPORTED",
     "SEQUENCE",
     "SEQUENCE_PARTS",
+    "SHARE",
     "SHARES",
     "SHARE_PARTS",
     "SINCE_MS",
     "SPREAD",
+    "STEPS",
     "STRETCH",
     "SUDDEN",
     "SUSTAINED",
@@ -110,7 +126,9 @@ __all__ = [
     "WORKLOAD_PARTS",
     "BenignTask",
     "Facts",
+    "RateWatch",
     "amount_of",
+    "asserted_tails",
     "belongs",
     "count_windows",
     "counted",
@@ -130,6 +148,7 @@ __all__ = [
     "is_under",
     "is_warm",
     "learn_fallbacks",
+    "learn_habits",
     "learn_loops",
     "learn_sequences",
     "learn_shares",
@@ -137,13 +156,18 @@ __all__ = [
     "loop_bits",
     "may_renew",
     "mode_of",
+    "most_habits",
+    "no_details",
     "observe_rate",
     "observe_spread",
+    "observe_workload",
     "peek_level",
+    "rarity_of",
     "score_call",
     "score_level",
     "score_sequence",
     "score_tasks",
     "set_mark",
     "total_of",
+    "worth_of",
 ]

@@ -24,7 +24,7 @@ FACT: Final = np.dtype(
     [("key", np.uint64), ("bits", np.uint16, (3,)), ("support", np.uint16)], align=True
 )
 Facts = npt.NDArray[np.void]
-FACT_BITS_MAX: Final = 16 * BIT
+FACT_BITS_MAX: Final = 48 * BIT
 SUPPORT_MAX: Final = 0xFFFF
 PROBES_MAX: Final = 1 << 12
 ESTATE: Final = np.uint64(0x9E3779B97F4A7C15)

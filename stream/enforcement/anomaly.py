@@ -1,8 +1,13 @@
 """Learned evidence in the loop: the context of an event scored against the baseline in force.
 
-A context's evidence is the most that any of its calls had. A rule on it is an edge, like a
+A context's novelty is the most that any of its calls had. Beside it stands how rare its habits were
+at their rarest, and how rare those of its workload are now: the evidence of a context is its
+novelty, or what novelty would be as rare, whichever is more. A rule on evidence is an edge, like a
 sequence: it fires at a call that has more than the budget of false alarms allows, and again at each
 later one that has. Nothing here costs anything but one comparison while no baseline is in force.
+
+A task's context ends with the task. That of a workload without tasks begins anew where the learner
+ends one: after IDLE_MS without an event or CALLS_MAX calls; its workload's habits go on.
 
 Score before learning: what is scored changes no baseline; learning is from ended tasks, elsewhere.
 """
@@ -14,28 +19,43 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from stream.baselines import (
+    CALLS_MAX,
     ESTATE,
+    IDLE_MS,
+    NEVER,
     NOWHERE,
     OPERATION,
     View,
+    asked_of,
     support_of,
     whole,
 )
-from stream.detectors import NOT_READY, may_renew, mode_of, score_call
+from stream.detectors import (
+    CONTEXT_PARTS,
+    DETAILS,
+    HABIT_PARTS,
+    NOT_READY,
+    may_renew,
+    mode_of,
+    score_call,
+    worth_of,
+)
 from stream.kernel import kernel, routine
+from stream.policy import BEHAVIOUR
 from stream.profiles import (
     COMPLETION,
     GRANT,
     GRANTED,
     PARTS,
     claim_learned,
+    clear_learned,
     find_learned,
 )
 
 from .decision import Cause, Out
+from .habits import BITS, NOBODY, RARITY, Habits, follow_habits, rarest_of
 from .ledger import find_subject, is_weaker, issue
 
-DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
 LISTED: Final = np.dtype([("event", np.int64), ("operation", np.uint64)])
 SCORE: Final = np.dtype(
     [
@@ -47,10 +67,13 @@ SCORE: Final = np.dtype(
         ("ready", np.int8),
         ("alarm", np.int8),
         ("is_call", np.int8),
+        ("habits", np.int32, (HABIT_PARTS,)),  # bits of each part of habits now
+        ("known", np.int32),  # which of these know, by bit
     ],
     align=True,
 )
 IN_FORCE: Final = 0
+HABIT: Final = NOT_READY + 1  # behind the modes: how rare habits may be
 
 
 class Learning(NamedTuple):
@@ -59,7 +82,8 @@ class Learning(NamedTuple):
     Shapes: facts [1]: whether a baseline is in force; values, tokens as in a batch; listed [n] of
             LISTED, operations that grants list, by event; records [n] of LEARNED; hand [2]: the
             next record to give away, and how many were taken from others; thresholds [rule, mode],
-            the last row for no rule; scores [event] of SCORE, or none where nobody asks.
+            and HABIT behind the modes, the last row for no rule; scores [event] of SCORE, or none
+            where nobody asks; habits: see there.
     """
 
     facts: Any
@@ -71,6 +95,7 @@ class Learning(NamedTuple):
     hand: Any
     thresholds: Any
     scores: Any
+    habits: Habits
 
 
 @kernel
@@ -106,14 +131,20 @@ def _list_granted(place: int, learning: Any, state: Any) -> None:
 
 
 @kernel
-def _write_score(place: int, effect: int, alarm_bits: int, learning: Any, state: Any) -> None:
+def _write_score(place: int, effect: int, given: Any, learning: Any, state: Any) -> None:
     """Write what a context's evidence is after an event. Mutates: learning.scores."""
-    score = learning.scores[place]
-    score["evidence"] = state["bits_max"]
-    score["mode"] = state["mode"]
-    score["ready"] = state["mode"] != NOT_READY
-    score["alarm"] = state["bits_max"] > alarm_bits
+    row, rarity, known = given
+    score, mode = learning.scores[place], state["mode"]
+    worth = whole(worth_of(learning.habits.worths[mode], rarity))
+    limits = learning.thresholds[row]
+    score["evidence"] = max(whole(state["bits_max"]), worth)
+    score["mode"] = mode
+    score["ready"] = mode != NOT_READY
+    score["alarm"] = state["bits_max"] > limits[mode] or rarity > limits[HABIT]
     score["exposed"] = state["exposed"]
+    score["known"] = known
+    for part in range(HABIT_PARTS):
+        score["habits"][part] = learning.habits.shown[BITS, part]
     if effect >= 0:
         score["is_call"] = 1
         score["bits"] = state["bits"]
@@ -129,8 +160,15 @@ def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out
     group = policy.classes[table.local[cause.slot]["class_index"]]
     for number in range(group["anomalies_start"], group["anomalies_end"]):
         rule = policy.anomalies[number]
-        threshold = learning.thresholds[rule["index"], state["mode"]]
-        if state["bits"] <= threshold:
+        habit = NOBODY
+        observed, threshold = whole(state["bits"]), NEVER
+        if rule["of"] == BEHAVIOUR:
+            habit = int(rarest_of(learning.habits.shown, 0, HABIT_PARTS))
+            observed = whole(learning.habits.shown[RARITY, habit] if habit >= 0 else 0)
+            threshold = whole(learning.thresholds[rule["index"], HABIT])
+        elif state["mode"] != NOT_READY:
+            threshold = whole(learning.thresholds[rule["index"], state["mode"]])
+        if observed <= threshold:
             continue
         place = find_subject(ledger, rule, event)
         if (
@@ -141,13 +179,45 @@ def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out
         ):
             done = issue(ledger, head, cause, rule, event, out)
             if done >= 0:
-                decision = out.decisions[done]
-                decision["observed"] = state["bits"]
-                decision["demand"] = threshold
-                decision["compared"] = state["mode"]
-                decision["exposed"] = state["exposed"]
-                for part in range(PARTS):
-                    decision["parts"][part] = state["parts"][part]
+                out.decisions[done]["observed"] = observed
+                out.decisions[done]["demand"] = threshold
+                _say_why(out.decisions[done], learning.habits, state, habit)
+
+
+@kernel
+def _say_why(decision: Any, habits: Habits, state: Any, habit: int) -> None:
+    """Write what a decision's reason is made of. Mutates: decision."""
+    decision["compared"] = state["mode"]
+    decision["exposed"] = state["exposed"]
+    decision["habit"] = habit
+    for part in range(PARTS):
+        decision["parts"][part] = state["parts"][part]
+    for part in range(HABIT_PARTS):
+        decision["habits"][part] = habits.shown[BITS, part]
+    for detail in range(DETAILS if habit >= 0 else 0):
+        if habit < CONTEXT_PARTS:
+            decision["details"][detail] = habits.details[0][habit, detail]
+        else:
+            decision["details"][detail] = habits.details[1][habit - CONTEXT_PARTS, detail]
+
+
+@kernel
+def _record_of(event: Any, clock_ms: int, context: int, local: Any, learning: Learning) -> int:
+    """Return the place of the record of an event's context. Mutates: learning, local."""
+    task = event["task"] if context > 0 else np.uint64(0)
+    ids = (event["workload"], task, context)
+    found = int(find_learned(learning.records, local, ids))
+    if found < 0:
+        found = int(claim_learned(learning.records, learning.hand, local, ids))
+        learning.records[found]["group"] = local["peers"]
+        learning.habits.contexts[found] = learning.habits.empty[0][0]
+    state = learning.records[found]
+    is_over = state["calls"] >= CALLS_MAX or clock_ms - state["used_ms"] > IDLE_MS
+    if context == 0 and state["used_ms"] > 0 and is_over:
+        clear_learned(state)
+        learning.habits.contexts[found] = learning.habits.empty[0][0]
+    state["used_ms"] = clock_ms
+    return found
 
 
 @routine
@@ -157,34 +227,34 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
     `effect` is that of a call, -1 for what is none or was refused. Mutates: learning, table, out.
     """
     learning, effect, before = given
-    slot = cause.slot
-    local, head = table.local[slot], table.head[slot]
-    task = np.uint64(0)
-    context = cause.context
-    if event["kind"] == COMPLETION and before > 0:
-        context, task = before, event["task"]
-    elif context > 0:
-        task = event["task"]
-    ids = (head["workload"], task, context)
-    found = find_learned(learning.records, local, ids)
-    if found < 0:
-        found = claim_learned(learning.records, learning.hand, local, ids)
-        learning.records[found]["group"] = local["peers"]
+    local, habits = table.local[cause.slot], learning.habits
+    context = before if event["kind"] == COMPLETION and before > 0 else cause.context
+    found = int(_record_of(event, cause.clock_ms, context, local, learning))
     state = learning.records[found]
     _declare(event, context, learning, state)
     if event["kind"] == GRANT:
         _list_granted(cause.event, learning, state)
+    asked = np.uint64(0)
     if effect >= 0:
         of = (learning.values, learning.tokens)
         score_call(event, effect, of, learning.expected, state)
-    group = policy.classes[local["class_index"]]
-    row = len(learning.thresholds) - 1
-    if group["anomalies_start"] < group["anomalies_end"]:
-        row = whole(policy.anomalies[group["anomalies_start"]]["index"])
+        asked = asked_of(event, learning.values)
+    mine = (found, effect, learning.expected.entries, asked)
+    known = int(follow_habits(event, cause.clock_ms, local, mine, habits))
+    habit = int(rarest_of(habits.shown, 0, CONTEXT_PARTS))
+    if habit >= 0:
+        state["habit"] = max(whole(state["habit"]), whole(habits.shown[RARITY, habit]))
     if len(learning.scores) > 0:
-        alarm_bits = learning.thresholds[row, state["mode"]]
-        _write_score(cause.event, effect, alarm_bits, learning, state)
-    if effect >= 0 and state["mode"] != NOT_READY:
+        rarity = whole(state["habit"])
+        habit = int(rarest_of(habits.shown, CONTEXT_PARTS, HABIT_PARTS))
+        if habit >= 0:
+            rarity = max(rarity, whole(habits.shown[RARITY, habit]))
+        group = policy.classes[local["class_index"]]
+        row = len(learning.thresholds) - 1
+        if group["anomalies_start"] < group["anomalies_end"]:
+            row = whole(policy.anomalies[group["anomalies_start"]]["index"])
+        _write_score(cause.event, effect, (row, rarity, known), learning, state)
+    if effect >= 0:
         _judge(event, cause, table, policy, (learning, state), out)
     if event["kind"] == COMPLETION and before > 0:
         local["learned"][before] = 0

@@ -14,16 +14,17 @@ from stream.events import Reason, Request, Weight
 from stream.profiles import ENTITY, FOUND, IDENTIFIER, told_by
 
 from .expectation import Expectation
+from .habit_reason import BEYOND, BITS, habit_reason
 from .words import printable
 
-BITS: Final = "bits"  # the measure of learned evidence: 1/1024 bit
 _NAMES_SHOWN: Final = 3
-_BEYOND: Final = 3  # a tail of n tasks is believed down to 1 in so many n
 _AGAINST: Final = ("operation", "identifier", "entity", "detail", "found", "deeds", "ungranted")
 
 
 def anomaly_reason(decision: Any, request: Request, expectation: Expectation) -> Reason:
     """Return why a call had more evidence than the budget of false alarms allows."""
+    if decision["habit"] >= 0:
+        return habit_reason(decision, request, expectation)
     bits, threshold = int(decision["observed"]), int(decision["demand"])
     mode = int(decision["compared"])
     parts = dict(zip(PART_NAMES, map(int, decision["parts"]), strict=True))
@@ -51,7 +52,7 @@ def anomaly_reason(decision: Any, request: Request, expectation: Expectation) ->
 def _often(tail: Tail, bits: int) -> str:
     """Return how many benign tasks are as odd; not beyond what so many tasks can tell."""
     rate = rate_of(tail, bits)
-    most = _BEYOND * tail.tasks
+    most = BEYOND * tail.tasks
     if rate * most < 1:
         return f"fewer than 1 in {most:,} benign tasks does something as new"
     return f"1 in {round(1 / rate):,} benign tasks does something as new"

@@ -55,6 +55,7 @@ def _restart(table: Any, slot: int) -> None:
     head["ledger_dropped"] = 0
     head["tasks"] = 0
     head["in_force"] = 0
+    table.local[slot]["habits"] = 0
     for place in range(table.counts.shape[1]):
         clear(table.counts[slot, place])
     for place in range(table.sums.shape[1]):

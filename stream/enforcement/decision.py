@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from stream.detectors import DETAILS, HABIT_PARTS
 from stream.profiles import PARTS
 
 ISSUE, RENEW, RELEASE, LIFT, RESTART = range(5)
@@ -37,6 +38,9 @@ DECISION: Final = np.dtype(
         ("parts", np.int32, (PARTS,)),  # of learned evidence, whose bits are `observed`
         ("compared", np.int32),  # in which mode
         ("exposed", np.int32),
+        ("habits", np.int32, (HABIT_PARTS,)),  # bits of each part of habits
+        ("habit", np.int32),  # which of these was too rare, -1 for none: novelty decided
+        ("details", np.int64, (DETAILS,)),  # of that part
     ],
     align=True,
 )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
-from stream.baselines import NEVER, Baseline, no_view, threshold_of
-from stream.detectors import NOT_READY
+from stream.baselines import BIT, NEVER, Baseline, no_view, threshold_of
+from stream.detectors import NOT_READY, SHARE, STEPS, asserted_tails
 from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import Policy
 from stream.profiles import GRANT, LEARNED, VALUE, Batch
 
-from .anomaly import LISTED, SCORE, Learning
+from .anomaly import HABIT, LISTED, SCORE, Learning
+from .habits import Habits, no_habits
 
 DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
-TASKS_MAX: Final = 65_536  # tasks compared at a time in one process, 1 KiB each
+RARE: Final = 0.011  # of tasks, at most: what habits are to count for beside novelty
+TASKS_MAX: Final = 65_536  # tasks compared at a time in one process, 1.2 KiB each
+WORKLOADS_MAX: Final = 65_536  # whose habits one process knows, 2.3 KiB each
 
 
 class Expectation:
@@ -28,7 +32,7 @@ class Expectation:
         self._learning = _no_learning()
 
     def adopt(self, baseline: Baseline, version: str, key: HashKey, tasks_max: int) -> None:
-        """Compare with a baseline; tasks under way begin anew.
+        """Compare with a baseline; tasks under way begin anew, habits of workloads go on.
 
         Errors: ConfigError when it was learned under another hash key.
         """
@@ -38,22 +42,29 @@ class Expectation:
                 f" {key.id} is in use: its hashes say nothing here",
                 hint="learn it again with this key, or give the key it was learned with",
             )
+        before = self._learning.habits
+        habits = no_habits(tasks_max, WORKLOADS_MAX, NOT_READY + 1)
+        if self.baseline is not None:
+            habits = habits._replace(workloads=before.workloads, hand=before.hand)
         self.baseline, self.version = baseline, version
         self._learning = _no_learning()._replace(
             facts=np.ones(1, np.int64),
             expected=baseline.view(),
             records=np.zeros(tasks_max, LEARNED),
+            habits=_calibrated(habits, baseline),
         )
 
     def thresholds(self, policy: Policy) -> Any:
         """Return the evidence that each rule's budget allows, by mode; the last row is no rule's.
 
-        A mode whose usual evidence nobody measured never alarms.
+        A mode whose usual evidence nobody measured never alarms. HABIT is behind the modes.
         """
         tails = self.baseline.facts.tails if self.baseline is not None else ()
-        out = np.full((len(policy.rules) + 1, NOT_READY + 1), NEVER, np.int64)
+        out = np.full((len(policy.rules) + 1, HABIT + 1), NEVER, np.int64)
         budgets = [each.false_alarms_ppm for each in policy.rules] + [DEFAULT_PPM]
         for row, ppm in enumerate(budgets):
+            if ppm:
+                out[row, HABIT] = rarity_at(ppm / 1e6 / SHARE)
             for mode, tail in enumerate(tails if ppm else ()):
                 out[row, mode] = threshold_of(tail, ppm / 1e6)
         return out
@@ -81,9 +92,39 @@ def _no_learning() -> Learning:
         np.zeros(0, LISTED),
         np.zeros(1, LEARNED),
         np.zeros(2, np.int64),
-        np.full((1, NOT_READY + 1), NEVER, np.int64),
+        np.full((1, HABIT + 1), NEVER, np.int64),
         np.zeros(0, SCORE),
+        no_habits(1, 1, NOT_READY + 1),
     )
+
+
+def rarity_at(rate: float) -> int:
+    """Return how rare something is that so many tasks show, in 1/1024 bit."""
+    return round(-math.log2(rate) * BIT)
+
+
+def _calibrated(habits: Habits, baseline: Baseline) -> Habits:
+    """Return habits with the scales of a baseline; asserted ones where it measured none.
+
+    Where novelty was measured, what habits are worth beside it is what novelty has as rarely: as
+    it was seen, and from the default budget on a bit more each time that it is half as rare. What
+    more tasks show is worth nothing: there novelty tells attacks apart, and habits do not.
+    """
+    scales, worths = np.zeros_like(habits.scales), np.zeros_like(habits.worths)
+    for part, tail in enumerate(baseline.facts.habits or asserted_tails()):
+        for step in range(STEPS):
+            bits = threshold_of(tail, 0.5 ** (step + 1))
+            scales[part, step] = max(bits, scales[part, step - 1] + 1 if step else 1)
+    worths[:] = (np.arange(STEPS) + 1) * BIT
+    budget = DEFAULT_PPM / 1e6
+    for mode, tail in enumerate(baseline.facts.tails):
+        if tail.tasks:
+            for step in range(STEPS):
+                rate = SHARE * 0.5 ** (step + 1)
+                worth = threshold_of(tail, max(rate, budget)) if rate <= RARE else 0
+                beyond = max(0, rarity_at(rate) - rarity_at(budget))
+                worths[mode, step] = worth + beyond
+    return habits._replace(scales=scales, worths=worths)
 
 
 def _listed_by(batch: Batch, key: HashKey) -> Any:

@@ -33,9 +33,10 @@ from stream.kernel import HashKey
 from stream.policy import Policy, Rule, spell_duration, stable_id
 from stream.profiles import token_text
 
-from .anomaly_reason import BITS, anomaly_reason
+from .anomaly_reason import anomaly_reason
 from .decision import ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .expectation import Expectation
+from .habit_reason import BITS
 from .ledger import RELEASE_SHOWN_MS
 from .words import WORDS_LENGTH_MAX, printable
 

@@ -28,11 +28,13 @@ from .rule import OperationSet, Rule, demand_of, pairs_of, stable_id
 from .spec import ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
     ANOMALY,
+    BEHAVIOUR,
     CLASS,
     ENFORCE,
     FORBID,
     LIMIT,
     NO_RULE,
+    NOVELTY,
     PAIR,
     SHADOW,
     PolicyTables,
@@ -314,7 +316,9 @@ class Policy:
 
 def _anomaly_row(number: int, rule: Rule) -> tuple[Any, ...]:
     action, kind = ACTION_INDEX[rule.spec.action], KIND_INDEX[rule.spec.on]
-    return rule.id, rule.duration_ms, number, action, rule.mode, kind, 0
+    assert rule.spec.anomaly
+    of = BEHAVIOUR if rule.spec.anomaly.of == "behaviour" else NOVELTY
+    return rule.id, rule.duration_ms, number, action, rule.mode, kind, of
 
 
 def forbid_id(policy: Policy, rule: Rule) -> int:

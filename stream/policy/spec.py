@@ -88,11 +88,13 @@ class ForbidSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class AnomalySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Learned evidence beyond what the budget of false alarms allows; needs a baseline.
 
-    `of`: `task-novelty`, is this call what tasks of this purpose do? `false_alarms`: the share of
-    benign tasks that may be taken for odd; the threshold follows from the baseline's calibration.
+    `of`: `task-novelty`, is this call what tasks of this purpose do? `behaviour`, how calls are
+    made: order, loops, fallbacks, errors, and the workload's rates against its own past.
+    `false_alarms`: the share of benign tasks that may be taken for odd; the threshold follows from
+    the baseline's calibration.
     """
 
-    of: Literal["task-novelty"]
+    of: Literal["task-novelty", "behaviour"]
     false_alarms: ShareText = "0.5% of tasks"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 NO_RULE: Final = -1
 
 OFF, SHADOW, ENFORCE = range(3)
+NOVELTY, BEHAVIOUR = range(2)  # what a rule on learned evidence is about
 
 PAIR: Final = np.dtype(
     [
@@ -62,7 +63,7 @@ ANOMALY: Final = np.dtype(
         ("action", np.int16),
         ("mode", np.int16),
         ("kind", np.int16),
-        ("spare", np.int16),
+        ("of", np.int16),  # NOVELTY or BEHAVIOUR
     ],
     align=True,
 )

@@ -40,8 +40,10 @@ from .learned import (
     NOVEL,
     PARTS,
     RECORDS_MAX,
+    claim_habits,
     claim_learned,
     clear_learned,
+    find_habits,
     find_learned,
 )
 from .measures import (
@@ -133,6 +135,7 @@ __all__ = [
     "add_count",
     "add_sum",
     "bin_of",
+    "claim_habits",
     "claim_learned",
     "clear",
     "clear_context",
@@ -141,6 +144,7 @@ __all__ = [
     "effect_of",
     "empty_batch",
     "find_context",
+    "find_habits",
     "find_learned",
     "locate",
     "open_context",

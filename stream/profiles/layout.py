@@ -71,7 +71,7 @@ LOCAL: Final = np.dtype(
         ("serial", np.int32),  # of the conditions the row was resolved under
         ("in_use", np.int32),
         ("saving", np.int32),  # a write of it is under way
-        ("spare", np.int32),
+        ("habits", np.int32),  # place of the workload's record of habits, plus 1
         ("peers", np.uint64),  # hash of the class whose baseline it is compared with
         ("learned", np.int32, (CONTEXTS,)),  # place of each context's record, plus 1
     ],

@@ -45,7 +45,7 @@ LEARNED: Final = np.dtype(
         ("novel_count", np.int32),
         ("deeds_count", np.int32),
         ("granted_count", np.int32),
-        ("spare", np.int32),
+        ("habit", np.int32),  # the rarest that habits showed so far, 1/1024 bit
         ("parts", np.int32, (PARTS,)),  # of the last call
         ("parts_max", np.int32, (PARTS,)),  # of the call with the most bits
         ("novel", np.uint64, (NOVEL,)),  # calls that were new, so that each counts once
@@ -89,6 +89,31 @@ def claim_learned(records: Any, hand: Any, local: Any, ids: Any) -> int:
 
 
 @kernel
+def find_habits(records: Any, local: Any, workload: Any) -> int:
+    """Return the record of a row's workload, -1 where it has none or lost it."""
+    place = int(local["habits"]) - 1
+    return place if place >= 0 and records[place]["workload"] == workload else -1
+
+
+@kernel
+def claim_habits(records: Any, hand: Any, local: Any, given: Any) -> int:
+    """Return an empty record for a row's workload, that of whoever claimed one longest ago.
+
+    Shapes: hand as `claim_learned` has it; given = (workload, [1] of an empty record).
+    Mutates: records, hand, local.
+    """
+    workload, empty = given
+    place = int(hand[0])
+    hand[0] = (place + 1) % len(records)
+    if records[place]["workload"] != np.uint64(0):
+        hand[1] += 1
+    records[place] = empty[0]
+    records[place]["workload"] = workload
+    local["habits"] = place + 1
+    return place
+
+
+@kernel
 def clear_learned(record: Any) -> None:
     """Make a record that of a context that has shown nothing. Mutates: record."""
     record["used_ms"] = 0
@@ -104,6 +129,7 @@ def clear_learned(record: Any) -> None:
     record["novel_count"] = 0
     record["deeds_count"] = 0
     record["granted_count"] = 0
+    record["habit"] = 0
     for part in range(PARTS):
         record["parts"][part] = 0
         record["parts_max"][part] = 0

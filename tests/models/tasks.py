@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from stream.baselines import Baseline, Tasks, promote
-from stream.detectors import score_tasks
+from stream.detectors import JUDGES
 from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.replay import History
@@ -81,7 +81,7 @@ def learned(events: list[Request], cut: int = 1_000_000) -> Tasks:
 
 def baseline(events: list[Request] | None = None) -> Baseline:
     """The baseline that a history of this estate gives."""
-    return promote(learned(events or history()), KEY.id, score_tasks, {})
+    return promote(learned(events or history()), KEY.id, JUDGES, {})
 
 
 def content(tasks: Tasks) -> list[tuple[object, ...]]:

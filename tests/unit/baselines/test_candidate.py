@@ -7,7 +7,13 @@ import random
 import numpy as np
 import pytest
 
-from stream.baselines import OF_PURPOSE_MAX, OF_WORKLOAD_MAX, encode_baseline, put_together
+from stream.baselines import (
+    OF_PURPOSE_MAX,
+    OF_WORKLOAD_MAX,
+    encode_baseline,
+    put_together,
+)
+from stream.baselines.tasks import without_denied
 from tests.models.tasks import T0_MS, baseline, content, history, learned, pay_bill, task
 
 EVENTS = history()
@@ -69,15 +75,29 @@ def test_a_purpose_keeps_only_so_many_tasks():
     assert len(learned(many).tasks) == OF_PURPOSE_MAX
 
 
-def test_refused_and_denied_calls_teach_nothing():
-    """What was not done is not what tasks do."""
+def test_refused_calls_teach_nothing_and_denied_ones_how_calls_are_made():
+    """What was not done is not what tasks do; of what was denied only the denial is learned."""
     events = list(task("t", "a", "pay-bill", pay_bill(1)))
-    for outcome in ("refused", "denied"):
+    for outcome, calls in (("refused", 0), ("denied", 2)):
         changed = [
             type(each)(**{**_fields(each), "outcome": outcome}) if each.kind == "request" else each
             for each in events
         ]
-        assert learned(changed).tasks["calls_count"].tolist() == [0]
+        tasks = learned(changed)
+        assert tasks.tasks["calls_count"].tolist() == [calls]
+        assert without_denied(tasks).tasks["calls_count"].tolist() == [0]
+
+
+def test_a_denied_call_leaves_the_others_of_its_task():
+    """Of a task in which one call was denied, what was done is learned as if it had not been."""
+    events = history(8)
+    denied = [
+        type(each)(**{**_fields(each), "outcome": "denied", "operation": "tool:vault"})
+        for each in events
+        if each.kind == "request" and each.id.endswith("/0")
+    ]
+    more = sorted([*events, *denied], key=lambda each: each.at_ms)
+    assert content(without_denied(learned(more))) == content(learned(events))
 
 
 def _fields(request):

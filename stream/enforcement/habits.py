@@ -1,0 +1,110 @@
+"""Habits in the loop: how calls are made, by each context and by each workload as a whole.
+
+A context's habits lie at the place of its LEARNED record; a workload's in a table of their own,
+found like that one: a row names its record, a record names its workload. They say how rare each
+part is among benign tasks (`rarity`), so that the rarest speaks, within its share of the budget.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stream.detectors import (
+    CONTEXT_HABITS,
+    CONTEXT_PARTS,
+    DETAILS,
+    HABIT_PARTS,
+    HABITS,
+    STEPS,
+    WORKLOAD_PARTS,
+    follow_context,
+    no_details,
+    observe_workload,
+    rarity_of,
+)
+from stream.kernel import kernel
+from stream.profiles import REQUEST, claim_habits, find_habits
+
+BITS, RARITY = range(2)  # rows of what parts show
+NOBODY = -1
+
+
+class Habits(NamedTuple):
+    """What the loop needs of habits.
+
+    Shapes: contexts [record] of CONTEXT_HABITS, beside LEARNED; workloads [n] of HABITS; hand [2]:
+            the next of these to give away, and how many were taken from others; empty: one empty
+            element of each of the two; scales [part, step]; worths [mode, step]; shown [2, part]:
+            bits and rarity at the event at hand; bits, details: of a context's parts, then of a
+            workload's; scratch [DETAILS].
+    """
+
+    contexts: Any
+    workloads: Any
+    hand: Any
+    empty: Any
+    scales: Any
+    worths: Any
+    shown: Any
+    bits: Any
+    details: Any
+    scratch: Any
+
+
+def no_habits(records: int, workloads: int, modes: int) -> Habits:
+    """Return empty habits of so many contexts and workloads, calibrated by nothing."""
+    return Habits(
+        np.zeros(records, CONTEXT_HABITS),
+        np.zeros(workloads, HABITS),
+        np.zeros(2, np.int64),
+        (np.zeros(1, CONTEXT_HABITS), np.zeros(1, HABITS)),
+        np.zeros((HABIT_PARTS, STEPS), np.int64),
+        np.zeros((modes, STEPS), np.int64),
+        np.zeros((2, HABIT_PARTS), np.int64),
+        (np.zeros(CONTEXT_PARTS, np.int64), np.zeros(WORKLOAD_PARTS, np.int64)),
+        no_details(),
+        np.zeros(DETAILS, np.int64),
+    )
+
+
+@kernel
+def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Habits) -> int:
+    """Follow an event in its context and its workload; return which parts know.
+
+    Shapes:  given = (place of the context's record, effect or -1, entries, hash of the values).
+    Mutates: local, habits; `shown` says what each part has to say now.
+    """
+    place, effect, entries, values = given
+    bits, details, shown = habits.bits, habits.details, habits.shown
+    workload = find_habits(habits.workloads, local, event["workload"])
+    if workload < 0:
+        of = (event["workload"], habits.empty[1])
+        workload = claim_habits(habits.workloads, habits.hand, local, of)
+    refused = 1 if event["kind"] == REQUEST and effect < 0 else 0
+    known = (local["peers"], entries, refused)
+    out = (bits[1], details[1], habits.scratch)
+    ready = int(observe_workload(habits.workloads[workload], event, clock_ms, known, out))
+    ready <<= CONTEXT_PARTS
+    for part in range(CONTEXT_PARTS):
+        bits[0][part] = 0
+    if effect >= 0:
+        context = (local["peers"], entries, values)
+        mine = (bits[0], details[0])
+        ready |= int(follow_context(habits.contexts[place], event, effect, context, mine))
+    for part in range(HABIT_PARTS):
+        now = bits[0][part] if part < CONTEXT_PARTS else bits[1][part - CONTEXT_PARTS]
+        shown[BITS, part] = now
+        shown[RARITY, part] = rarity_of(habits.scales[part], now)
+    return ready
+
+
+@kernel
+def rarest_of(shown: Any, first: int, end: int) -> int:
+    """Return which of some parts is the rarest just now, NOBODY where none is rare."""
+    best, most = NOBODY, 0
+    for part in range(first, end):
+        if shown[RARITY, part] > most:
+            best, most = part, int(shown[RARITY, part])
+    return best

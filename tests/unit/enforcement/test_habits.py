@@ -1,0 +1,245 @@
+"""Habits through the engine: how calls are made, by each context and each workload."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.baselines import Baseline, encode_baseline, promote
+from stream.cli.score_lines import score_lines
+from stream.detectors import HABIT_NAMES, HABITS, JUDGES
+from stream.events import Finding, Request, encode_request
+from stream.policy import default_policy
+from stream.profiles import claim_habits, find_habits
+from stream.profiles.layout import LOCAL
+from stream.replay import Replay
+from tests.models.tasks import KEY, T0_MS, baseline, call, history, learned, pay_bill, task
+
+INTERVAL_MS = 300_000
+DAY = 288
+CLASS = "spiffe://shop.example/services"
+START_MS = T0_MS // INTERVAL_MS * INTERVAL_MS
+
+
+def served(name: str, counts: Iterable[int], seed: int = 1) -> Iterator[Request]:
+    """Requests of a service without tasks: so many in each interval, of four operations."""
+    chance = random.Random(seed)
+    for place, count in enumerate(counts):
+        times = sorted(chance.randrange(INTERVAL_MS) for _ in range(count))
+        for number, at_ms in enumerate(times):
+            yield Request(
+                at_ms=START_MS + place * INTERVAL_MS + at_ms,
+                workload=f"{CLASS}/{name}",
+                operation=f"GET /{number % 4}",
+                bytes=chance.randrange(500, 1_500),
+                id=f"{name}/{place}/{number}",
+            )
+
+
+def steady(days: float, each: int = 4) -> list[int]:
+    """As many requests in each interval."""
+    return [each] * round(days * DAY)
+
+
+@cache
+def services() -> Baseline:
+    """What three services teach in a day and a half each."""
+    events = [one for number in range(3) for one in served(f"s{number}", steady(1.5), number)]
+    events.sort(key=lambda one: one.at_ms)
+    return promote(learned(events), KEY.id, JUDGES, {})
+
+
+@cache
+def agents() -> Baseline:
+    """What agents teach: tasks of two purposes, and some in which a target denied a call."""
+    return baseline(history(60, agents=12) + denied_tasks(12))
+
+
+def denied_tasks(count: int) -> list[Request]:
+    """Benign tasks that were denied a call and went on reading."""
+    ask = {**call("open_vault", "path:vault", effect="read"), "outcome": "denied"}
+    read = call("read_file", "path:bill-01.txt", effect="read", size=600)
+    return [
+        each
+        for number in range(count)
+        for each in task(
+            f"d{number}", f"agent-{number % 12}", "pay-bill", [ask, read], T0_MS + number
+        )
+    ]
+
+
+def replayed(
+    events: Iterable[Request], made: Baseline, cut: int = 5_000
+) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """The lines of evidence of events under the default policy, and what its rules found."""
+    machine = Replay(default_policy(), KEY, slots_max=64)
+    machine.expect(made, "v")
+    lines, findings = [], []
+    payloads = [encode_request(each) for each in events]
+    for start in range(0, len(payloads), cut):
+        result, _, scores = machine.score(payloads[start : start + cut])
+        lines += [json.loads(each) for each in score_lines(scores)]
+        findings += [each for each in result.findings if each.rule == "behaviour"]
+    return lines, findings
+
+
+@pytest.mark.parametrize("times", [5, 20])
+def test_a_flood_after_a_steady_past_is_caught_in_its_first_interval(times: int) -> None:
+    """A service that nobody learned, two steady days, then many times as much: an alarm."""
+    past = steady(2)
+    events = list(served("new", [*past, 4 * times], 9))
+    lines, findings = replayed(events, services())
+    before, after = lines[: 4 * len(past)], lines[4 * len(past) :]
+    assert not any(each["alarm"] for each in before)
+    assert any(each["alarm"] for each in after)
+    assert after[-1]["alarm"], "it stays as long as the interval"
+    assert after[-1]["parts"]["requests_rate"] > 20
+    first = findings[0]
+    assert " in five minutes where 4" in first.text
+    assert " were expected; the last was GET /" in first.text
+    assert (first.detector, first.action, first.mode) == ("anomaly", "throttle", "shadow")
+    assert first.bits == first.observed > first.expected
+
+
+def test_a_steady_past_as_it_was_alarms_nobody() -> None:
+    """Services that go on as they were: no alarm in two days of each."""
+    for seed in (21, 22):
+        lines, _ = replayed(served("other", steady(2), seed), services())
+        assert not any(each["alarm"] for each in lines)
+
+
+def test_what_cannot_know_yet_says_so() -> None:
+    """Rates know after a hundred intervals, shares at once, order only where it was learned."""
+    lines, _ = replayed(served("new", steady(0.5)), services())
+    rates = [name for name in HABIT_NAMES if name.endswith("_rate")]
+    assert lines[0]["unready"] == rates
+    assert "unready" not in lines[-1]
+    nothing = baseline(history(1))
+    empty = nothing._replace(listed=nothing.listed[:0])
+    line = replayed(served("new", [1]), empty)[0][0]
+    assert line["unready"] == ["first_use", "sequence", *rates]
+
+
+def test_a_loop_is_caught() -> None:
+    """The same call with the same values again and again: an alarm, and a reason that counts."""
+    again = [call("read_file", "path:bill-01.txt", effect="read", size=600)] * 40
+    lines, findings = replayed(task("t", "x", "pay-bill", again), agents())
+    assert lines[-1]["alarm"]
+    assert not any(each["alarm"] for each in lines[:4]), "three reads are no loop yet"
+    under = [each["evidence_bits"] for each in lines if not each["alarm"]]
+    over = [each["evidence_bits"] for each in lines if each["alarm"]]
+    assert min(over) > max(under), "evidence and alarm say the same"
+    text = next(each.text for each in findings if "in a row" in each.text)
+    assert "tool:read_file: the same call" in text
+
+
+def test_paging_is_no_loop() -> None:
+    """Forty reads of forty different files are no loop."""
+    pages = [call("read_file", f"path:bill-{each}.txt", effect="read") for each in range(40)]
+    lines, _ = replayed(task("t", "x", "pay-bill", pages), agents())
+    assert not any("loops" in each.get("parts", {}) for each in lines)
+
+
+def test_a_retry_storm_is_caught() -> None:
+    """A call that fails and is made again and again is more than a loop."""
+    failing = {**call("send_money", "recipient:DE1", "amount:1"), "outcome": "failed"}
+    lines, findings = replayed(task("t", "x", "pay-bill", [failing] * 20), agents())
+    alarms = [place for place, each in enumerate(lines) if each["alarm"]]
+    assert alarms, lines[-1]
+    assert any("fail" in each.text for each in findings)
+
+
+def test_a_fallback_after_a_denial_is_caught() -> None:
+    """Benign tasks that were denied went on reading; one that changes something is odd."""
+    denied = {**call("open_vault", "path:vault", effect="read"), "outcome": "denied"}
+    pays = pay_bill(3)
+    lines, _ = replayed(task("t", "x", "pay-bill", [pays[0], denied, pays[1]]), agents())
+    assert lines[2]["parts"].get("fallback", 0) == 0
+    assert lines[3]["parts"]["fallback"] > 12
+    assert lines[3]["alarm"]
+    went_on = task("u", "x", "pay-bill", [denied, pays[0]])
+    assert not any(each["alarm"] for each in replayed(went_on, agents())[0])
+
+
+def test_a_context_without_a_task_ends_with_a_pause() -> None:
+    """What a workload's own context showed is forgotten where the learner ends a task."""
+    again = [
+        Request(START_MS + each, f"{CLASS}/x", "GET /0", resources=("a:1",), id=str(each))
+        for each in range(60)
+    ]
+    later = [Request(START_MS + 3_600_000, f"{CLASS}/x", "GET /1", id="later")]
+    lines, _ = replayed([*again, *later], services())
+    assert lines[59]["evidence_bits"] > 12
+    assert lines[60]["evidence_bits"] < 4
+    assert "loops" not in lines[60]["parts"]
+
+
+def test_batches_change_nothing() -> None:
+    """However events are cut: the same lines, and the same findings."""
+    events = [*served("new", [*steady(0.6), 80], 3)]
+    events += task("t", "x", "pay-bill", [*pay_bill(1), *[pay_bill(2)[0]] * 30])
+    events.sort(key=lambda each: each.at_ms)
+    whole, findings = replayed(events, agents())
+    for cut in (7, 301):
+        lines, others = replayed(events, agents(), cut)
+        assert lines == whole
+        assert others == findings
+
+
+def test_habits_are_part_of_the_version() -> None:
+    """What was learned of habits is in the baseline's bytes, the same whatever the order."""
+    events = history(40, agents=5) + denied_tasks(5)
+    chance = random.Random(2)
+    tasks = learned(events)
+    moved = tasks.chosen(chance.sample(range(len(tasks.tasks)), len(tasks.tasks)))
+    one = promote(tasks, KEY.id, JUDGES, {})
+    assert encode_baseline(promote(moved, KEY.id, JUDGES, {})) == encode_baseline(one)
+    assert len(one.facts.habits) == len(HABIT_NAMES)
+    without = promote(learned(history(40, agents=5)), KEY.id, JUDGES, {})
+    assert encode_baseline(without) != encode_baseline(one)
+
+
+def test_habits_go_on_under_a_new_baseline_and_end_with_their_row() -> None:
+    """Another version keeps what is known of workloads; a row that restarts begins anew."""
+    past = [encode_request(each) for each in served("new", steady(0.5))]
+    machine = Replay(default_policy(), KEY, slots_max=64)
+    machine.expect(services(), "one")
+    machine.score(past)
+    machine.expect(agents(), "two")
+    rates = [name for name in HABIT_NAMES if name.endswith("_rate")]
+    for days, unready in ((1, []), (10, rates)):
+        at_ms = START_MS + days * 86_400_000
+        event = Request(at_ms=at_ms, workload=f"{CLASS}/new", operation="GET /0", id="x")
+        _, _, scores = machine.score([encode_request(event)])
+        (line,) = [json.loads(each) for each in score_lines(scores)]
+        assert [name for name in line.get("unready", ()) if name in rates] == unready
+
+
+def test_records_are_few_and_the_oldest_claim_goes_first() -> None:
+    """Three workloads at two records: one lost its own, is told so, and that is counted."""
+    records, hand, empty = np.zeros(2, HABITS), np.zeros(2, np.int64), np.zeros(1, HABITS)
+    rows = np.zeros(3, LOCAL)
+    for row, workload in zip(rows, (7, 8, 9), strict=True):
+        claim_habits(records, hand, row, (np.uint64(workload), empty))
+        records[row["habits"] - 1]["behaviour"]["rates"]["amount"] = workload
+    found = [
+        find_habits(records, row, np.uint64(each))
+        for row, each in zip(rows, (7, 8, 9), strict=True)
+    ]
+    assert found == [-1, 1, 0]
+    assert hand.tolist() == [1, 1]
+    claim_habits(records, hand, rows[0], (np.uint64(7), empty))
+    assert records[1]["workload"] == 7
+    assert not records[1]["behaviour"]["rates"]["amount"].any()
+
+
+def test_a_record_is_whole_words() -> None:
+    """2,328 bytes a workload: what rows hold is copied in words."""
+    assert HABITS.itemsize == 2328
+    assert HABITS.itemsize % 8 == 0
