@@ -38,6 +38,7 @@ COUNT_PAIRS_MAX: Final = 24
 SUM_PAIRS_MAX: Final = 8
 FORBIDS_MAX: Final = 64
 U32_MAX: Final = 0xFFFFFFFF
+UNSTORED, STORED, COUNTED = range(3)  # never stored; read back; written from here with its domain
 
 HEAD: Final = np.dtype(
     [
@@ -71,7 +72,7 @@ LOCAL: Final = np.dtype(
         ("serial", np.int32),  # of the conditions the row was resolved under
         ("in_use", np.int32),
         ("saving", np.int32),  # a write of it is under way
-        ("spare", np.int32),
+        ("standing", np.int32),  # UNSTORED, STORED or COUNTED
         ("peers", np.uint64),  # hash of the class whose baseline it is compared with
         ("learned", np.int32, (CONTEXTS,)),  # place of each context's record, plus 1
     ],
