@@ -17,6 +17,7 @@ from stream.enforcement import (
     SCORE,
     TALLIES,
     TASKS_MAX,
+    Closed,
     ConditionTables,
     Expectation,
     Held,
@@ -24,11 +25,13 @@ from stream.enforcement import (
     Out,
     Outgoing,
     Where,
+    closed_by,
     held_tail,
     new_out,
     plan_decision,
     restore_held,
     run,
+    shut_out,
 )
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import MET, Conditions, Finding, RejectCode
@@ -36,6 +39,7 @@ from stream.identity import parent_path
 from stream.kernel import HashKey
 from stream.policy import Policy, PolicyTables
 from stream.profiles import (
+    STORED,
     Batch,
     Layout,
     OperationTable,
@@ -55,13 +59,14 @@ class StepResult(NamedTuple):
 
     `outgoing`: records to publish, in order; `findings`: what rules saw; `names`: operations first
     seen in a partition, (partition, hash, text); `refused`: events that found no row, with a code;
-    `tallies`: int64 counts, named by `enforcement.TALLIES`.
+    `admitted`: workloads that got one; `tallies`: int64 counts, named by `enforcement.TALLIES`.
     """
 
     outgoing: list[Outgoing]
     findings: list[Finding]
     names: list[tuple[int, int, str]]
     refused: list[tuple[int, RejectCode]]
+    admitted: list[tuple[int, str]]
     tallies: Any
 
 
@@ -91,9 +96,9 @@ class State:
         self.conditions: dict[int, Conditions] = {}
         self.exempt: dict[int, dict[str, int]] = {}
         self.lifted: dict[int, dict[str, int]] = {}
+        self.closed: dict[int, Closed] = {}
         self.bound: dict[str, Bound] = {}
-        self.serial = 0
-        self.batch_number = 0
+        self.serial = self.batch_number = 0
         self.condition_tables = ConditionTables(
             *(np.zeros(partitions, kind) for kind in (np.int64,) * 2 + (np.int32,) * 3)
         )
@@ -118,6 +123,9 @@ class State:
         self.conditions[partition] = conditions
         self.exempt[partition] = {each.workload: each.until_ms for each in conditions.exemptions}
         self.lifted[partition] = {each.workload: each.offset for each in conditions.lifts}
+        self.closed.pop(partition, None)
+        if conditions.full:
+            self.closed[partition] = closed_by(conditions.full)
         self.origins[partition] = {each.partition: each.shift for each in conditions.ancestors}
         self.condition_tables.forgotten_before_ms[partition] = conditions.forgotten_before_ms
         self.condition_tables.stopped_until_ms[partition] = conditions.stopped_until_ms
@@ -146,6 +154,7 @@ class State:
             self.evict(slot)
         for partition in gone:
             self.conditions.pop(partition, None)
+            self.closed.pop(partition, None)
             for bound in self.bound.values():
                 bound.operations.seen[:, partition] = 0
 
@@ -190,6 +199,7 @@ class State:
             self.evict(slot)
             raise RowCorrupt(f"the stored row of {name} is corrupt: {error}") from error
         self.table.reset_local(slot)
+        self.table.sections.local["standing"][slot] = STORED
         if held:
             self.held[slot] = held
         return slot
@@ -292,7 +302,7 @@ def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     restored before (`missing` names them), new ones are made here while there are free slots.
     Mutates: state, scores.
     """
-    result = StepResult([], [], [], [], np.zeros(len(TALLIES), np.int64))
+    result = StepResult([], [], [], [], [], np.zeros(len(TALLIES), np.int64))
     if not len(batch.events):
         return result
     hashes = {
@@ -322,7 +332,7 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult, sink
     events, table = batch.events, state.table
     state.batch_number += 1
     slots = np.empty(len(events), np.int32)
-    if table.locate(events["workload"], slots):
+    if table.locate(events["workload"], slots) or state.closed:
         batch, slots, kept = _admit(state, batch, slots, result)
         events = batch.events
     if touch(events, slots, table.sections.local, state.batch_number, state.serial):
@@ -350,17 +360,20 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     Mutates: state, result. Returns which events are in the batch, None for all of them.
     """
     events, table = batch.events, state.table
-    fresh = missing(state, batch)[: table.free]
+    shut = shut_out(table, batch, slots, state.condition_tables, (state.key, state.closed))
+    fresh = [event for event in missing(state, batch) if not shut[event]][: table.free]
     if fresh:
         names = [batch.workload(event) for event in fresh]
         ones = events[fresh]
         table.admit_all(ones["workload"], names, ones["home"], ones["partition"])
+        result.admitted.extend(zip(ones["partition"].tolist(), names, strict=True))
     table.locate(events["workload"], slots)
     kept = None
-    homeless = (slots < 0) & (events["authenticated"] != 0)
+    homeless = shut | (slots < 0) & (events["authenticated"] != 0)
     if homeless.any():
-        for event in np.flatnonzero(homeless).tolist():
-            result.refused.append((event, RejectCode.TOO_MANY))
+        codes = RejectCode.TOO_MANY, RejectCode.DOMAIN_FULL
+        places = np.flatnonzero(homeless).tolist()
+        result.refused.extend((event, codes[int(shut[event])]) for event in places)
         kept = np.flatnonzero(~homeless)
         batch, slots = batch.chosen(kept), slots[kept]
     return batch, slots, kept

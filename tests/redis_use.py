@@ -32,11 +32,13 @@ async def work(store: RedisStore) -> None:
     first = claim.number + (done == "written")
     rows = [(n << 56, b"1") for n in range(BUCKETS)]
     whole = Save("a", first, rows, {1: "n"}, {b"r": b"1"}, [b"gone"], [5], None)
+    whole = whole._replace(domains=[(row_id, 7) for row_id, _ in rows])
     number = await store.save(0, whole)
     full = dict.fromkeys(range(2**16 + 1), "n")
     await store.save(0, whole._replace(number=number, names=full))
     assert await store.load(0, [0]) == [b"1"]
     assert await store.scan(0, 0) == [(0, b"1")]
+    assert await store.domains(0) == {7: BUCKETS}
     assert await store.checkpoint(0) is None
 
 

@@ -85,7 +85,8 @@ async def find(config: Config, key: HashKey, workload: str, policy: Policy | Non
         if row is None:
             raise NotSo(
                 f"nothing is stored of {workload}",
-                hint="it has sent no event that counts, or another prefix or hash key is in use",
+                hint="it has sent no event that counts (domain_full in `enforcer dlq list`: there "
+                "was no room), or another prefix or hash key is in use",
             )
         conditions = None
         if policy is None:

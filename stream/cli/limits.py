@@ -12,7 +12,7 @@ from stream.kernel import HashKey
 from stream.policy import Policy
 from stream.profiles import CACHE_MAX, CACHED_CHARACTERS_MAX, LEDGER, OPERATIONS_MAX
 from stream.runtime import OPERATORS_MAX, RECORDS_MAX, ZONES_MAX
-from stream.store import NAMES_MAX
+from stream.store import DOMAINS_MAX, NAMES_MAX
 
 SECRET_WORDS: Final = ("password", "passphrase", "secret", "token")
 HIDDEN: Final = "(hidden)"
@@ -59,6 +59,7 @@ def bound_rows(slots_max: int) -> list[tuple[str, str]]:
             ("commands in force, in memory", LEDGER * slots_max),
             ("records in force, a partition", RECORDS_MAX),
             ("names of operations, a partition", NAMES_MAX),
+            ("trust domains counted one by one, a partition", DOMAINS_MAX),
             ("operations known, a policy", OPERATIONS_MAX),
             ("texts known by their hash, a kind", CACHE_MAX),
             ("texts known, characters", CACHED_CHARACTERS_MAX),

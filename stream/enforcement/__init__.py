@@ -1,5 +1,6 @@
 """What is in force: the ledger of a row, the loop that decides, decisions to commands."""
 
+from .admission import Closed, closed_by, domains_of, shut_out
 from .anomaly import SCORE
 from .arrival import ConditionTables
 from .decision import TALLIES, Out, new_out
@@ -21,6 +22,7 @@ __all__ = [
     "SCORE",
     "TALLIES",
     "TASKS_MAX",
+    "Closed",
     "ConditionTables",
     "Expectation",
     "Held",
@@ -28,6 +30,8 @@ __all__ = [
     "Out",
     "Outgoing",
     "Where",
+    "closed_by",
+    "domains_of",
     "held_tail",
     "new_out",
     "plan_decision",
@@ -36,4 +40,5 @@ __all__ = [
     "rehomed",
     "restore_held",
     "run",
+    "shut_out",
 ]

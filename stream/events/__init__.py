@@ -59,18 +59,22 @@ from .finding import Finding
 from .forward import FORWARDED, Forwarded, Seal, Source, log_number, unwrap, wrap
 from .journal import (
     ACTS_MAX,
+    FULL_FORMAT,
+    FULL_MAX,
     GROWN_FORMAT,
     MET,
     POLICY_BYTES_MAX,
     Ancestor,
     Conditions,
     Exemption,
+    Full,
     Growth,
     JournalEntry,
     Lift,
     Owner,
     decode_entry,
     encode_entry,
+    with_full,
 )
 from .letter import (
     DeadLetter,
@@ -128,6 +132,8 @@ __all__ = [
     "COUNT_MAX",
     "EFFECTS",
     "FORWARDED",
+    "FULL_FORMAT",
+    "FULL_MAX",
     "GROWN_FORMAT",
     "KEY_ID",
     "KINDS",
@@ -164,6 +170,7 @@ __all__ = [
     "FaultCode",
     "Finding",
     "Forwarded",
+    "Full",
     "Growth",
     "Heartbeat",
     "Issuer",
@@ -227,6 +234,7 @@ __all__ = [
     "subject_key",
     "unwrap",
     "with_epoch",
+    "with_full",
     "with_signature",
     "wrap",
 ]

@@ -15,8 +15,10 @@ from .format import decode_known
 
 FORMAT: Final = 1
 GROWN_FORMAT: Final = 2  # of entries that a version without growth must not misread
+FULL_FORMAT: Final = 3  # of entries that a version without caps must not misread
 POLICY_BYTES_MAX: Final = 262_144
 ACTS_MAX: Final = 1_000
+FULL_MAX: Final = 256
 ENTRY_BYTES_MAX: Final = 900_000
 MET: Final = -(1 << 62)
 """The offset of a lift that no row waits for any more."""
@@ -59,6 +61,20 @@ class Growth(msgspec.Struct, frozen=True):
     ancestors: tuple[Ancestor, ...] = ()
 
 
+DomainHash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+DomainHashes = Annotated[tuple[DomainHash, ...], msgspec.Meta(max_length=FULL_MAX)]
+
+
+class Full(msgspec.Struct, frozen=True):
+    """Which trust domains have no room for another workload, by their keyed hash.
+
+    `known`: where there are too many trust domains, no other than these has; else None.
+    """
+
+    domains: DomainHashes = ()
+    known: DomainHashes | None = None
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
     """Everything that holds in a partition from `from_offset` on.
 
@@ -71,6 +87,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     `stopped`: enforcement is stopped until this row-clock time; 0 when it is not.
     `growth`: of its numbers of partitions the last one is in force: a workload's home is that of
     its key among so many.
+    `full`: a workload of which there is no row, or none that is not gone, gets none where its trust
+    domain is full, and its events are refused.
     """
 
     format: int = FORMAT
@@ -88,6 +106,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     modes: tuple[str, ...] = ()
     topic_id: str = ""
     growth: Growth | msgspec.UnsetType = msgspec.UNSET
+    full: Full | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -98,6 +117,14 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     def ancestors(self) -> tuple[Ancestor, ...]:
         """Return where the workloads of a partition that growth has added were before."""
         return self.growth.ancestors if self.growth else ()
+
+
+def with_full(conditions: Conditions, full: Full | None) -> Conditions:
+    """Return conditions under which these trust domains are full, or none."""
+    kind = GROWN_FORMAT if len(conditions.counts) > 1 else FORMAT
+    if full is None:
+        return msgspec.structs.replace(conditions, full=msgspec.UNSET, format=kind)
+    return msgspec.structs.replace(conditions, full=full, format=FULL_FORMAT)
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):
@@ -129,4 +156,4 @@ def decode_entry(data: bytes) -> JournalEntry:
     """
     if len(data) > ENTRY_BYTES_MAX:
         raise ValueError(f"journal entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
-    return decode_known(_decoder, data, GROWN_FORMAT, "a journal entry", TYPES)
+    return decode_known(_decoder, data, FULL_FORMAT, "a journal entry", TYPES)

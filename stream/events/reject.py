@@ -28,6 +28,7 @@ class RejectCode(enum.StrEnum):
     BAD_RESOURCE = "bad_resource"
     MISROUTED = "misrouted"
     TOO_MANY = "too_many"
+    DOMAIN_FULL = "domain_full"
     FORGED = "forged"
     OUTSIDE_ZONE = "outside_zone"
 

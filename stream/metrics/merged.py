@@ -20,7 +20,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-YES_OR_NO: Final = frozenset({"enforcer_mode", "enforcer_zone_up"})
+APART: Final = frozenset({"enforcer_mode", "enforcer_zone_up", "enforcer_domain_rows"})
 LASTING: Final = frozenset({"counter", "histogram"})
 SERIES_MAX: Final = 65_536
 HOW: Final = ("exit", "signal")
@@ -131,7 +131,7 @@ def _lasting(page: bytes) -> dict[str, _Family]:
 
 def _labelled(families: dict[str, _Family], process: int) -> dict[str, _Family]:
     """Let series that do not add up say of which process they are."""
-    for name in YES_OR_NO & families.keys():
+    for name in APART & families.keys():
         family = families[name]
         series = {
             (each, (*labels, ("process", str(process)))): value

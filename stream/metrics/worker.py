@@ -121,6 +121,10 @@ class Metrics:
         self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
         self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
         self.owned = gauge("partitions_owned", "home partitions of this worker")
+        self._full = gauge("partitions_full", "of those, where a trust domain gets no new workload")
+        self._domain_rows = gauge(
+            "domain_rows", "stored workloads of the trust domain that has most of them in one"
+        )
 
     def _rule(self, rule: str) -> str:
         if rule not in self._rules:
@@ -212,6 +216,11 @@ class Metrics:
         """Show how far a partition is."""
         self._lag.labels(str(partition)).set(lag)
         self._checkpoint.labels(str(partition)).set(checkpoint_age)
+
+    def set_full(self, partitions: int, domain_rows: int) -> None:
+        """Show how many partitions are full for somebody, and how full the fullest is."""
+        self._full.set(partitions)
+        self._domain_rows.set(domain_rows)
 
     def forget_partition(self, partition: int) -> None:
         """Stop showing a partition that another worker has now."""

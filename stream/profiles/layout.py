@@ -9,7 +9,7 @@ F forbidden sequences:
 
     section      bytes        what
     head         112          identity, applied offset, clock, policy; always stored
-    local        88           process-local: dirty since, last use, resolved class; never stored
+    local        96           process-local: dirty since, last use, resolved class; never stored
     counts       80 x W       windows of requests, errors, denials, refused: 17 bins of u32
     sums         144 x S      windows of bytes and cost: 17 bins of i64
     contexts     56 x 8       the workload's own sequence and up to 7 tasks
@@ -38,6 +38,7 @@ COUNT_PAIRS_MAX: Final = 24
 SUM_PAIRS_MAX: Final = 8
 FORBIDS_MAX: Final = 64
 U32_MAX: Final = 0xFFFFFFFF
+UNSTORED, STORED, COUNTED = range(3)  # never stored; read back; written from here with its domain
 
 HEAD: Final = np.dtype(
     [
@@ -72,6 +73,8 @@ LOCAL: Final = np.dtype(
         ("in_use", np.int32),
         ("saving", np.int32),  # a write of it is under way
         ("habits", np.int32),  # place of the workload's record of habits, plus 1
+        ("standing", np.int32),  # UNSTORED, STORED or COUNTED
+        ("spare", np.int32),
         ("peers", np.uint64),  # hash of the class whose baseline it is compared with
         ("learned", np.int32, (CONTEXTS,)),  # place of each context's record, plus 1
     ],

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stream.kernel import kernel, mix64
 
-from .layout import Layout, Rows, Sections, sections
+from .layout import UNSTORED, Layout, Rows, Sections, sections
 
 Ints = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
@@ -205,6 +205,7 @@ class ProfileTable:
         local["serial"][slots] = -1
         local["in_use"][slots] = 1
         local["saving"][slots] = 0
+        local["standing"][slots] = UNSTORED
 
     def remove(self, slot: int) -> None:
         """Forget a row in this process."""

@@ -1,10 +1,16 @@
-"""Rows that a batch needs, read back from the store under the owner's fence."""
+"""Rows that a batch needs, read back from the store under the owner's fence.
+
+Read first and restored then: where trust domains are full, how much room there must be in memory
+is known only in between, since a workload of which nothing is stored gets no row there.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from stream.bus import Rarely
+from stream.enforcement import domains_of
 from stream.engine import State
 from stream.errors import RowCorrupt
 from stream.metrics import Metrics
@@ -16,25 +22,56 @@ from .owned import Owned
 rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 
 
-async def load_rows(
-    state: State, store: Store, metrics: Metrics, owned: Owned, of: tuple[Batch, list[int]]
-) -> None:
-    """Bring in the stored rows of events of one partition; `of` is a batch and places in it.
+async def fetch_rows(
+    store: Store, owned: dict[int, Owned], batch: Batch, absent: list[int]
+) -> dict[int, bytes]:
+    """Return the stored rows of events, by event, where there are any.
 
-    A row that cannot be ours is discarded, and its workload starts anew. Mutates: state.
     Errors: StoreUnavailable, OwnershipLost.
     """
-    batch, absent = of
-    ids = batch.events["workload"][absent].tolist()
-    async with owned.saving:
-        stored = await store.load(owned.partition, ids, owned.fence)
-    for event, row_id, row in zip(absent, ids, stored, strict=True):
-        if row is None:
-            continue
-        home = int(batch.events["home"][event])
+    by_partition: dict[int, list[int]] = {}
+    for event in absent:
+        by_partition.setdefault(int(batch.events["partition"][event]), []).append(event)
+
+    async def fetch(one: Owned, events: list[int]) -> list[bytes | None]:
+        ids = batch.events["workload"][events].tolist()
+        async with one.saving:
+            return await store.load(one.partition, ids, one.fence)
+
+    found = await asyncio.gather(*(fetch(owned[each], some) for each, some in by_partition.items()))
+    pairs = zip(by_partition.values(), found, strict=True)
+    return {
+        event: row
+        for events, rows in pairs
+        for event, row in zip(events, rows, strict=True)
+        if row is not None
+    }
+
+
+def wanting_rows(state: State, batch: Batch, absent: list[int], stored: dict[int, bytes]) -> int:
+    """Return how many of some workloads that are not in memory will have a row there."""
+    new = [event for event in absent if event not in stored]
+    partitions = batch.events["partition"][new].tolist()
+    domains = domains_of(state.key, map(batch.workload, new))
+    shut = sum(
+        partition in state.closed and state.closed[partition].is_full(domain)
+        for partition, domain in zip(partitions, domains, strict=True)
+    )
+    return len(absent) - shut
+
+
+def restore_rows(state: State, metrics: Metrics, batch: Batch, stored: dict[int, bytes]) -> None:
+    """Bring stored rows of events into memory. Mutates: state.
+
+    A row that cannot be ours is discarded, and its workload starts anew.
+    Requires: as many free slots. Errors: NewerFormat.
+    """
+    for event, row in stored.items():
+        one = batch.events[event]
+        ids = int(one["workload"]), int(one["home"]), int(one["partition"])
         try:
-            state.restore(batch.workload(event), (row_id, home, owned.partition), row)
+            state.restore(batch.workload(event), ids, row)
             metrics.count_rows(loaded=1)
         except RowCorrupt as error:
             metrics.count_rows(corrupt=1)
-            rarely.warning("partition %d: discarded: %s", owned.partition, error.message)
+            rarely.warning("partition %d: discarded: %s", ids[2], error.message)

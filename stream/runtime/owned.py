@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,6 +54,8 @@ class Owned:
     `counts` are the numbers of partitions there have been, the last one being in force here.
     `is_unproven`: the last record applied is to be read again, see `returning`.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
+    `domains`: how many rows of each trust domain are stored, as the store said last; `fresh`: how
+    many there are in memory that never were.
     """
 
     partition: int
@@ -88,6 +90,8 @@ class Owned:
     is_read_back: bool = False
     is_unproven: bool = False
     counts: tuple[int, ...] = ()
+    domains: dict[int, int] = field(default_factory=dict)
+    fresh: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.hold(self.journal_offset, self.conditions)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ from stream.store import (
 )
 
 from .owned import Owned
+from .room import joining
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ PARTS_JOINED_MAX: Final = 5
 class Snapshot(NamedTuple):
     """What one save writes: rows as bytes, and what must be acknowledged before.
 
-    Shapes: slots [row]; rows (row id, bytes) in the same order.
+    Shapes: slots [row]; rows (row id, bytes) in the same order; `domains` and `fresh` are what
+    `room.joining` says of them.
     """
 
     owned: Owned
@@ -49,6 +52,8 @@ class Snapshot(NamedTuple):
     rows: list[tuple[int, bytes]]
     records: dict[bytes, bytes]
     names: dict[int, str]
+    domains: dict[int, int]
+    fresh: Counter[int]
     gone: list[bytes]
     forget: list[int]
     outputs: list[Awaitable[int]]
@@ -90,6 +95,7 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
     numbers = slots.tolist()
     ids = head["workload"][slots].tolist()
     rows = list(zip(ids, state.stored(numbers), strict=True))
+    domains, fresh = joining(state, slots)
     local["unsaved_from"][slots] = 0
     local["saving"][slots] = 1
     rest = table.slots_of([owned.partition])
@@ -120,6 +126,8 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         rows=rows,
         records=owned.published.take_unsaved(ids),
         names=owned.names,
+        domains=domains,
+        fresh=fresh,
         gone=owned.gone,
         forget=owned.forget,
         outputs=owned.outputs,
@@ -155,6 +163,9 @@ async def save(state: State, store: Store, snapshot: Snapshot) -> None:
     async with owned.saving:
         for part in _parts(snapshot):
             owned.number = await store.save(owned.partition, part._replace(number=owned.number))
+        if snapshot.domains or snapshot.forget:
+            owned.domains = await store.domains(owned.partition)
+            owned.fresh -= snapshot.fresh
     state.table.sections.local["saving"][snapshot.slots] = 0
     owned.saved_position = snapshot.position
     owned.heard.forget_before(snapshot.checkpoint.next_offset)
@@ -166,7 +177,7 @@ def _parts(snapshot: Snapshot) -> list[Save]:
 
     Names and subject records stand before the rows that use them: a record that is known without
     its row has been published, and replay publishes it again; the other way round it would be
-    missing from the digest.
+    missing from the digest. What is forgotten goes before rows: one of them may have come back.
     """
     owned = snapshot.owned
     blank = Save(owned.nonce, 0, [], {}, {}, [], [], None, owned.epoch)
@@ -174,6 +185,7 @@ def _parts(snapshot: Snapshot) -> list[Save]:
     parts = [blank._replace(names=dict(each)) for each in batched(snapshot.names.items())]
     parts += [blank._replace(records=dict(each)) for each in batched(snapshot.records.items())]
     parts += [blank._replace(records_gone=each) for each in batched(gone)]
+    parts += [blank._replace(forget=each) for each in batched(snapshot.forget)]
     rows: list[tuple[int, bytes]] = []
     size = 0
     for row in snapshot.rows:
@@ -184,8 +196,13 @@ def _parts(snapshot: Snapshot) -> list[Save]:
         size += len(row[1])
     if rows:
         parts.append(blank._replace(rows=rows))
-    parts += [blank._replace(forget=each) for each in batched(snapshot.forget)]
+    parts = [each._replace(domains=_counted(each.rows, snapshot.domains)) for each in parts]
     return _joined(parts or [blank], snapshot.checkpoint)
+
+
+def _counted(rows: Sequence[tuple[int, bytes]], domains: dict[int, int]) -> list[tuple[int, int]]:
+    """Return the trust domains of those of some rows that the store is to count."""
+    return [(row_id, domains[row_id]) for row_id, _ in rows if row_id in domains]
 
 
 def _joined(parts: list[Save], checkpoint: Checkpoint) -> list[Save]:
@@ -205,6 +222,7 @@ def _joined(parts: list[Save], checkpoint: Checkpoint) -> list[Save]:
                 records_gone=[*one.records_gone, *part.records_gone],
                 rows=[*one.rows, *part.rows],
                 forget=[*one.forget, *part.forget],
+                domains=[*one.domains, *part.domains],
             )
         parts = [one]
     return [*parts[:-1], parts[-1]._replace(checkpoint=checkpoint)]

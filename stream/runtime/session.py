@@ -9,30 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from stream.bus import Rarely
 from stream.enforcement import TALLIES
 from stream.engine import make_room, missing, step
 from stream.errors import BusUnavailable, StoreUnavailable
-from stream.events import Conditions, Reject, RejectCode, Source
+from stream.events import Conditions, Reject, RejectCode, Source, with_full
+from stream.identity import trust_domain
 from stream.profiles import Batch, Read
 from stream.store import BUCKETS
 
 from .ahead import Ahead, beside
 from .growth import claimed, longest, speaker_of, with_counts
 from .handover import is_born
-from .loading import load_rows
+from .loading import fetch_rows, restore_rows, wanting_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
+from .room import full_of, is_closing, note_admitted, recount
 from .saving import settle, verify
 from .sweep import forgettable_before_ms, idle_rows, still_idle
 from .takeover import journal
 from .tenure import Tenure
 
 log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
 CONDITIONS_EVERY_MS: Final = 100
 JOURNAL_AGAIN_MS: Final = 86_400_000
 VERIFY_EVERY_S: Final = 5.0
@@ -102,7 +106,15 @@ class Session(Tenure):
                 later += self.decoder.read([tail])
             if now:
                 await self._apply_now(now)
+                await self._close_full({each.arrival.partition for each in now})
             reads = later
+
+    async def _close_full(self, partitions: Iterable[int]) -> None:
+        """Let trust domains be full that what was just applied has filled."""
+        for each in partitions:
+            owned = self.owned[each]
+            if owned.is_settled and is_closing(owned, self.spec):
+                await self._change(owned)
 
     async def _reach(self, owned: Owned) -> None:
         """Let what is journalled from where a partition is on take effect."""
@@ -127,6 +139,9 @@ class Session(Tenure):
             owned.check = record_check(arrival.values[-1], append_ms)
             owned.heard.applied(first, owned.position)
             mine = [each for each in rejects if each.partition == owned.partition]
+            if any(each.code is RejectCode.DOMAIN_FULL for each in mine):
+                # An heir may have made room since; then what it counts would be a dead letter too.
+                await verify(self.store, [owned])
             await self.outbox.send_away(owned, mine)
             if len(owned.outputs) > self.spec.outputs_max:
                 await settle(owned)
@@ -149,6 +164,7 @@ class Session(Tenure):
         loaded_s = self.clock.monotonic_s()
         result = await beside(len(batch.events), step, self.state, batch)
         stepped_s = self.clock.monotonic_s()
+        note_admitted(self.state, self.owned, result.admitted)
         await self.outbox.publish(result, self.owned)
         self.metrics.spend("load", loaded_s - began_s)
         self.metrics.spend("step", stepped_s - loaded_s)
@@ -159,9 +175,14 @@ class Session(Tenure):
 
     def _homeless(self, batch: Batch, event: int, code: RejectCode) -> Reject:
         one = batch.events[event]
+        said = f"no room for another workload among {self.spec.slots_max} (slots_max)"
+        if code is RejectCode.DOMAIN_FULL:
+            domain = trust_domain(batch.workload(event))
+            said = f"{domain} has no room for another workload in this partition (stored_rows_max)"
+            rarely.warning("partition %d: %s", one["partition"], said)
         return Reject(
             code=code,
-            message=f"no room for another workload among {self.spec.slots_max} (slots_max)",
+            message=said,
             topic=self.topics.requests,
             partition=int(one["partition"]),
             offset=int(one["offset"]),
@@ -172,23 +193,22 @@ class Session(Tenure):
 
     async def _load(self, batch: Batch, absent: list[int]) -> bool:
         """Bring in the rows of workloads that are not in memory; tell whether all fit."""
-        evicted = make_room(self.state, batch, len(absent))
-        if self.state.table.free < len(absent):
+        stored, count = None, len(absent)
+        if self.state.closed:
+            # A flood of names that get no row must not drive out those that have one.
+            stored = await fetch_rows(self.store, self.owned, batch, absent)
+            count = wanting_rows(self.state, batch, absent, stored)
+        evicted = make_room(self.state, batch, count)
+        if self.state.table.free < count:
             # Only stored rows may go: store what is not, then look again.
             await self.save_round(list(self.owned.values()), rows_max=self.spec.slots_max)
-            evicted += make_room(self.state, batch, len(absent))
+            evicted += make_room(self.state, batch, count)
         self.metrics.count_rows(evicted=evicted)
-        if self.state.table.free < len(absent):
+        if self.state.table.free < count:
             return False
-        by_partition: dict[int, list[int]] = {}
-        for event in absent:
-            by_partition.setdefault(int(batch.events["partition"][event]), []).append(event)
-        await asyncio.gather(
-            *(
-                load_rows(self.state, self.store, self.metrics, self.owned[each], (batch, events))
-                for each, events in by_partition.items()
-            )
-        )
+        if stored is None:
+            stored = await fetch_rows(self.store, self.owned, batch, absent)
+        restore_rows(self.state, self.metrics, batch, stored)
         return True
 
     # Regular work.
@@ -202,9 +222,13 @@ class Session(Tenure):
                 # Inside a round, so that no partition is let go while it is asked about.
                 async with self._round:
                     await verify(self.store, list(self.owned.values()))
+                    await recount(self.store, list(self.owned.values()))
                 verified_s = self.clock.monotonic_s()
             self.metrics.rows.set(len(self.state.table))
             self.metrics.owned.set(len(self.owned))
+            most = [max(each.domains.values(), default=0) for each in self.owned.values()]
+            full = sum(bool(each.conditions.full) for each in self.owned.values())
+            self.metrics.set_full(full, max(most, default=0))
 
     async def keep_looking(self, looking: Looking) -> None:
         """Ask Kafka and Redis whether they are there, how far behind we are, what has grown."""
@@ -312,7 +336,8 @@ class Session(Tenure):
             wanted = msgspec.structs.replace(
                 wanted, policy_hash=policy.hash, policy_text=policy.text
             )
-        return wanted
+        full = full_of(owned, self.spec)
+        return wanted if full == (wanted.full or None) else with_full(wanted, full)
 
     async def keep_waiting(self) -> None:
         """Ask for partitions that were not born when they were given, until they are."""

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 from stream.bus import TopicSpec
+from stream.events import FULL_MAX
 from stream.identity import InvalidIdentity, Territory
 
 from .heard import SOURCES_MAX
@@ -122,7 +123,9 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one worker works.
 
-    `slots_max` rows in memory; a fetch brings at most `batch_events_max` events, fewer where
+    `slots_max` rows in memory; at most `stored_rows_max` stored rows of one trust domain in one
+    partition, and of at most `stored_domains_max` trust domains, beyond which no new workload is
+    admitted; a fetch brings at most `batch_events_max` events, fewer where
     applying them would take longer than `batch_ms`; rows are written at most every
     `save_every_ms`, at most `save_rows_max` at a time, the longest unsaved first. Tombstones wait
     `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
@@ -133,6 +136,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     slots_max: Annotated[int, msgspec.Meta(ge=64, le=16_000_000)] = 200_000
+    stored_rows_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1_000_000
+    stored_domains_max: Annotated[int, msgspec.Meta(ge=1, le=FULL_MAX)] = FULL_MAX
     batch_events_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
     batch_ms: Millis = 50
     fetch_wait_ms: Millis = 200

@@ -24,6 +24,7 @@ from stream.events import (
     Version,
     decode_entry,
     encode_entry,
+    with_full,
 )
 from stream.store import Checkpoint, Claim, Store
 
@@ -143,6 +144,7 @@ async def take(
         check=checkpoint.check if checkpoint and not start.modes else 0,
         check_offset=checkpoint.check_offset if checkpoint and not start.modes else -1,
         counts=longest(conditions.counts or place.counts[:1], place.least),
+        domains=await store.domains(place.partition),
     )
 
 
@@ -308,6 +310,8 @@ async def _bequeathed(place: Place, reader: LogReader, checkpoint: Checkpoint) -
     for record in records:
         theirs = decode_entry(record.value or b"")
         if isinstance(theirs, Conditions):
+            if theirs.full and theirs.era < checkpoint.fresh_era:
+                theirs = with_full(theirs, None)
             mine = with_counts(inherited(theirs, birth), checkpoint.counts)
             return [(FROM_PARENT, msgspec.structs.replace(mine, era=checkpoint.era))]
     return []
@@ -346,6 +350,9 @@ def _in_force(entries: Entries, start: Start) -> Entries:
 
 
 def _in_era(conditions: Conditions, start: Start) -> Conditions:
+    """Return an entry as it holds in an era; who was full among rows that are gone is not."""
+    if conditions.full and conditions.era < start.fresh_era:
+        conditions = with_full(conditions, None)
     return msgspec.structs.replace(
         conditions, era=start.era, log_era=start.log_era, fresh_era=start.fresh_era
     )

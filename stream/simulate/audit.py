@@ -35,6 +35,7 @@ from stream.identity import InvalidIdentity, canonical_workload, home_partition
 from .estate import KEY, NEVER, Estate, compiled
 from .heritage import Expected, Heritage, longest, outlived
 from .model import Change, Enforcer, Held, Line, Outcome, without_texts
+from .room import audit_full
 from .rows import audit_rows
 
 SHOWN = 5
@@ -58,6 +59,8 @@ class Era(NamedTuple):
         if not here:
             return self.opening
         held = max(here, key=lambda each: each[:2])[2]
+        if held.era < self.opening.fresh_era:
+            held = msgspec.structs.replace(held, full=msgspec.UNSET)  # of rows that are gone
         return msgspec.structs.replace(held, era=self.opening.era)
 
     def grown_at(self, counts: tuple[int, ...]) -> int:
@@ -142,7 +145,7 @@ class _Auditor:
         topic = estate.topics.journal
         journal = [each for each in estate.log.of(topic) if each.partition == partition]
         self.entries = valid_conditions(journal)
-        self.model = Enforcer(())
+        self.model = Enforcer((), KEY.hash)
         self.broken: list[str] = []
         self.has_begun = False
         self.heard: dict[tuple[str, int, int], int] = {}
@@ -164,7 +167,9 @@ class _Auditor:
         broken += self._records(expected[last])
         broken += self._dead_letters(eras[last])
         broken += self._forwards(eras[last])
-        broken += await audit_rows(self.estate, self.partition, self.model, eras[last].at(1 << 60))
+        here = self.estate, self.partition
+        broken += await audit_rows(*here, self.model, eras[last].at(1 << 60))
+        broken += audit_full(*here, eras[last].at(1 << 60))
         return [f"partition {self.partition}: {each}" for each in broken]
 
     def _eras(self) -> dict[int, Era]:
@@ -178,6 +183,7 @@ class _Auditor:
     def _applied(self, era: Era, ended_at: int) -> Expected:
         """Apply to the model what the log held in an era; return what must come of it."""
         opening = era.opening
+        self.model.refused.clear()
         commands: dict[tuple[int, int], Held] = {}
         records: dict[bytes, tuple[Held, ...]] = {}
         self.counts = opening.counts
@@ -349,6 +355,7 @@ class _Auditor:
             for each in lines
             if each.offset >= era.opening.from_offset and self._is_bad(each.value or b"")
         }
+        bad.update(self.model.refused)
         broken = [f"offset {each} has no dead letter" for each in sorted(bad - kept.keys())]
         if era.opening.era == 0:
             extra = sorted(kept.keys() - bad)

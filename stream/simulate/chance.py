@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
     Units: `span_ms` virtual milliseconds of traffic; `rate` faults per call of a door.
     `gateways` is one of GATEWAYS. `growth`: after which part of the events partitions are
-    multiplied, and by how much.
+    multiplied, and by how much. `domains`: of how many trust domains workloads are.
     """
 
     seed: int
@@ -61,6 +61,9 @@ class Plan(NamedTuple):
     gateways: str
     faults: frozenset[str]
     growth: tuple[tuple[float, int], ...] = ()
+    stored_rows_max: int = 1_000_000
+    stored_domains_max: int = 256
+    domains: int = 1
 
 
 class GatePlan(NamedTuple):
@@ -117,7 +120,20 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
         gateways=stream(seed, "gateways").choice(GATEWAYS),
         faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),
     )
-    return plan._replace(growth=_growth(seed, plan.partitions, plan.enforcement_partitions))
+    plan = plan._replace(growth=_growth(seed, plan.partitions, plan.enforcement_partitions))
+    return _capped(plan)
+
+
+def _capped(plan: Plan) -> Plan:
+    """Return a plan with the caps that its seed has, few having any that are met."""
+    chance = stream(plan.seed, "caps")
+    if chance.random() > 0.35:
+        return plan
+    return plan._replace(
+        stored_rows_max=chance.choice((1, 3, 8)),
+        stored_domains_max=chance.choice((1, 2, 256, 256)),
+        domains=chance.choice((1, 2, 5)),
+    )
 
 
 def _growth(seed: int, partitions: int, enforcement_partitions: int) -> tuple[Any, ...]:

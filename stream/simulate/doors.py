@@ -63,6 +63,10 @@ class SimStore:
         """Return the rows of a bucket."""
         return await self._call("scan", lambda: self._inner.scan(partition, bucket))
 
+    async def domains(self, partition: int) -> dict[int, int]:
+        """Return how many rows there are of each trust domain."""
+        return await self._call("domains", lambda: self._inner.domains(partition))
+
     async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
         """Return the texts of operation hashes."""
         return await self._call("names", lambda: self._inner.names(partition, hashes))

@@ -182,6 +182,8 @@ class Estate:
         )
         self.spec = WorkerSpec(
             slots_max=SLOTS,
+            stored_rows_max=plan.stored_rows_max,
+            stored_domains_max=plan.stored_domains_max,
             batch_events_max=plan.batch_events_max,
             save_every_ms=plan.save_every_ms,
             save_rows_max=plan.save_rows_max,

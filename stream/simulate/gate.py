@@ -89,7 +89,7 @@ class Gate:
     def _ask(self, gateway: Gateway) -> Asked:
         """Ask about a request such as traffic has, most often of those who are seen most."""
         chance = self._chance
-        name = workload(int(self.run.workloads * chance.random() ** 2))
+        name = workload(int(self.run.workloads * chance.random() ** 2), self.run.domains)
         operation = chance.choice(OPERATIONS)
         task = chance.choice(("", "", f"k{chance.randrange(4)}"))
         token = chance.choice((None, TokenRef("issuer", f"t{chance.randrange(3)}")))

@@ -114,6 +114,7 @@ class Scenario(NamedTuple):
     started: int = 1
     batch_events_max: int = 1_000
     has_gateway: bool = False
+    stored_rows_max: int = 1_000_000
 
 
 def plan_for(scenario: Scenario) -> Plan:
@@ -132,6 +133,7 @@ def plan_for(scenario: Scenario) -> Plan:
         rate=0.0,
         gateways="at-home",
         faults=frozenset(),
+        stored_rows_max=scenario.stored_rows_max,
     )
 
 
@@ -231,6 +233,19 @@ async def _crowd(stage: Stage) -> None:
     await asyncio.sleep(0.6)
 
 
+async def _full(stage: Stage) -> None:
+    """Who has a row goes on, a burst of others is refused, also those who come again."""
+    await asyncio.sleep(0.3)
+    for number in range(8):
+        stage.send(number)
+        await asyncio.sleep(0.1)
+    await stage.burst(0, 8)
+    await stage.burst(7, 3, 0.1)
+    stage.send(1, outcome="denied", token=TOKEN)
+    stage.send(1, outcome="denied", token=TOKEN)
+    await asyncio.sleep(0.6)
+
+
 async def _zombie(stage: Stage) -> None:
     await asyncio.sleep(0.3)
     first, second = stage.estate.members
@@ -323,6 +338,7 @@ SCENARIOS: Final = (
     Scenario("letters", "what is no event goes to the dead letters", _letters),
     Scenario("stop", "the worker stops in good order and starts again", _stop),
     Scenario("crowd", "more workloads than rows fit, written and read back", _crowd, slots=8),
+    Scenario("full", "a trust domain has no room for more workloads", _full, stored_rows_max=3),
     Scenario(
         "zombie", "a worker stands still, walks on and finds an heir", _zombie, 2, has_gateway=True
     ),

@@ -25,6 +25,7 @@ from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .loop import Process, VirtualLoop
 from .rest import STEP_S, at_rest
+from .room import audit_counts
 from .traffic import payload, policies, workload
 
 ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
@@ -91,7 +92,8 @@ def run(
 
 async def judged(estate: Estate) -> list[str]:
     """Return every law that does not hold in an estate at rest."""
-    return await audit(estate) + await audit_gate(estate) + estate.server.broken()
+    found = await audit(estate) + audit_counts(estate) + await audit_gate(estate)
+    return found + estate.server.broken()
 
 
 class _Story:
@@ -256,7 +258,7 @@ class _Story:
         """An operator stops, exempts or lifts."""
         now_ms = self.estate.broker_clock.wall_ms()
         act = self.chance.choice(ACTS)
-        name = "" if act == "stop" else workload(self.chance.randrange(3))
+        name = "" if act == "stop" else workload(self.chance.randrange(3), self.plan.domains)
         until_ms = 0 if act == "lift" else now_ms + self.chance.choice((1_000, 5_000, 60_000))
         said = OperatorAct(act=act, reason="r", by="a person", at_ms=now_ms, until_ms=until_ms)
         acts = (said,) if self.chance.random() < 0.8 else ()

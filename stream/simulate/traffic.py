@@ -74,14 +74,14 @@ def policies() -> tuple[str, ...]:
     )
 
 
-def workload(number: int) -> str:
-    """Return the name of a workload."""
-    return f"spiffe://test.example/agents/a{number}"
+def workload(number: int, domains: int = 1) -> str:
+    """Return the name of a workload, of one of so many trust domains."""
+    return f"spiffe://test{number % domains or ''}.example/agents/a{number}"
 
 
 def payload(plan: Plan, chance: random.Random, now_ms: int) -> tuple[bytes, bytes]:
     """Return key and value of a record that a gateway sends now."""
-    name = workload(int(plan.workloads * chance.random() ** 2))
+    name = workload(int(plan.workloads * chance.random() ** 2), plan.domains)
     key = canonical_workload(name).encode()
     if chance.random() < 0.02:
         return key, chance.choice(NOT_EVENTS)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from .contract import (
     BUCKETS,
     CHECKPOINT_FORMAT,
+    DOMAINS_MAX,
     GROWN_FORMAT,
     NAMES_MAX,
+    OTHERS,
     ROWS_PER_SAVE_MAX,
     SAVE_BYTES_MAX,
     Bequest,
@@ -32,8 +34,10 @@ from .redis_rights import redis_rules
 __all__ = [
     "BUCKETS",
     "CHECKPOINT_FORMAT",
+    "DOMAINS_MAX",
     "GROWN_FORMAT",
     "NAMES_MAX",
+    "OTHERS",
     "ROWS_PER_SAVE_MAX",
     "SAVE_BYTES_MAX",
     "Bequest",

@@ -8,6 +8,7 @@ the conformance suite holds the two together; what a refusal means is said once,
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -46,7 +47,9 @@ def check_save(save: Save) -> None:
     assert save.number >= 0, save.number
     ids = [*(row_id for row_id, _ in save.rows), *save.forget]
     assert len(ids) <= ROWS_PER_SAVE_MAX, f"{len(ids)} rows in one save"
+    assert len(save.domains) <= len(save.rows), "only rows that are written are counted"
     ids += save.names
+    ids += chain.from_iterable(save.domains)
     assert not ids or (min(ids) >= 0 and max(ids) < ID_END), "an id has 64 bits, unsigned"
     size = sum(len(row) for _, row in save.rows)
     size += sum(len(key) + len(value) for key, value in save.records.items())

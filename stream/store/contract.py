@@ -22,6 +22,10 @@ from stream.errors import OwnershipLost
 
 BUCKETS = 256
 NAMES_MAX = 65_536
+DOMAINS_MAX = 1_024
+"""Of so many trust domains rows are counted one by one, those of all others together."""
+OTHERS = 0
+"""What stands for the trust domains that are counted together; no text has this hash."""
 # What one save may hold, rows and ids to forget together. A script holds up everybody else on
 # its server: 8,192 rows of 600 bytes take 25 ms there.
 ROWS_PER_SAVE_MAX = 8_192
@@ -120,7 +124,9 @@ class Save(NamedTuple):
     `records_gone` keys to remove; `forget` ids of rows to delete; `checkpoint` None leaves it.
     `epoch` is that of the claim; by it a lost claim is told from a newer owner (0: not known).
     What is written outlives what the same save forgets. Names of which there are already
-    NAMES_MAX are left out; the first text of a hash stays.
+    NAMES_MAX are left out; the first text of a hash stays. `domains` are pairs of a row id and the
+    hash of its workload's trust domain: a row that was not counted yet is from here on, and until
+    it is forgotten. To say it again changes nothing.
     Requires: at most ROWS_PER_SAVE_MAX rows and ids to forget, SAVE_BYTES_MAX in all.
     """
 
@@ -133,6 +139,7 @@ class Save(NamedTuple):
     forget: Sequence[int]
     checkpoint: Checkpoint | None
     epoch: int = 0
+    domains: Sequence[tuple[int, int]] = ()
 
 
 class Bequest(NamedTuple):
@@ -232,6 +239,13 @@ class Store(Protocol):
 
     async def scan(self, partition: int, bucket: int) -> list[tuple[int, bytes]]:
         """Return all rows of one of the BUCKETS buckets of a partition's group, ordered by id."""
+        ...
+
+    async def domains(self, partition: int) -> dict[int, int]:
+        """Return how many counted rows a partition's group has of each trust domain, by its hash.
+
+        Beyond DOMAINS_MAX those of further trust domains stand together under OTHERS.
+        """
         ...
 
     async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:

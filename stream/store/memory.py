@@ -25,7 +25,18 @@ from .agreed import (
     unborn,
     write_id,
 )
-from .contract import BUCKETS, NAMES_MAX, Bequest, Checkpoint, Claim, Fence, Save, StoreFacts
+from .contract import (
+    BUCKETS,
+    DOMAINS_MAX,
+    NAMES_MAX,
+    OTHERS,
+    Bequest,
+    Checkpoint,
+    Claim,
+    Fence,
+    Save,
+    StoreFacts,
+)
 
 BUCKET_SHIFT = 56
 
@@ -42,12 +53,35 @@ class Partition:
     rows: dict[int, bytes] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     records: dict[bytes, bytes] = field(default_factory=dict)
+    members: dict[int, int] = field(default_factory=dict)
+    domains: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> Partition:
         """Return a copy that later writes do not reach."""
         return replace(
-            self, rows=dict(self.rows), names=dict(self.names), records=dict(self.records)
+            self,
+            rows=dict(self.rows),
+            names=dict(self.names),
+            records=dict(self.records),
+            members=dict(self.members),
+            domains=dict(self.domains),
         )
+
+    def join(self, row_id: int, domain: int) -> None:
+        """Count a row as one of a trust domain, if it is not counted yet."""
+        if row_id not in self.members:
+            if domain not in self.domains and len(self.domains) >= DOMAINS_MAX:
+                domain = OTHERS
+            self.members[row_id] = domain
+            self.domains[domain] = self.domains.get(domain, 0) + 1
+
+    def leave(self, row_id: int) -> None:
+        """Count a row no more."""
+        domain = self.members.pop(row_id, None)
+        if domain is not None:
+            self.domains[domain] -= 1
+            if self.domains[domain] <= 0:
+                del self.domains[domain]
 
 
 class MemoryServer:
@@ -144,8 +178,11 @@ class MemoryStore:
         held.records.update(save.records)
         for row_id in save.forget:
             group.rows.pop(row_id, None)
+            group.leave(row_id)
         for row_id, row in save.rows:
             group.rows[row_id] = row
+        for row_id, domain in save.domains:
+            group.join(row_id, domain)
         if save.checkpoint is not None:
             held.checkpoint = encode_checkpoint(save.checkpoint)
         held.number, held.write = number, write
@@ -177,6 +214,10 @@ class MemoryStore:
         assert 0 <= bucket < BUCKETS, bucket
         rows = self._group(partition).rows
         return sorted(item for item in rows.items() if item[0] >> BUCKET_SHIFT == bucket)
+
+    async def domains(self, partition: int) -> dict[int, int]:
+        """Return how many counted rows a partition's group has of each trust domain."""
+        return dict(self._group(partition).domains)
 
     async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
         """Return the texts of operation hashes that are known."""

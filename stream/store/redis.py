@@ -6,9 +6,12 @@ Keys of partition p, with one hash tag so that one script reaches them all:
     <prefix>:{p}:names     hash: operation hash -> text
     <prefix>:{p}:records   hash: record key -> bytes
     <prefix>:{p}:rows:b    hash: row id -> bytes, for each of 256 buckets b, the id's top 8 bits
+    <prefix>:{p}:domains   hash: trust domain's hash -> how many rows are counted as its
+    <prefix>:{p}:members   hash: row id -> the trust domain's hash that it is counted under
 
 A partition q that growth has added lies with the one that it comes from in the end, p = q mod the
-first number of partitions: names and rows are theirs together, state and records its own:
+first number of partitions: names, rows and their counts are theirs together, state and records
+its own:
 
     <prefix>:{p}:state:q, <prefix>:{p}:records:q
 
@@ -45,7 +48,17 @@ from .agreed import (
     unborn,
     write_id,
 )
-from .contract import BUCKETS, NAMES_MAX, Bequest, Checkpoint, Claim, Fence, Save, StoreFacts
+from .contract import (
+    BUCKETS,
+    DOMAINS_MAX,
+    NAMES_MAX,
+    Bequest,
+    Checkpoint,
+    Claim,
+    Fence,
+    Save,
+    StoreFacts,
+)
 from .redis_link import RedisSpec, read_script
 from .redis_patience import Link
 
@@ -55,8 +68,10 @@ MODE_HINT: Final = (
     "redis+cluster://host,host is a cluster"
 )
 ID_BYTES: Final = 8
+DIGITS_MAX: Final = 18
 BUCKET_SHIFT: Final = 56
 _OWN: Final = (b"state", b"records")  # what partitions of one group do not share
+_FIXED: Final = (b"state", b"names", b"records", b"domains", b"members")
 
 _CLAIM: Final = read_script("claim", "allow-oom")
 _LOAD: Final = read_script("load", "no-writes")
@@ -186,6 +201,15 @@ class RedisStore:
             raise RowCorrupt(f"partition {partition}: a row in bucket {bucket} has no valid id")
         return [(int.from_bytes(field, "big"), stored[field]) for field in sorted(stored)]
 
+    async def domains(self, partition: int) -> dict[int, int]:
+        """Return how many counted rows a partition's group has of each trust domain."""
+        stored = await self._link.ask("HGETALL", self._key(partition, b"domains"))
+        return {
+            int.from_bytes(field, "big"): int(count)
+            for field, count in stored.items()
+            if len(field) == ID_BYTES and count.isdigit() and len(count) <= DIGITS_MAX
+        }
+
     async def names(self, partition: int, hashes: Sequence[int]) -> dict[int, str]:
         """Return the texts of operation hashes that are known."""
         known: dict[int, str] = {}
@@ -237,10 +261,11 @@ class RedisStore:
         for row_id in save.forget:
             forgotten[row_id >> BUCKET_SHIFT].append(_field(row_id))
         buckets = sorted(written.keys() | forgotten.keys())
-        fixed = [self._key(partition, part) for part in (b"state", b"names", b"records")]
+        fixed = [self._key(partition, part) for part in _FIXED]
         checkpoint = encode_checkpoint(save.checkpoint) if save.checkpoint else b""
         args: list[Any] = [save.nonce, save.number, save.number + 1, write_id(save), checkpoint]
-        args += [NAMES_MAX, len(save.names), len(save.records_gone), len(save.records)]
+        args += [NAMES_MAX, DOMAINS_MAX]
+        args += [len(save.names), len(save.records_gone), len(save.records), len(save.domains)]
         for bucket in buckets:
             args += (len(forgotten[bucket]), len(written[bucket]) // 2)
         for each, text in save.names.items():
@@ -250,6 +275,7 @@ class RedisStore:
         for bucket in buckets:
             args += forgotten[bucket]
             args += written[bucket]
+        args += (_field(each) for each in chain.from_iterable(save.domains))
         return [*fixed, *self._row_keys(partition, buckets)], args
 
     def _key(self, partition: int, part: bytes) -> bytes:
@@ -269,7 +295,7 @@ def _field(number: int) -> bytes:
 
 def _integer(partition: int, name: str, stored: bytes | None) -> int:
     """Return a stored number, RowCorrupt where it is none."""
-    if stored is None or not stored.isdigit() or len(stored) > 18:
+    if stored is None or not stored.isdigit() or len(stored) > DIGITS_MAX:
         raise RowCorrupt(f"partition {partition}: the stored {name} is no number: {stored!r:.60}")
     return int(stored)
 

@@ -37,7 +37,7 @@ class _Use(NamedTuple):
 _WORKER: Final = _Use(
     _ANY | _SWEEP | _LOOK,
     ("bequeath", "claim", "load", "save"),
-    ("state", "state:*", "names", "records", "records:*", "rows:*"),
+    ("state", "state:*", "names", "records", "records:*", "rows:*", "domains", "members"),
 )
 _READER: Final = _Use(_ANY | _LOOK, ("load",), ("state", "state:*", "names", "rows:*"))
 

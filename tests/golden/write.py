@@ -3,7 +3,8 @@
 A folder is written once, and never again: what it holds was written by a version that somebody
 runs, and every later version must read it to the same values. So a folder that is there is left
 alone; a change of a format makes a new folder beside it. Only before the first release, while
-nobody runs what writes it, `v1` may be removed and written again.
+nobody runs what writes it, `v1` may be removed and written again. `v2` has entries of
+format 3 too, which say whose trust domain has no room.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any
 import msgspec
 
 from stream.events import (
+    Ancestor,
     Conditions,
     Exemption,
+    Full,
+    Growth,
     Heartbeat,
     Lift,
     OperatorRecord,
@@ -35,6 +39,7 @@ from stream.events import (
     encode_request,
     encode_request_msgpack,
     marker_key,
+    with_full,
 )
 from stream.policy import default_policy, load_policy
 from stream.replay import Replay
@@ -43,7 +48,7 @@ from tests.golden.meaning import KEY, PARTITIONS, READERS, meaning
 from tests.live import POLICY
 from tests.models.owner import AGENT, NOW_MS, act, command, subject_record
 
-FOLDER = Path(__file__).parent / "v1"
+FOLDER = Path(__file__).parent / "v2"
 START_MS = 1_790_000_000_000
 SMALL = """
 name: small
@@ -127,6 +132,10 @@ def journal() -> Iterator[tuple[str, bytes, Fields]]:
         modes=("store_forgot",),
     )
     yield "full", encode_entry(full), {}
+    room = with_full(plain, Full(("00ff00ff00ff00ff",), ("0123456789abcdef", "00ff00ff00ff00ff")))
+    yield "no room", encode_entry(room), {}
+    grown = msgspec.structs.replace(full, growth=Growth((6, 12), (Ancestor(1, 2, 99),)))
+    yield "no room, grown", encode_entry(with_full(grown, Full(("00ff00ff00ff00ff",)))), {}
 
 
 def checkpoints() -> Iterator[tuple[str, bytes, Fields]]:

@@ -1,17 +1,31 @@
 """Names without end through Kafka and Redis: what the worker's process and Redis take, measured."""
 
 import asyncio
+import json
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
 from redis.asyncio import Redis
 
+from stream.cli import main
+from stream.events import Request, encode_request
 from stream.identity import home_partition
 from stream.local import Addresses
 from stream.store import NAMES_MAX, RedisStore
-from tests.flood import ESTABLISHED, EVERY, flood, profile, quiet_profiles
+from tests.flood import (
+    ESTABLISHED,
+    EVERY,
+    START_MS,
+    established,
+    flood,
+    profile,
+    quiet_profiles,
+)
 from tests.live import KEY, Installation, opened
 
 SLOTS = 2_000
@@ -105,6 +119,54 @@ def test_a_flood_of_names_on_real_servers(
     assert used[0].worker < stated(installation), used
     assert used[0].redis < 8_000 * ROW_BYTES_MAX
     assert used[0].names <= NAMES_MAX
+
+
+def test_a_flood_of_one_trust_domain_ends_in_redis_at_its_limit(
+    servers: Addresses, fresh_name: str
+) -> None:
+    """Redis holds what is stated; `dlq` says why; others come, and nobody's profile suffers."""
+    limits = {"stored_rows_max": 200, "batch_events_max": 500}
+    installation = Installation(servers, fresh_name, slots_max=SLOTS, **limits)
+    partitions, count, others = installation.config.topics.partitions, 6_000, 40
+    domains = {name: KEY.hash(f"{name}.example") for name in ("hostile", "later", "established")}
+
+    async def story() -> dict[int, int]:
+        await installation.topics()
+        async with installation.workers(1):
+            # What waited as a partition was taken is let in, so the flood comes behind that.
+            sent = await installation.feed(established(each) for each in range(ESTABLISHED))
+            await installation.wait_applied(sent)
+            sent += await installation.feed(flood(ESTABLISHED * EVERY, count))
+            await installation.wait_applied(sent)
+            sent += await installation.feed(newcomers(others))
+            await installation.wait_applied(sent)
+        counts: Counter[int] = Counter()
+        async with opened(RedisStore(installation.config.redis)) as store:
+            for partition in range(partitions):
+                counts.update(await store.domains(partition))
+        assert len(await installation.rows()) == sum(counts.values())
+        await compare(installation, ESTABLISHED + count // EVERY)
+        return counts
+
+    counts = asyncio.run(story())
+    assert counts[domains["hostile"]] <= partitions * (200 + 500)
+    assert counts[domains["later"]] == others
+    assert counts[domains["established"]] == ESTABLISHED
+    prefix = installation.config.topics.requests.removesuffix(".requests")
+    where = ["--kafka", installation.config.kafka.bootstrap, "--prefix", prefix, "--json"]
+    words = ["dlq", "list", "--code", "domain_full", "--limit", "10000"]
+    done = CliRunner().invoke(main, [*words, *where])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["found"] == count - counts[domains["hostile"]]
+    assert "hostile.example has no room" in done.stdout
+
+
+def newcomers(count: int) -> Iterator[bytes]:
+    """An event of each of some workloads of a trust domain that has room."""
+    for each in range(count):
+        name = f"spiffe://later.example/agents/n{each}"
+        yield encode_request(Request(at_ms=START_MS, workload=name, operation="tool:x"))
 
 
 @pytest.mark.soak

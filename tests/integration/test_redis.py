@@ -229,7 +229,7 @@ def test_busy_server_is_waited_for(tmp_path) -> None:
         run(scene, server.url, **SHORT)
 
 
-@pytest.mark.parametrize("part", ["names", "records", "rows:5", "state"])
+@pytest.mark.parametrize("part", ["names", "records", "rows:5", "state", "domains", "members"])
 def test_key_of_a_wrong_type_stops_a_save_before_it_writes(valkey: Valkey, part: str) -> None:
     """What another application put under our keys is RowCorrupt with a hint, and no half save."""
     key = f"t:{{0}}:{part}"
@@ -239,6 +239,7 @@ def test_key_of_a_wrong_type_stops_a_save_before_it_writes(valkey: Valkey, part:
         names={1: "new"},
         records={b"r": b"new"},
         forget=[IDS[5]],
+        domains=[(n, 9) for n in IDS],
     )
     with contextlib.closing(valkey.client()) as client:
 

@@ -4,6 +4,7 @@ Nothing here is shared with the engine but the words of events, commands and pol
 lists, each rule as its definition reads.
 """
 
-from .enforcer import Change, Enforcer, Held, Line, Outcome, Row, without_texts
+from .enforcer import Change, Enforcer, Held, Outcome, Row, without_texts
+from .meaning import Line, has_room
 
-__all__ = ["Change", "Enforcer", "Held", "Line", "Outcome", "Row", "without_texts"]
+__all__ = ["Change", "Enforcer", "Held", "Line", "Outcome", "Row", "has_room", "without_texts"]

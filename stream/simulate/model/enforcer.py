@@ -7,6 +7,7 @@ held by unit tests, word by word.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,21 +23,22 @@ from stream.events import (
     Subject,
     Version,
     Weight,
-    decode_request,
 )
-from stream.identity import canonical_workload
+from stream.identity import canonical_workload, trust_domain
 from stream.policy import Policy, Rule
 
 from .contexts import ContextModel, ContextsModel
 from .ledger import ENFORCE, EXEMPT, RANK, SHADOW, Entry, LedgerModel
 from .meaning import (
     BINS,
+    Line,
     Pair,
     amount_of,
     bin_of,
     ends_of,
     firsts_of,
     has_demand,
+    has_room,
     is_exempt,
     is_in,
     pair_of,
@@ -48,20 +50,6 @@ from .meaning import (
 RELEASE_SHOWN_MS = 60_000
 HELD_MAX = 16
 MODES = ("exempt", "shadow", "enforce")
-
-
-class Line(NamedTuple):
-    """One record of a log."""
-
-    partition: int
-    offset: int
-    append_ms: int
-    value: bytes
-
-    @property
-    def request(self) -> Request:
-        """What the record says."""
-        return decode_request(self.value)
 
 
 class Change(NamedTuple):
@@ -132,10 +120,13 @@ class Cause(NamedTuple):
 
 
 class Enforcer:
-    """Applies a log line by line; `tallies` are named as the engine's."""
+    """Applies a log line by line; `tallies` are named as the engine's, `refused` are offsets."""
 
-    def __init__(self, changes: tuple[Change, ...]) -> None:
-        self.changes = changes
+    def __init__(
+        self, changes: tuple[Change, ...], hashed: Callable[[str], int] = lambda text: 0
+    ) -> None:
+        self.changes, self.hashed = changes, hashed
+        self.refused: list[int] = []
         self.rows: dict[str, Row] = {}
         self.tallies: Counter[str] = Counter()
 
@@ -152,10 +143,15 @@ class Enforcer:
             if each.partition == line.partition and each.conditions.from_offset <= line.offset
         ][-1]
         name = canonical_workload(request.workload)
-        row = self.rows.setdefault(name, Row(name))
+        row = self.rows.get(name) or Row(name)
         if line.offset <= row.offset:
             tallies["duplicates"] += 1
             return []
+        is_gone = row.first_ms is None or row.clock_ms < conditions.forgotten_before_ms
+        if is_gone and not has_room(conditions, self.hashed(trust_domain(name))):
+            self.refused.append(line.offset)
+            return []
+        self.rows[name] = row
         at_ms = min(request.at_ms, line.append_ms + policy.skew_ms)
         tallies["future"] += at_ms < request.at_ms
         if row.first_ms is not None and (

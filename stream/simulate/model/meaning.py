@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from stream.events import Request, TokenRef
+from stream.events import Conditions, Request, TokenRef, decode_request
 from stream.policy import Policy, Rule
 
 from .pattern import model_operation_matches, model_workload_matches
 
 BINS = 17
 READS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+
+class Line(NamedTuple):
+    """One record of a log."""
+
+    partition: int
+    offset: int
+    append_ms: int
+    value: bytes
+
+    @property
+    def request(self) -> Request:
+        """What the record says."""
+        return decode_request(self.value)
 
 
 class Pair(NamedTuple):
@@ -20,6 +34,14 @@ class Pair(NamedTuple):
     operations: tuple[str, ...]
     effect: str
     window_ms: int
+
+
+def has_room(conditions: Conditions, domain: int) -> bool:
+    """Tell whether a trust domain, by its hash, may have another workload."""
+    full, text = conditions.full, f"{domain:016x}"
+    if not full:
+        return True
+    return text not in full.domains and (full.known is None or text in full.known)
 
 
 def is_in(patterns: tuple[str, ...], effect: str, request: Request) -> bool:

@@ -129,7 +129,7 @@ def test_a_newer_checkpoint_ends_the_worker_before_it_claims(value: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "value", [b'{"type":"conditions","format":3,"nonce":7}', b'{"type":"later","format":1}']
+    "value", [b'{"type":"conditions","format":4,"nonce":7}', b'{"type":"later","format":1}']
 )
 def test_a_newer_journal_entry_ends_the_worker(value: bytes) -> None:
     """What decides cannot be read, so nothing is decided; no conditions are journalled over it."""
