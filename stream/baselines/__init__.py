@@ -33,11 +33,20 @@ from .entries import DEEDS as DEEDS_KIND
 from .expected import asked_of, level_of, odd_bits, rate_bits
 from .format import (
     BASELINE_BYTES_MAX,
+    MAGIC,
     decode_baseline,
     encode_baseline,
     version_of,
 )
 from .learner import IDLE_MS, OPEN_MAX, Learner
+from .portable import (
+    PORTABLE_BYTES_MAX,
+    PORTABLE_MAGIC,
+    Portable,
+    decode_portable,
+    encode_portable,
+    manifest_of,
+)
 from .promotion import promote
 from .sizes import LARGER_BYTES, largest_of
 from .tail import NEVER, fit_tail, rate_of, sureness, threshold_of
@@ -58,6 +67,7 @@ __all__ = [
     "IDLE_MS",
     "LARGER_BYTES",
     "LARGEST",
+    "MAGIC",
     "NAMES_MAX",
     "NEVER",
     "NEW_ODD",
@@ -68,6 +78,8 @@ __all__ = [
     "OF_WORKLOAD_MAX",
     "OPEN_MAX",
     "OPERATION",
+    "PORTABLE_BYTES_MAX",
+    "PORTABLE_MAGIC",
     "PURPOSES",
     "RATE",
     "READ",
@@ -77,17 +89,21 @@ __all__ = [
     "Baseline",
     "Facts",
     "Learner",
+    "Portable",
     "Tail",
     "Tasks",
     "View",
     "asked_of",
     "decode_baseline",
+    "decode_portable",
     "encode_baseline",
+    "encode_portable",
     "find_entry",
     "fit_tail",
     "key_of",
     "largest_of",
     "level_of",
+    "manifest_of",
     "no_tasks",
     "no_view",
     "odd_bits",
