@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from .baseline import NAMES_MAX, Baseline, Facts, Tail, View, no_view
+from .budget import share_of
 from .candidate import OF_PURPOSE_MAX, OF_WORKLOAD_MAX, TASKS_MAX, put_together
+from .certainty import Certain, certain, exact_interval
 from .entries import (
     BIT,
     BITS_MAX,
@@ -87,6 +89,7 @@ __all__ = [
     "TASKS",
     "TASKS_MAX",
     "Baseline",
+    "Certain",
     "Facts",
     "Learner",
     "Portable",
@@ -94,10 +97,12 @@ __all__ = [
     "Tasks",
     "View",
     "asked_of",
+    "certain",
     "decode_baseline",
     "decode_portable",
     "encode_baseline",
     "encode_portable",
+    "exact_interval",
     "find_entry",
     "fit_tail",
     "key_of",
@@ -113,6 +118,7 @@ __all__ = [
     "put_together",
     "rate_bits",
     "rate_of",
+    "share_of",
     "support_of",
     "sureness",
     "threshold_of",

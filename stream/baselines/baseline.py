@@ -62,12 +62,14 @@ class Tail(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a baseline says of itself.
 
-    `key_id` is that of the hash key; `aside` counts tasks that were suspicious and taught nothing;
-    `names` are classes, purposes and operations by hash, for people.
+    `key_id` is that of the hash key; of `seen` tasks that ended `tasks` were kept; `aside` counts
+    those that were suspicious and taught nothing; `names` are classes, purposes and operations by
+    hash, for people.
     """
 
     key_id: int
     tasks: int
+    seen: int = 0
     aside: int = 0
     workloads: int = 0
     from_ms: int = 0

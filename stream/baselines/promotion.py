@@ -37,9 +37,15 @@ Score = Callable[[Baseline, Tasks, Any], tuple[Any, Any]]
 
 
 def promote(
-    tasks: Tasks, key_id: int, score: Score, names: Mapping[str, str], *, calibrated: bool = True
+    tasks: Tasks,
+    key_id: int,
+    score: Score,
+    names: Mapping[str, str],
+    *,
+    calibrated: bool = True,
+    seen: int = 0,
 ) -> Baseline:
-    """Return the baseline of a set of tasks.
+    """Return the baseline of a set of tasks; `seen` of them ended, where not all were kept.
 
     Errors: ValueError when it would have more than ENTRIES_MAX entries.
     """
@@ -50,6 +56,7 @@ def promote(
     facts = Facts(
         key_id=key_id,
         tasks=len(tasks.tasks),
+        seen=max(seen, len(tasks.tasks)),
         aside=int(is_aside.sum()),
         workloads=len(np.unique(tasks.tasks["workload"])),
         from_ms=int(tasks.tasks["ended_ms"].min()) if len(tasks.tasks) else 0,

@@ -68,7 +68,9 @@ def learn(*, files: tuple[str, ...], out: str, environment: dict[str, str], is_j
     tasks = history.tasks()
     if not len(tasks.tasks):
         raise NotSo("there is no task in these events: nothing to learn from")
-    made = promote(tasks, replay_key(environment).id, score_tasks, history.names)
+    made = promote(
+        tasks, replay_key(environment).id, score_tasks, history.names, seen=history.ended
+    )
     version, size = write_baseline(out, made)
     rejects = Counter(code.value for code in history.rejects)
     summary = {
@@ -155,6 +157,7 @@ def _summary(made: Baseline, version: str) -> dict[str, Any]:
         "version": version,
         "hash_key": facts.key_id,
         "tasks": facts.tasks,
+        "tasks_seen": facts.seen,
         "set_aside": facts.aside,
         "workloads": facts.workloads,
         "entries": len(made.listed),

@@ -31,7 +31,7 @@ from .tables import (
     PolicyTables,
 )
 from .text import load_policy, read_policy
-from .units import duration_ms, quantity, rate, spell_duration
+from .units import AlarmBudget, alarm_budget, duration_ms, quantity, rate, spell_duration
 
 __all__ = [
     "ACTION_INDEX",
@@ -51,6 +51,7 @@ __all__ = [
     "SHADOW",
     "SKEW_MS",
     "TASKS_VOUCHED",
+    "AlarmBudget",
     "AnomalySpec",
     "ClassSpec",
     "Document",
@@ -64,6 +65,7 @@ __all__ = [
     "Remark",
     "Rule",
     "RuleSpec",
+    "alarm_budget",
     "compile_policy",
     "default_policy",
     "default_policy_text",
