@@ -183,15 +183,18 @@ def cross_fitted(tasks: Tasks, history: History) -> dict[str, Scored]:
         for fold in range(FOLDS):
             mine, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             if len(mine) and len(others):
-                made = promote(
-                    tasks.chosen(others), 0, score_tasks, history.names, calibrated=False
-                )
+                made = taught(tasks.chosen(others), history, 0)
                 parts += [
                     each
                     for each in _scores(made, tasks.chosen(mine))
                     if (each[0] == "new") == (column == "purpose")
                 ]
     return _gathered(parts)
+
+
+def taught(tasks: Tasks, history: History, key_id: int) -> Baseline:
+    """Return what tasks of a history teach, without thresholds."""
+    return promote(tasks, key_id, score_tasks, history.names, calibrated=False)
 
 
 def _scores(made: Baseline, tasks: Tasks) -> Iterator[tuple[str, Scored]]:
