@@ -248,6 +248,11 @@ def measure(events: list[Event]) -> dict[str, Any]:
             "target": naive["benign_alarms"] / 10,
             "met": 10 * ours["benign_alarms"] <= naive["benign_alarms"],
         },
+        "cloudtrail_alarms_an_identity_hour": {
+            "value": _an_hour(ours["benign_alarms"], naive),
+            "target": _an_hour(naive["benign_alarms"], naive) / 10,
+            "met": 10 * ours["benign_alarms"] <= naive["benign_alarms"],
+        },
     }
     return {
         "figures": figures,
@@ -257,6 +262,11 @@ def measure(events: list[Event]) -> dict[str, Any]:
         "decided": decided,
         "missed": sorted(every - decided.keys()),
     }
+
+
+def _an_hour(alarms: int, naive: dict[str, Any]) -> float:
+    """Return alarms by the benign identity-hours that there are."""
+    return round(alarms / max(naive["benign_identity_hours"], 1), 3)
 
 
 def _figure(value: int, target: int) -> dict[str, object]:
