@@ -94,12 +94,23 @@ def indented(found: dict[str, Any]) -> None:
     print(json.dumps(found, indent=1))
 
 
-def main(read: Callable[[Path], Labelled[LabelT]], summary: str) -> None:
-    """Write one data set's events, and if asked for its labels, as JSON lines."""
+def main(
+    read: Callable[[Path], Labelled[LabelT]],
+    summary: str,
+    marks: Callable[[Labelled[LabelT]], Iterable[dict[str, str]]] | None = None,
+) -> None:
+    """Write one data set's events, and if asked for its labels, as JSON lines.
+
+    `marks` are the labels that `enforcer evaluate` reads, where a set has any.
+    """
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="packed if .gz")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="JSON lines, each with its id")
+    if marks is not None:
+        parser.add_argument(
+            "--marks", type=Path, metavar="FILE", help="labels for `enforcer evaluate`"
+        )
     given = parser.parse_args()
     found = read(folder_of(parser, given))
     count = write_lines(map(encode_request, found.events), given.out)
@@ -110,3 +121,6 @@ def main(read: Callable[[Path], Labelled[LabelT]], summary: str) -> None:
             for name, label in found.labels.items()
         )
         print(f"{given.labels}: {write_lines(rows, given.labels)} labels", file=sys.stderr)
+    if marks is not None and given.marks is not None:
+        lines = map(msgspec.json.encode, marks(found))
+        print(f"{given.marks}: {write_lines(lines, given.marks)} marks", file=sys.stderr)

@@ -55,6 +55,8 @@ def main() -> int:
         result["figures"].update(found)
         for each, figure in found.items():
             print(f"{each:<60} {figure}", file=sys.stderr, flush=True)
+    if rows.decided:
+        result["cloudtrail"] = rows.decided
     if given.ablation:
         result["ablation"] = rows.ablation()
         print("\n".join(lines_of(result["ablation"])), file=sys.stderr)

@@ -49,6 +49,7 @@ class Rows:
     def __init__(self, folder: Path | None, soak_events: int = soak.EVENTS) -> None:
         self.folder = folder
         self.found: dict[str, Any] = {}
+        self.decided: dict[str, Any] = {}
         self._soak_events = soak_events
 
     @cached_property
@@ -58,7 +59,10 @@ class Rows:
         return novelty.load(self.folder)
 
     def all(self) -> dict[str, Callable[[], Figures]]:
-        """Return for each row's name how it is measured; `found` keeps what plots need."""
+        """Return for each row's name how it is measured; `found` keeps what plots need.
+
+        `decided` keeps which events decided at CloudTrail.
+        """
         rows: dict[str, Callable[[], Figures]] = {"behaviours": behaviours.measure}
         if self.folder is None:
             return rows
@@ -84,8 +88,10 @@ class Rows:
         return {name: each for name, each in found.items() if name not in NOT_SHOWN}
 
     def _cloudtrail(self, folder: Path) -> Figures:
-        found: Figures = cloudtrail_eval.measure(cloudtrail_eval.events_below(folder))["figures"]
-        return found
+        found = cloudtrail_eval.measure(cloudtrail_eval.events_below(folder))
+        self.decided = {name: found[name] for name in ("threshold_bits", "decided", "missed")}
+        figures: Figures = found["figures"]
+        return figures
 
     def _habits(self, folder: Path) -> Figures:
         found = agentdojo_habits.measure(agentdojo_habits.runs_below(folder))["found"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,12 @@ def run(monkeypatch, capsys):
 def test_every_row_has_figures_and_targets(run, small, tmp_path):
     """One object with a figure for each row of what must be reached; plots beside it."""
     code, out, _ = run("--json", "--events", 3_000, "--svg", tmp_path / "svg", folder=small)
-    figures = json.loads(out)["figures"]
+    result = json.loads(out)
+    figures = result["figures"]
+    assert result["cloudtrail"]["decided"].keys() | set(result["cloudtrail"]["missed"]) >= {
+        "aws.t0",
+        "aws.t1",
+    }
     assert code == (0 if all(each["met"] for each in figures.values()) else 1)
     for name, (at_1, at_5) in TARGETS.items():
         assert figures[f"{name} found at 1%"]["target"] == at_1
@@ -76,6 +83,28 @@ def test_every_row_has_figures_and_targets(run, small, tmp_path):
     assert "ns_a_point" not in figures
     assert figures["soak events"]["value"] >= 3_000
     assert {each.name for each in (tmp_path / "svg").iterdir()} == {"roc.svg", "learning.svg"}
+
+
+@compiled
+@pytest.mark.parametrize("name", ["agentdojo", "cloudtrail"])
+def test_what_adapters_write_the_verbs_read(name, small, tmp_path):
+    """Events and marks of an adapter go through `baseline learn` and `evaluate` as they are."""
+    events, marks, out = (str(tmp_path / each) for each in ("e.jsonl.gz", "m.jsonl", "b"))
+    adapter = [sys.executable, "-m", f"benchmarks.quality.{name}", "--data", str(small)]
+    subprocess.run([*adapter, "--out", events, "--marks", marks], check=True, capture_output=True)
+    enforcer = [sys.executable, "-m", "stream.cli"]
+    subprocess.run(
+        [*enforcer, "baseline", "learn", events, "--out", out], check=True, capture_output=True
+    )
+    done = subprocess.run(
+        [*enforcer, "evaluate", events, "--labels", marks, "--baseline", out, "--json"],
+        check=True,
+        capture_output=True,
+    )
+    found = json.loads(done.stdout)
+    # Three models with four attacks and 24 benign runs each; two identities, one of them attacks.
+    expected = (72, 12) if name == "agentdojo" else (1, 1)
+    assert (found["benign"], found["attacks"]) == expected
 
 
 def test_what_is_asked_wrongly_is_told(run, small):
