@@ -33,7 +33,7 @@ from benchmarks.quality import agentdojo
 from benchmarks.quality.figures import rates_of
 from stream.baselines import Baseline, Tasks, promote, threshold_of
 from stream.detectors import MODES, score_tasks
-from stream.evaluation import Trial, most_of
+from stream.evaluation import Trial, most_of, peaks_of
 from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.policy import default_policy
@@ -244,8 +244,12 @@ def budget(data: Data) -> dict[str, Any]:
         known = made.facts.tails[MODES.index("known")]
         for share in DECLARED:
             threshold = threshold_of(known, share) / 1024
-            over[share] += sum(most_of(each) > threshold for each in scored if not each.is_attack)
-            found[share] += sum(most_of(each) > threshold for each in scored if each.is_attack)
+            over[share] += sum(
+                most_of(peaks_of(each)) > threshold for each in scored if not each.is_attack
+            )
+            found[share] += sum(
+                most_of(peaks_of(each)) > threshold for each in scored if each.is_attack
+            )
         benign += sum(not each.is_attack for each in scored)
         attacks += sum(each.is_attack for each in scored)
         alarms += scored

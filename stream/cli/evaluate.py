@@ -16,6 +16,7 @@ from stream.baselines import Baseline, Tasks
 from stream.config import load_config, policy_of
 from stream.errors import ConfigError
 from stream.evaluation import (
+    PERCENT,
     Labels,
     Point,
     Trial,
@@ -24,6 +25,7 @@ from stream.evaluation import (
     delay_plot,
     delays_of,
     growth_plot,
+    part_named,
     read_labels,
     roc_of,
     roc_plot,
@@ -115,6 +117,10 @@ def evaluate(
         "roc": [each._asdict() for each in roc],
         "parts": {name: [each._asdict() for each in of] for name, of in parts.items()},
         "delays": {name: each._asdict() for name, each in delays.items()},
+        "delays_of_parts": {
+            name: delays_of(trials, points[PERCENT.index(1.0)].bits, part_named(name))._asdict()
+            for name, points in parts.items()
+        },
         "alarms": {
             name: dict(zip(("alarmed", "tasks", "low", "high"), each, strict=True))
             for name, each in alarms_of(trials).items()
@@ -143,7 +149,7 @@ class _Open:
 
     def __init__(self) -> None:
         self.evidence: list[float] = []
-        self.parts: dict[str, float] = {}
+        self.parts: dict[str, list[tuple[int, float]]] = {}
         self.is_attack: bool | None = None
         self.first_mal: int | None = None
         self.is_alarm = False
@@ -184,8 +190,11 @@ def _count(
             trial.first_mal = len(trial.evidence)
         trial.evidence.append(score.evidence_bits)
     trial.is_alarm = trial.is_alarm or score.alarm
+    call = max(len(trial.evidence) - 1, 0)
     for name, bits in {**score.parts, "exposed": score.exposed_bits}.items():
-        trial.parts[name] = max(trial.parts.get(name, 0.0), bits)
+        peaks = trial.parts.setdefault(name, [])
+        if bits > (peaks[-1][1] if peaks else 0.0):
+            peaks.append((call, bits))
 
 
 def _requests_of(payload: bytes) -> Iterator[Request | None]:
@@ -258,10 +267,15 @@ def _show(
     if any(each.is_beyond for each in roc):
         screen.line("* too few benign tasks for such a rate: the threshold is the highest of them")
     of_parts = [
-        (name, *(f"{each.found:.1%}" for each in of if each.percent in AT))
+        (
+            name,
+            *(f"{each.found:.1%}" for each in of if each.percent in AT),
+            f"{found['delays_of_parts'][name]['in_time']:.1%}",
+        )
         for name, of in parts.items()
     ]
-    screen.table("", ("part alone", *(f"found at {at}" for at in _ATS)), of_parts)
+    columns = ("part alone", *(f"found at {at}" for at in _ATS), "in time at 1 %")
+    screen.table("", columns, of_parts)
     delays = [
         (
             name,

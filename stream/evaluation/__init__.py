@@ -7,6 +7,7 @@ come from files (`labels`), scores from a replay; this room knows of neither eve
 from .figures import (
     PERCENT,
     Delays,
+    Peaks,
     Point,
     Trial,
     alarms_of,
@@ -14,6 +15,8 @@ from .figures import (
     delays_of,
     early_of,
     most_of,
+    part_named,
+    peaks_of,
     roc_of,
     threshold_at,
 )
@@ -25,6 +28,7 @@ __all__ = [
     "PERCENT",
     "Delays",
     "Labels",
+    "Peaks",
     "Point",
     "Trial",
     "alarms_of",
@@ -34,6 +38,8 @@ __all__ = [
     "early_of",
     "growth_plot",
     "most_of",
+    "part_named",
+    "peaks_of",
     "read_labels",
     "roc_of",
     "roc_plot",

@@ -18,8 +18,12 @@ PERCENT: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Rates of false positives at which is said what was found."""
 
 
+Peaks = Sequence[tuple[int, float]]
+"""Where a part passed all that it had before: (call, bits), both rising."""
+
+
 class Trial(NamedTuple):
-    """One task as scored: evidence after each call, what is known of it, the most of each part.
+    """One task as scored: evidence after each call, what is known of it, the peaks of each part.
 
     Units: bits. `first_mal` is the call from which on it was an attack, None where nobody knows.
     """
@@ -28,7 +32,7 @@ class Trial(NamedTuple):
     is_attack: bool
     first_mal: int | None = None
     is_alarm: bool = False
-    parts: Mapping[str, float] = {}
+    parts: Mapping[str, Peaks] = {}
 
 
 class Point(NamedTuple):
@@ -55,24 +59,33 @@ class Delays(NamedTuple):
     calls: tuple[int, ...]
 
 
-Score = Callable[[Trial], float]
+Score = Callable[[Trial], Peaks]
 
 
-def most_of(trial: Trial) -> float:
-    """Return the most evidence of any call; 0 for a trial without calls."""
-    return max(trial.evidence, default=0.0)
+def peaks_of(trial: Trial) -> Peaks:
+    """Return where the evidence of all parts together passed all before; none for 0."""
+    peaks: list[tuple[int, float]] = []
+    for call, bits in enumerate(trial.evidence):
+        if bits > (peaks[-1][1] if peaks else 0.0):
+            peaks.append((call, bits))
+    return peaks
 
 
-def threshold_at(trials: Sequence[Trial], percent: float, score: Score = most_of) -> float:
+def most_of(peaks: Peaks) -> float:
+    """Return the highest of peaks; 0 for none."""
+    return peaks[-1][1] if peaks else 0.0
+
+
+def threshold_at(trials: Sequence[Trial], percent: float, score: Score = peaks_of) -> float:
     """Return the score that so many percent of benign trials exceed."""
-    benign = sorted((score(each) for each in trials if not each.is_attack), reverse=True)
+    benign = sorted((most_of(score(each)) for each in trials if not each.is_attack), reverse=True)
     return benign[int(percent / 100 * len(benign))] if benign else 0.0
 
 
-def roc_of(trials: Sequence[Trial], score: Score = most_of) -> list[Point]:
+def roc_of(trials: Sequence[Trial], score: Score = peaks_of) -> list[Point]:
     """Return what is found at each rate of PERCENT."""
-    benign = sorted((score(each) for each in trials if not each.is_attack), reverse=True)
-    attacks = np.array([score(each) for each in trials if each.is_attack])
+    benign = sorted((most_of(score(each)) for each in trials if not each.is_attack), reverse=True)
+    attacks = np.array([most_of(score(each)) for each in trials if each.is_attack])
     points = []
     for percent in PERCENT:
         bits = benign[int(percent / 100 * len(benign))] if benign else 0.0
@@ -86,21 +99,27 @@ def roc_of(trials: Sequence[Trial], score: Score = most_of) -> list[Point]:
 def by_part(trials: Sequence[Trial]) -> dict[str, list[Point]]:
     """Return what each part finds alone, those that find most at 1 % first."""
     names = sorted({name for each in trials for name in each.parts})
-    found = {name: roc_of(trials, partial(_part, name)) for name in names}
+    found = {name: roc_of(trials, part_named(name)) for name in names}
     at = PERCENT.index(1.0)
     return dict(sorted(found.items(), key=lambda each: (-each[1][at].found, each[0])))
 
 
-def _part(name: str, trial: Trial) -> float:
-    return trial.parts.get(name, 0.0)
+def part_named(name: str) -> Score:
+    """Return what takes the peaks of one part of a trial."""
+    return partial(_part, name)
 
 
-def delays_of(trials: Sequence[Trial], bits: float) -> Delays:
+def _part(name: str, trial: Trial) -> Peaks:
+    return trial.parts.get(name, ())
+
+
+def delays_of(trials: Sequence[Trial], bits: float, score: Score = peaks_of) -> Delays:
     """Return the delays of attacks found over a threshold, of those whose beginning is known."""
     calls = []
     for each in trials:
-        if each.is_attack and each.first_mal is not None and most_of(each) > bits:
-            first = next(place for place, one in enumerate(each.evidence) if one > bits)
+        peaks = score(each)
+        if each.is_attack and each.first_mal is not None and most_of(peaks) > bits:
+            first = next(call for call, one in peaks if one > bits)
             calls.append(first - each.first_mal)
     if not calls:
         return Delays(0, 0.0, (0.0, 0.0, 0.0), ())

@@ -56,6 +56,8 @@ def test_what_is_found_is_said(call: Call, tmp_path: Path, files: tuple[str, str
     assert found["alarms"]["attack"]["alarmed"] == 10
     assert found["alarms"]["benign"]["alarmed"] == 0
     assert found["delays"]["1 %"]["calls"] == [0] * 10
+    assert found["delays_of_parts"].keys() == found["parts"].keys()
+    assert found["delays_of_parts"]["identifier"]["calls"] == [0] * 10
     assert next(iter(found["parts"])) in ("identifier", "operation", "detail")
     assert found["learning_curve"].keys() == {"1", "2", "3", "5", "10"}
     assert found["learning_curve"]["10"]["1 %"] == 1.0

@@ -16,15 +16,24 @@ from stream.evaluation import (
     delays_of,
     early_of,
     growth_plot,
+    part_named,
     roc_of,
     roc_plot,
     threshold_at,
 )
 
-BENIGN = [Trial([each / 10, 0.0], is_attack=False, parts={"a": 1.0}) for each in range(1_000)]
+BENIGN = [
+    Trial([each / 10, 0.0], is_attack=False, parts={"a": [(0, 1.0)]}) for each in range(1_000)
+]
 ATTACKS = [
-    Trial([0.0, 99.05, 99.05], is_attack=True, first_mal=1, is_alarm=True, parts={"a": 5.0}),
-    Trial([0.0, 0.0, 95.05], is_attack=True, first_mal=0, parts={"b": 2.0}),
+    Trial(
+        [0.0, 99.05, 99.05],
+        is_attack=True,
+        first_mal=1,
+        is_alarm=True,
+        parts={"a": [(0, 0.5), (2, 5.0)]},
+    ),
+    Trial([0.0, 0.0, 95.05], is_attack=True, first_mal=0, parts={"b": [(1, 2.0)]}),
     Trial([99.95], is_attack=True, first_mal=None),
     Trial([], is_attack=True, first_mal=None),
 ]
@@ -63,6 +72,8 @@ def test_parts_alone_and_alarms():
     assert list(parts) == ["a", "b"]
     at = PERCENT.index(1.0)
     assert (parts["a"][at].found, parts["b"][at].found) == (0.25, 0.25)
+    late = delays_of(BENIGN + ATTACKS, 1.0, part_named("a"))
+    assert (late.calls, late.in_time) == ((1,), 0.0)
     alarms = alarms_of(BENIGN + ATTACKS)
     assert alarms["attack"][:2] == (1, 4) and alarms["benign"][:2] == (0, 1_000)
 
