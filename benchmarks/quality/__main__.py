@@ -7,7 +7,7 @@
     python -m benchmarks.quality --only soak --events 10000000     the long form
 
 Data are those below the folder that ENFORCER_DATA names; without one only rows that need none are
-measured, if `--only` asks for them. Deterministic: no times are in it.
+measured, if `--only` asks for them. Figures are deterministic: no times are among them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import figure_rows, machine, say
 from benchmarks.plots import grouped_plot, shares_plot
 from benchmarks.quality import HELP, data_folder, folder_of, soak
 from benchmarks.quality.ablation import lines_of
@@ -53,17 +54,18 @@ def main() -> int:
     for name in [] if given.ablation else given.only or known:
         found = known[name]()
         result["figures"].update(found)
-        for each, figure in found.items():
-            print(f"{each:<60} {figure}", file=sys.stderr, flush=True)
+        say(f"{name}: {sum(each['met'] for each in found.values())} of {len(found)} are met")
     if rows.decided:
         result["cloudtrail"] = rows.decided
     if given.ablation:
         result["ablation"] = rows.ablation()
-        print("\n".join(lines_of(result["ablation"])), file=sys.stderr)
     if given.svg is not None:
         write_plots(given.svg, rows.found, result.get("ablation"))
     if given.json:
-        print(json.dumps(result))
+        print(json.dumps({**result, "machine": machine()}))
+    else:
+        lines = lines_of(result["ablation"]) if given.ablation else figure_rows(result["figures"])
+        print("\n".join(lines))
     return 0 if all(each["met"] for each in result["figures"].values()) else 1
 
 

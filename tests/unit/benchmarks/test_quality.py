@@ -121,6 +121,7 @@ def test_what_is_asked_wrongly_is_told(run, small):
 @compiled
 def test_behaviours_are_caught_without_any_data(run):
     """Bursts, loops, storms, fallbacks, a slow boil, a new version, poisoning: all as promised."""
+    assert "10 of 1,000 workloads poison" in run("--only", "behaviours")[1]
     code, out, _ = run("--only", "behaviours", "--json")
     figures = json.loads(out)["figures"]
     assert [name for name, each in figures.items() if not each["met"]] == []
@@ -138,14 +139,14 @@ def test_behaviours_can_fail():
 @compiled
 def test_the_ablation_with_all_parts_on_is_the_engine(run, small, data, tmp_path):
     """Put together anew it is what the set `declared` has; each part has a row."""
-    code, out, told = run("--ablation", "--json", "--svg", tmp_path / "svg", folder=small)
+    code, out, _ = run("--ablation", "--json", "--svg", tmp_path / "svg", folder=small)
     found = json.loads(out)["ablation"]
     assert code == 0 and (tmp_path / "svg" / "ablation.svg").exists()
     declared = novelty.sets(data)["declared"]()
     assert found["all"] == declared["found"]
     assert found["off"].keys() == set(ablation.PARTS)
     assert not set(ablation.FOR_THE_CALL) & found["alone"].keys()
-    assert "size of results" in told
+    assert "size of results" in run("--ablation", folder=small)[1]
 
 
 def test_a_part_that_is_off_weighs_nothing():

@@ -7,11 +7,15 @@ import pytest
 
 from stream.baselines import decode_baseline
 from stream.events import encode_request
+from stream.kernel import is_compiled
 from stream.policy import load_policy
 from stream.replay import Replay
 from tests.models.tasks import KEY, baseline, history
 from tests.unit.cli.conftest import Call
 
+compiled = pytest.mark.skipif(
+    not is_compiled(), reason="twenty baselines take minutes with kernels as plain Python"
+)
 POLICY = """
 name: p
 rules:
@@ -36,6 +40,7 @@ def learned(call: Call, events: str, folder: Path) -> str:
     return out
 
 
+@compiled
 def test_thresholds_of_a_history_by_itself(call: Call, events: str, tmp_path: Path) -> None:
     """Cross-fitted: a threshold for each budget and mode, within its interval; nothing written."""
     before = set(tmp_path.iterdir())
@@ -62,6 +67,7 @@ def test_thresholds_of_a_history_by_itself(call: Call, events: str, tmp_path: Pa
     assert "0.5% of tasks" in shown.stdout and "too few tasks" in shown.stdout, shown.output
 
 
+@compiled
 def test_budgets_are_those_of_the_policy(call: Call, events: str, tmp_path: Path) -> None:
     """One a workload and day: each of 12 workloads has 10 tasks in an hour, so 240 a day."""
     policy = tmp_path / "p.yaml"
