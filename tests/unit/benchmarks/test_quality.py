@@ -17,6 +17,8 @@ from benchmarks.quality.rows import TARGETS, Rows, shown
 from stream.kernel import is_compiled
 from tests.models import recorded
 
+# All rows one after another: a shared machine may take long.
+pytestmark = pytest.mark.timeout(400)
 compiled = pytest.mark.skipif(not is_compiled(), reason="kernels as plain Python take minutes")
 
 
