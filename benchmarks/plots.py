@@ -80,3 +80,36 @@ def curves_plot(
     axes.set_ylim(bottom=least / 2)
     axes.legend()
     _written(file, figure)
+
+
+def shares_plot(
+    file: Path, curves: Mapping[str, Mapping[float, float]], labels: tuple[str, str]
+) -> None:
+    """Write a curve of percent for each name, over a logarithmic axis."""
+    made = _figure()
+    if made is None:
+        return
+    figure, axes = made
+    for name, points in curves.items():
+        axes.plot(list(points), list(points.values()), marker="o", label=name)
+    axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1], ylim=(0, 101))
+    axes.legend(fontsize="small")
+    _written(file, figure)
+
+
+def grouped_plot(file: Path, groups: Mapping[str, Mapping[str, float]], label: str) -> None:
+    """Write a bar for each name in each group, groups beside each other."""
+    made = _figure()
+    if made is None:
+        return
+    figure, axes = made
+    names = list(dict.fromkeys(name for each in groups.values() for name in each))
+    height = 0.8 / len(groups)
+    for place, (group, values) in enumerate(groups.items()):
+        at = [names.index(name) + place * height for name in values]
+        axes.barh(at, list(values.values()), height, label=group)
+    axes.set_yticks([place + 0.4 - height / 2 for place in range(len(names))], names)
+    axes.invert_yaxis()
+    axes.set(xlabel=label, xlim=(0, 101))
+    axes.legend(fontsize="small")
+    _written(file, figure)

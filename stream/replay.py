@@ -144,11 +144,15 @@ def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 class History:
-    """What recorded events teach: tasks as they end, and the names behind their hashes."""
+    """What recorded events teach: tasks as they end, and the names behind their hashes.
+
+    `ended` counts tasks, also those that a candidate does not keep.
+    """
 
     def __init__(self, key: HashKey) -> None:
         self.names: dict[str, str] = {}
         self.events = 0
+        self.ended = 0
         self.rejects: list[RejectCode] = []
         self._key = key
         self._decoder = Decoder(key, 1, with_values=True)
@@ -184,12 +188,17 @@ class History:
             effects[event] = self._effects[int(batch.events["operation"][event])]
         rates = self._rates.follow(batch.events)
         self._learner.add(batch, self._groups, effects, rates)
-        self._shares.append(put_together([*self._shares, self._learner.ended()]))
-        self._shares = self._shares[-1:]
+        self._keep(self._learner.ended())
 
     def tasks(self) -> Tasks:
         """Return the tasks, the input being over."""
-        return put_together([*self._shares, self._learner.finish()])
+        self._keep(self._learner.finish())
+        return self._shares[0]
+
+    def _keep(self, ended: Tasks) -> None:
+        """Put ended tasks to those that are kept."""
+        self.ended += len(ended.tasks)
+        self._shares = [put_together([*self._shares, ended])]
 
     def _fresh(self, batch: Batch, column: str, known: Container[Any]) -> list[int]:
         """Return one event for each value of a column that is not known yet."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -64,17 +65,54 @@ def write_lines(lines: Iterable[bytes], path: Path) -> int:
     return written
 
 
-def main(read: Callable[[Path], Labelled[LabelT]], summary: str) -> None:
-    """Write one data set's events, and if asked for its labels, as JSON lines."""
+def folder_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Path:
+    """Return the folder of the data that a command line means; ends the program without one."""
+    folder: Path | None = given.data or data_folder()
+    if folder is None:
+        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
+    return folder
+
+
+def main_of(
+    measure: Callable[[Path], dict[str, Any]], summary: str, show: Callable[[Any], None]
+) -> int:
+    """Measure what is below the data's folder and print it; return 0 if all figures are met."""
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args()
+    found = measure(folder_of(parser, given))
+    if given.json:
+        print(json.dumps(found))
+    else:
+        show(found)
+    return 0 if all(each["met"] for each in found.get("figures", {}).values()) else 1
+
+
+def indented(found: dict[str, Any]) -> None:
+    """Print an object over several lines."""
+    print(json.dumps(found, indent=1))
+
+
+def main(
+    read: Callable[[Path], Labelled[LabelT]],
+    summary: str,
+    marks: Callable[[Labelled[LabelT]], Iterable[dict[str, str]]] | None = None,
+) -> None:
+    """Write one data set's events, and if asked for its labels, as JSON lines.
+
+    `marks` are the labels that `enforcer evaluate` reads, where a set has any.
+    """
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="packed if .gz")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="JSON lines, each with its id")
+    if marks is not None:
+        parser.add_argument(
+            "--marks", type=Path, metavar="FILE", help="labels for `enforcer evaluate`"
+        )
     given = parser.parse_args()
-    folder = given.data or data_folder()
-    if folder is None:
-        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
-    found = read(folder)
+    found = read(folder_of(parser, given))
     count = write_lines(map(encode_request, found.events), given.out)
     print(f"{given.out}: {count} events", file=sys.stderr)
     if given.labels is not None:
@@ -83,3 +121,6 @@ def main(read: Callable[[Path], Labelled[LabelT]], summary: str) -> None:
             for name, label in found.labels.items()
         )
         print(f"{given.labels}: {write_lines(rows, given.labels)} labels", file=sys.stderr)
+    if marks is not None and given.marks is not None:
+        lines = map(msgspec.json.encode, marks(found))
+        print(f"{given.marks}: {write_lines(lines, given.marks)} marks", file=sys.stderr)

@@ -1,9 +1,13 @@
-"""How well it detects: the figures of all sets, each beside what it must reach.
+"""How well it detects: the figures of all rows, each beside what it must reach.
 
-    python -m benchmarks.quality --json               all sets (half an hour on two cores)
+    python -m benchmarks.quality --json               all rows (some minutes)
     python -m benchmarks.quality --only declared      one of them; `--list` names them
+    python -m benchmarks.quality --ablation           which part of task novelty contributes what
+    python -m benchmarks.quality --svg plots/         plots beside the figures
+    python -m benchmarks.quality --only soak --events 10000000     the long form
 
-Data are those below the folder that ENFORCER_DATA names. Deterministic: no times are in it.
+Data are those below the folder that ENFORCER_DATA names; without one only rows that need none are
+measured, if `--only` asks for them. Figures are deterministic: no times are among them.
 """
 
 from __future__ import annotations
@@ -11,74 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from benchmarks.quality import (
-    HELP,
-    VARIABLE,
-    arrivals,
-    cloudtrail_replay,
-    data_folder,
-    nab,
-    novelty,
-)
-
-# What must be reached: percent of attacks found at 1 % and 5 % of benign runs in error; and of
-# those found, at 1 %, how many at or before the first malicious call.
-TARGETS: Final = {
-    "declared": (88.0, 94.0),
-    "declared_no_size": (84.0, 93.0),
-    "undeclared": (62.0, 75.0),
-    "new": (40.0, 78.0),
-    "new_granted": (30.0, 70.0),
-    "curve_3": (45.0, 90.0),
-    "curve_5": (74.0, 91.0),
-    "poisoned_2%": (80.0, 92.0),
-    "poisoned_5%": (75.0, 90.0),
-}
-EARLY: Final = 85.0
-BUDGET: Final = (1 / 3, 1.5)
-
-
-def shown(name: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the figures of one set, each with its target where it has one."""
-    if name == "budget":
-        least, most = BUDGET
-        return {
-            f"budget {share}": {**each, "target": "a third to 1.5", "met": least <= ratio <= most}
-            for share, each in found.items()
-            if (ratio := each["actual_percent"] / _percent(share, each)) >= 0
-        }
-    out = {}
-    targets = TARGETS.get(name, (None, None))
-    for rate, target in zip(("1%", "5%"), targets, strict=True):
-        value = found["found"][rate]
-        out[f"{name} found at {rate}"] = _figure(value, target)
-    out[f"{name} early at 1%"] = _figure(
-        found["early"]["1%"], EARLY if name == "declared" else None
-    )
-    return out
-
-
-def _shown(name: str, find: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return shown(name, find())
-
-
-def _nab(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the figures of series of measurements, without those that are times."""
-    found = nab.measure(nab.read(folder))["figures"]
-    return {name: each for name, each in found.items() if name.startswith("nab_")}
-
-
-def _percent(share: str, each: dict[str, Any]) -> float:
-    return float(each["declared_percent"] if share == "alarm" else share.rstrip("%"))
-
-
-def _figure(value: float, target: float | None) -> dict[str, Any]:
-    return {"value": value, "target": target, "met": target is None or value >= target}
+from benchmarks.figures import figure_rows, machine, say
+from benchmarks.plots import grouped_plot, shares_plot
+from benchmarks.quality import HELP, data_folder, folder_of, soak
+from benchmarks.quality.ablation import lines_of
+from benchmarks.quality.figures import RATES
+from benchmarks.quality.rows import Rows
 
 
 def main() -> int:
@@ -86,29 +31,74 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
-    parser.add_argument("--only", action="append", default=[], metavar="SET", help="only this set")
-    parser.add_argument("--list", action="store_true", help="name the sets")
+    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="only this row")
+    parser.add_argument("--list", action="store_true", help="name the rows")
+    parser.add_argument("--ablation", action="store_true", help="only the ablation, without rows")
+    parser.add_argument("--svg", type=Path, metavar="FOLDER", help="write plots there")
+    parser.add_argument(
+        "--events", type=int, default=soak.EVENTS, metavar="N", help="of the benign soak"
+    )
     given = parser.parse_args()
     folder = given.data or data_folder()
-    if folder is None:
-        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
-    data = novelty.load(folder)
-    figures: dict[str, dict[str, Any]] = {}
-    finds = {name: partial(_shown, name, find) for name, find in novelty.sets(data).items()}
-    finds["nab"] = partial(_nab, folder)
-    finds["arrivals"] = lambda: dict(arrivals.measure(folder)["figures"])
-    finds["cloudtrail"] = lambda: dict(cloudtrail_replay.measure(folder)["figures"])
-    for name, find in finds.items():
-        if given.list:
-            print(name)
-        elif not given.only or name in given.only:
-            found = find()
-            figures.update(found)
-            for each, figure in found.items():
-                print(f"{each:<36} {figure}", file=sys.stderr, flush=True)
+    known = Rows(folder, given.events).all()
+    if given.ablation or (folder is None and not set(given.only) & set(known)):
+        folder = folder_of(parser, given)
+    rows = Rows(folder, given.events)
+    known = rows.all()
+    if given.list:
+        print("\n".join(known))
+        return 0
+    if unknown := set(given.only) - set(known):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; --list names them")
+    result: dict[str, Any] = {"figures": {}}
+    for name in [] if given.ablation else given.only or known:
+        found = known[name]()
+        result["figures"].update(found)
+        say(f"{name}: {sum(each['met'] for each in found.values())} of {len(found)} are met")
+    if rows.decided:
+        result["cloudtrail"] = rows.decided
+    if given.ablation:
+        result["ablation"] = rows.ablation()
+    if given.svg is not None:
+        write_plots(given.svg, rows.found, result.get("ablation"))
     if given.json:
-        print(json.dumps({"figures": figures}))
-    return 0 if all(each["met"] for each in figures.values()) else 1
+        print(json.dumps({**result, "machine": machine()}))
+    else:
+        lines = lines_of(result["ablation"]) if given.ablation else figure_rows(result["figures"])
+        print("\n".join(lines))
+    return 0 if all(each["met"] for each in result["figures"].values()) else 1
+
+
+def write_plots(folder: Path, found: dict[str, Any], ablation: dict[str, Any] | None) -> None:
+    """Write what was measured as plots; what was not is left out."""
+    sets = {name: each["roc"] for name, each in found.items() if "roc" in each}
+    plain = {name: _numbers(each) for name, each in sets.items() if "curve" not in name}
+    if plain:
+        shares_plot(folder / "roc.svg", plain, ("benign runs in error, %", "attacks found, %"))
+    curve = {
+        f"at {rate:g} %": {
+            int(name.partition("_")[2]): roc[f"{rate:g}%"]
+            for name, roc in sets.items()
+            if name.startswith("curve_")
+        }
+        for rate in RATES
+    }
+    if curve[f"at {RATES[0]:g} %"]:
+        labels = "benign runs of a purpose learned", "attacks found, %"
+        shares_plot(folder / "learning.svg", curve, labels)
+    if ablation is not None:
+        bars = {
+            f"{how} at {rate:g} %": {
+                name: each[f"{rate:g}%"] for name, each in ablation[how].items()
+            }
+            for how in ("off", "alone")
+            for rate in RATES
+        }
+        grouped_plot(folder / "ablation.svg", bars, "attacks found, %")
+
+
+def _numbers(roc: dict[str, float]) -> dict[float, float]:
+    return {float(rate.rstrip("%")): found for rate, found in roc.items()}
 
 
 if __name__ == "__main__":

@@ -132,6 +132,20 @@ def task_of(run: Run) -> str:
     return f"run-{hashlib.blake2b(run.sid.encode(), digest_size=8).hexdigest()}"
 
 
+def marks_of(found: Labelled[Label]) -> Iterator[dict[str, str]]:
+    """Yield what `enforcer evaluate` is told of each run; attacks that failed have no label."""
+    marked = set()
+    for label in found.labels.values():
+        if label.task in marked or label.kind == "attack_failed":
+            continue
+        marked.add(label.task)
+        if label.kind == "benign":
+            yield {"task": label.task, "label": "benign"}
+        else:
+            first = "" if label.first_mal is None else f"{label.task}/{label.first_mal}"
+            yield {"task": label.task, "label": "attack", "first": first}
+
+
 def _events_of_run(run: Run, task: str, start_ms: int) -> Iterator[tuple[int, Request]]:
     """Yield (call, event) for a run: grant, calls, completion; call is -1 for what is none."""
     length_ms = round(run.duration_s * 1000)
@@ -191,4 +205,4 @@ def _unquoted(text: str) -> object:
 
 
 if __name__ == "__main__":
-    main(read, "Write the recorded AgentDojo runs as events.")
+    main(read, "Write the recorded AgentDojo runs as events.", marks_of)

@@ -11,8 +11,7 @@ runs repeat, beside what loops.py asserts.
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.quality import HELP, VARIABLE, data_folder
+from benchmarks.quality import indented, main_of
 from benchmarks.quality.agentdojo import read
 from stream.detectors import (
     BIT,
@@ -168,17 +167,11 @@ def _found(usual: Any, found: Any) -> dict[str, float]:
     return out
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Score AgentDojo runs by how calls are made.")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
-    given = parser.parse_args()
-    folder = given.data or data_folder()
-    if folder is None:
-        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
-    print(json.dumps(measure(runs_below(folder)), indent=None if given.json else 1))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(
+        main_of(
+            lambda folder: measure(runs_below(folder)),
+            "Score AgentDojo runs by how calls are made.",
+            indented,
+        )
+    )

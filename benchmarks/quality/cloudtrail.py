@@ -84,6 +84,12 @@ def read_events(folder: Path) -> Iterator[Request]:
     yield from read(folder).events
 
 
+def marks_of(found: Labelled[Label]) -> Iterator[dict[str, str]]:
+    """Yield what `enforcer evaluate` is told of each event."""
+    for name, label in found.labels.items():
+        yield {"id": name, "label": "attack" if label.mal else "benign"}
+
+
 def _original(record: Record) -> bytes:
     """Return a record as CloudTrail would have written what is left of it.
 
@@ -106,4 +112,4 @@ def _original(record: Record) -> bytes:
 
 
 if __name__ == "__main__":
-    main(read, "Write the recorded CloudTrail events as events.")
+    main(read, "Write the recorded CloudTrail events as events.", marks_of)

@@ -14,9 +14,7 @@ windows, a series reports so many bits, by series and day. That table is the cal
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from benchmarks.quality import HELP, VARIABLE, data_folder, read_lines
+from benchmarks.quality import main_of, read_lines
 from benchmarks.quality.nab_rules import NONE, PROFILES, Score, Truth, score, truth_of
 from stream.detectors import BIT, LEVEL, LEVEL_PARTS, MEASURED, score_level
 from stream.kernel import kernel
@@ -141,25 +139,15 @@ def measure(corpus: Sequence[Series]) -> dict[str, Any]:
     return {"figures": figures, "alarms": alarms_of(corpus)}
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Score the Numenta Anomaly Benchmark.")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args()
-    folder = given.data or data_folder()
-    if folder is None:
-        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
-    found = measure(read(folder))
-    if given.json:
-        print(json.dumps(found))
-    else:
-        for name, each in found["figures"].items():
-            print(f"{name:32} {each['value']:10} target {each['target']}")
-        for threshold, rate in found["alarms"].items():
-            print(f"{threshold:3} bits: {rate:.4f} false alarms a series and day")
-    sys.exit(0 if all(each["met"] for each in found["figures"].values()) else 1)
+def show(found: dict[str, Any]) -> None:
+    """Print the figures and the table of alarms for a person."""
+    for name, each in found["figures"].items():
+        print(f"{name:32} {each['value']:10} target {each['target']}")
+    for threshold, rate in found["alarms"].items():
+        print(f"{threshold:3} bits: {rate:.4f} false alarms a series and day")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(
+        main_of(lambda folder: measure(read(folder)), "Score the Numenta Anomaly Benchmark.", show)
+    )

@@ -30,9 +30,10 @@ import msgspec
 import numpy as np
 
 from benchmarks.quality import agentdojo
-from benchmarks.quality.figures import Scored, rates_of
+from benchmarks.quality.figures import rates_of
 from stream.baselines import Baseline, Tasks, promote, threshold_of
 from stream.detectors import JUDGES, MODES
+from stream.evaluation import Trial, most_of, peaks_of
 from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.policy import default_policy
@@ -44,6 +45,22 @@ USUAL: Final = 0.3  # a grant lists a change that so many benign runs of its pur
 DECLARED: Final = (0.005, 0.01, 0.02, 0.05)
 SLOTS: Final = 1_000
 SEED: Final = 7
+
+CURVE: Final = (1, 3, 5)
+POISON: Final = (0.02, 0.05)
+NAMES: Final = (
+    "declared",
+    "declared_no_size",
+    "undeclared",
+    "undeclared_no_size",
+    "new",
+    "new_no_size",
+    "new_granted",
+    "new_granted_no_size",
+    *(f"curve_{count}" for count in CURVE),
+    *(f"poisoned_{part:.0%}" for part in POISON),
+    "budget",
+)
 
 Change = Callable[[Request], Request]
 
@@ -100,7 +117,7 @@ def baseline_of(data: Data, chosen: Sequence[int]) -> Baseline:
     return data.made[learned]
 
 
-def replayed(baseline: Baseline, runs: Sequence[Run], change: Change) -> list[Scored]:
+def replayed(baseline: Baseline, runs: Sequence[Run], change: Change) -> list[Trial]:
     """Return the scores of runs under the shipped default policy."""
     machine = Replay(default_policy(), KEY, slots_max=SLOTS)
     machine.expect(baseline, "benchmark")
@@ -115,7 +132,7 @@ def replayed(baseline: Baseline, runs: Sequence[Run], change: Change) -> list[Sc
             if event.kind == "request":
                 evidence[event.task].append(int(row["evidence"]) / 1024)
     return [
-        Scored(evidence[run.name], run.is_attack, run.first_mal, alarms[run.name] > 0)
+        Trial(evidence[run.name], run.is_attack, run.first_mal, alarms[run.name] > 0)
         for run in runs
     ]
 
@@ -126,13 +143,13 @@ Choice = Callable[[Data, str, int], tuple[list[int], list[int]]]
 
 def figures(data: Data, choose: Choice, change: Change, shares: int = 1) -> dict[str, Any]:
     """Return the figures over all models."""
-    scored: list[Scored] = []
+    scored: list[Trial] = []
     for model in sorted({run.model for run in data.runs}):
         for share in range(shares):
             learned, asked = choose(data, model, share)
             runs = [data.runs[index] for index in asked]
             scored += replayed(baseline_of(data, learned), runs, change)
-    return rates_of(scored)._asdict()
+    return rates_of(scored)
 
 
 def of_others(data: Data, model: str, share: int = 0) -> tuple[list[int], list[int]]:
@@ -231,8 +248,12 @@ def budget(data: Data) -> dict[str, Any]:
         known = made.facts.tails[MODES.index("known")]
         for share in DECLARED:
             threshold = threshold_of(known, share) / 1024
-            over[share] += sum(each.most > threshold for each in scored if not each.is_attack)
-            found[share] += sum(each.most > threshold for each in scored if each.is_attack)
+            over[share] += sum(
+                most_of(peaks_of(each)) > threshold for each in scored if not each.is_attack
+            )
+            found[share] += sum(
+                most_of(peaks_of(each)) > threshold for each in scored if each.is_attack
+            )
         benign += sum(not each.is_attack for each in scored)
         attacks += sum(each.is_attack for each in scored)
         alarms += scored
@@ -265,7 +286,7 @@ def sets(data: Data) -> dict[str, Callable[[], dict[str, Any]]]:
     def granted(event: Request) -> Request:
         return without_size(grants(event))
 
-    return {
+    found = {
         "declared": partial(figures, data, of_others, as_is),
         "declared_no_size": partial(figures, data, of_others, without_size),
         "undeclared": partial(figures, data, of_others, without_purpose),
@@ -274,10 +295,12 @@ def sets(data: Data) -> dict[str, Callable[[], dict[str, Any]]]:
         "new_no_size": partial(figures, data, of_other_purposes, without_size, SHARES),
         "new_granted": partial(figures, data, of_other_purposes, grants, SHARES),
         "new_granted_no_size": partial(figures, data, of_other_purposes, granted, SHARES),
-        **{f"curve_{n}": partial(figures, data, of_few(n), as_is) for n in (1, 3, 5)},
+        **{f"curve_{n}": partial(figures, data, of_few(n), as_is) for n in CURVE},
         **{
             f"poisoned_{part:.0%}": partial(figures, data, of_poisoned(part), as_is)
-            for part in (0.02, 0.05)
+            for part in POISON
         },
         "budget": partial(budget, data),
     }
+    assert tuple(found) == NAMES
+    return found

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from .baseline import NAMES_MAX, PARTS_MEASURED, Baseline, Facts, Tail, View, no_view
+from .budget import share_of
 from .candidate import OF_PURPOSE_MAX, OF_WORKLOAD_MAX, TASKS_MAX, put_together
+from .certainty import Certain, certain, exact_interval
 from .entries import (
     BIT,
     BITS_MAX,
@@ -34,11 +36,20 @@ from .entries import DEEDS as DEEDS_KIND
 from .expected import asked_of, level_of, odd_bits, rate_bits
 from .format import (
     BASELINE_BYTES_MAX,
+    MAGIC,
     decode_baseline,
     encode_baseline,
     version_of,
 )
 from .learner import IDLE_MS, OPEN_MAX, Learner
+from .portable import (
+    PORTABLE_BYTES_MAX,
+    PORTABLE_MAGIC,
+    Portable,
+    decode_portable,
+    encode_portable,
+    manifest_of,
+)
 from .promotion import HabitFacts, promote
 from .sizes import LARGER_BYTES, largest_of
 from .tail import NEVER, Prior, fit_tail, rate_of, smoothed_tail, sureness, threshold_of
@@ -59,6 +70,7 @@ __all__ = [
     "IDLE_MS",
     "LARGER_BYTES",
     "LARGEST",
+    "MAGIC",
     "NAMES_MAX",
     "NEVER",
     "NEW_ODD",
@@ -70,6 +82,8 @@ __all__ = [
     "OPEN_MAX",
     "OPERATION",
     "PARTS_MEASURED",
+    "PORTABLE_BYTES_MAX",
+    "PORTABLE_MAGIC",
     "PURPOSES",
     "RATE",
     "RATES",
@@ -78,22 +92,29 @@ __all__ = [
     "TASKS",
     "TASKS_MAX",
     "Baseline",
+    "Certain",
     "Entries",
     "Facts",
     "HabitFacts",
     "Learner",
+    "Portable",
     "Prior",
     "Tail",
     "Tasks",
     "View",
     "asked_of",
+    "certain",
     "decode_baseline",
+    "decode_portable",
     "encode_baseline",
+    "encode_portable",
+    "exact_interval",
     "find_entry",
     "fit_tail",
     "key_of",
     "largest_of",
     "level_of",
+    "manifest_of",
     "no_tasks",
     "no_view",
     "odd_bits",
@@ -103,6 +124,7 @@ __all__ = [
     "put_together",
     "rate_bits",
     "rate_of",
+    "share_of",
     "smoothed_tail",
     "support_of",
     "sureness",

@@ -63,13 +63,15 @@ class Tail(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a baseline says of itself.
 
-    `key_id` is that of the hash key; `aside` counts tasks that were suspicious and taught nothing;
-    `tails` are those of novelty by mode, `habits` those of each part of habits, if measured;
-    `names` are classes, purposes and operations by hash, for people.
+    `key_id` is that of the hash key; of `seen` tasks that ended `tasks` were kept; `aside` counts
+    those that were suspicious and taught nothing; `tails` are those of novelty by mode, `habits`
+    those of each part of habits, if measured; `names` are classes, purposes and operations by hash,
+    for people.
     """
 
     key_id: int
     tasks: int
+    seen: int = 0
     aside: int = 0
     workloads: int = 0
     from_ms: int = 0

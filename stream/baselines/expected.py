@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.kernel import kernel, mix64, routine
+from stream.kernel import kernel, minus64, mix64, routine
 
 from .entries import (
     BITS_MAX,
@@ -81,9 +81,12 @@ def odd_bits(entries: Any, place: np.uint64, kind: np.uint64, effect: int, which
 
 @routine
 def asked_of(call: Any, values: Any) -> np.uint64:
-    """Return what names a call by its operation and values, whatever their order."""
+    """Return what names a call by its operation and values, whatever their order.
+
+    A sum, not an exclusive or: a value that stands twice must not vanish.
+    """
     asked = call["operation"]
     first = whole(call["values_from"])
     for number in range(first, first + call["values_count"]):
-        asked ^= use_of(call["operation"], values[number])
+        asked = minus64(asked, use_of(call["operation"], values[number]))
     return asked  # type: ignore[no-any-return]

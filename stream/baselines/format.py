@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from stream.errors import ConfigError, NewerFormat
+from stream.events import TIME_MS_MAX
 
 from .baseline import (
     CANDIDATES_MAX,
@@ -39,6 +40,7 @@ from .entries import ENTRIES_MAX, ENTRY
 MAGIC: Final = b"SEBASE"
 FORMAT_VERSION: Final = 1
 FACTS_BYTES_MAX: Final = 1 << 26
+COUNT_MAX: Final = 1 << 53
 BASELINE_BYTES_MAX: Final = FACTS_BYTES_MAX + ENTRY.itemsize * ENTRIES_MAX + (1 << 24)
 _HEAD: Final = struct.Struct("<6sHQIII4x")
 _DIGEST: Final = 32
@@ -117,6 +119,11 @@ def _fault_of(baseline: Baseline) -> str:
         return "its tails are none"
     if len(facts.habits) not in (0, PARTS_MEASURED) or not all(map(_is_sound, facts.habits)):
         return "its tails of habits are none"
+    counts = facts.key_id, facts.tasks, facts.seen, facts.aside, facts.workloads
+    if not all(0 <= each < COUNT_MAX for each in counts):
+        return "its counts are none"
+    if not all(0 <= each <= TIME_MS_MAX for each in (facts.from_ms, facts.until_ms)):
+        return "its times are none"
     if len(facts.names) > NAMES_MAX:
         return f"it has more than {NAMES_MAX} names"
     return ""

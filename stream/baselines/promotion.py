@@ -52,9 +52,17 @@ class HabitFacts(NamedTuple):
 
 
 def promote(
-    tasks: Tasks, key_id: int, judges: tuple[Score, HabitFacts], names: Mapping[str, str]
+    tasks: Tasks,
+    key_id: int,
+    judges: tuple[Score, HabitFacts],
+    names: Mapping[str, str],
+    *,
+    calibrated: bool = True,
+    seen: int = 0,
 ) -> Baseline:
-    """Return the baseline of a set of tasks.
+    """Return the baseline of a set of tasks; `seen` of them ended, where not all were kept.
+
+    Without thresholds, and so in less time, where it need not be calibrated.
 
     Errors: ValueError when it would have more than ENTRIES_MAX entries.
     """
@@ -64,7 +72,7 @@ def promote(
     is_task = (tasks.tasks["calls_count"] > 0) | (tasks.tasks["purpose"] != 0)
     tasks = tasks.chosen(np.flatnonzero(is_task))
     is_aside = suspicious(tasks, key_id, score)
-    tails = _tails(tasks, key_id, score, is_aside)
+    tails = _tails(tasks, key_id, score, is_aside) if calibrated else ()
     made = counted(tasks, key_id, is_aside)
     teaches = np.ones(len(every.tasks), bool)
     teaches[np.flatnonzero(is_task)[is_aside]] = False
@@ -72,12 +80,13 @@ def promote(
     facts = Facts(
         key_id=key_id,
         tasks=len(tasks.tasks),
+        seen=max(seen, len(tasks.tasks)),
         aside=int(is_aside.sum()),
         workloads=len(np.unique(tasks.tasks["workload"])),
         from_ms=int(tasks.tasks["ended_ms"].min()) if len(tasks.tasks) else 0,
         until_ms=int(tasks.tasks["ended_ms"].max()) if len(tasks.tasks) else 0,
         tails=tails,
-        habits=_habit_tails(every, habits, teaches),
+        habits=_habit_tails(every, habits, teaches) if calibrated else (),
         names=dict(sorted(names.items())),
     )
     return made._replace(facts=facts, listed=listed)

@@ -14,9 +14,10 @@ from stream.events import PAYLOAD_BYTES_MAX
 from stream.replay import History, batches
 
 from .baseline_file import read_baseline, write_baseline
+from .baseline_portable import export_baseline, import_baseline, list_baselines
 from .failure import NotSo
 from .logs import utc_text
-from .options import INPUT, OUTPUT, configured, examples, json_option
+from .options import INPUT, WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option
 from .reading import read_lines, total_bytes
 from .replay import replay_key
 from .screen import Screen
@@ -41,9 +42,13 @@ def baseline() -> None:
     """
 
 
+for _verb in (export_baseline, import_baseline, list_baselines):
+    baseline.add_command(_verb)
+
+
 @baseline.command("learn")
 @click.argument("files", nargs=-1, required=True, type=INPUT, metavar="FILE...")
-@click.option("--out", type=OUTPUT, required=True, help="Where the baseline goes.")
+@click.option("--out", type=WHOLE_OUTPUT, required=True, help="Where the baseline goes.")
 @configured("config")
 @json_option
 def learn(*, files: tuple[str, ...], out: str, environment: dict[str, str], is_json: bool) -> None:
@@ -63,7 +68,7 @@ def learn(*, files: tuple[str, ...], out: str, environment: dict[str, str], is_j
     tasks = history.tasks()
     if not len(tasks.tasks):
         raise NotSo("there is no task in these events: nothing to learn from")
-    made = promote(tasks, replay_key(environment).id, JUDGES, history.names)
+    made = promote(tasks, replay_key(environment).id, JUDGES, history.names, seen=history.ended)
     version, size = write_baseline(out, made)
     rejects = Counter(code.value for code in history.rejects)
     summary = {
@@ -82,7 +87,7 @@ def learn(*, files: tuple[str, ...], out: str, environment: dict[str, str], is_j
 
 
 @baseline.command("show")
-@click.argument("file", type=INPUT)
+@click.argument("file", type=WHOLE_INPUT)
 @json_option
 def show(*, file: str, is_json: bool) -> None:
     """Show what a baseline was learned from, and where its thresholds are."""
@@ -106,8 +111,8 @@ def show(*, file: str, is_json: bool) -> None:
 
 
 @baseline.command("diff")
-@click.argument("first", type=INPUT)
-@click.argument("second", type=INPUT)
+@click.argument("first", type=WHOLE_INPUT)
+@click.argument("second", type=WHOLE_INPUT)
 @json_option
 def diff(*, first: str, second: str, is_json: bool) -> None:
     """Say how two baselines differ."""
@@ -150,6 +155,7 @@ def _summary(made: Baseline, version: str) -> dict[str, Any]:
         "version": version,
         "hash_key": facts.key_id,
         "tasks": facts.tasks,
+        "tasks_seen": facts.seen,
         "set_aside": facts.aside,
         "workloads": facts.workloads,
         "entries": len(made.listed),

@@ -17,22 +17,33 @@ from stream.replay import Replay
 
 def read_baseline(file: str) -> tuple[Baseline, str]:
     """Return a baseline and its version. Errors: ConfigError, NewerFormat."""
-    try:
-        with Path(file).open("rb") as source:
-            data = source.read(BASELINE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    if len(data) > BASELINE_BYTES_MAX:
-        raise ConfigError(f"{file} has more than {BASELINE_BYTES_MAX:,} bytes")
+    data = read_bytes(file, BASELINE_BYTES_MAX)
     return decode_baseline(data, file), version_of(data)
 
 
 def write_baseline(file: str, baseline: Baseline) -> tuple[str, int]:
-    """Write a baseline; return its version and size. Errors: ConfigError.
+    """Write a baseline; return its version and size. Errors: ConfigError."""
+    data = encode_baseline(baseline)
+    return version_of(data), write_bytes(file, data)
+
+
+def read_bytes(file: str, bytes_max: int) -> bytes:
+    """Return what a file holds. Errors: ConfigError when it cannot be read, or is too large."""
+    try:
+        with Path(file).open("rb") as source:
+            data = source.read(bytes_max + 1)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    if len(data) > bytes_max:
+        raise ConfigError(f"{file} has more than {bytes_max:,} bytes")
+    return data
+
+
+def write_bytes(file: str, data: bytes) -> int:
+    """Write a file; return its size. Errors: ConfigError.
 
     The file is complete or is not there: it takes the place of another only when written.
     """
-    data = encode_baseline(baseline)
     target = Path(file)
     part = target.with_name(f".{target.name}.part")
     try:
@@ -40,7 +51,7 @@ def write_baseline(file: str, baseline: Baseline) -> tuple[str, int]:
         part.replace(target)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
-    return version_of(data), len(data)
+    return len(data)
 
 
 def expect(machine: Replay, file: str) -> str:

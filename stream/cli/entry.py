@@ -27,6 +27,14 @@ VERBS: Final = {
     "convert": ("stream.cli.convert:convert", "Turn access logs or CloudTrail into events."),
     "replay": ("stream.cli.replay:replay", "Judge recorded events without Kafka or Redis."),
     "baseline": ("stream.cli.baseline:baseline", "Learn what tasks usually do."),
+    "calibrate": (
+        "stream.cli.calibrate:calibrate",
+        "Set thresholds of learned evidence from benign history.",
+    ),
+    "evaluate": (
+        "stream.cli.evaluate:evaluate",
+        "Say how much of labelled data is found, and at how many false alarms.",
+    ),
     "explain": ("stream.cli.explain:explain", "Show a workload's profile, and what is in force."),
     "list": ("stream.cli.listing:list_in_force", "List what is in force."),
     "stop": ("stream.cli.acts:stop", "Stop all enforcement."),

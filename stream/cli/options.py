@@ -146,3 +146,9 @@ INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 OUTPUT: Final = click.Path(dir_okay=False, allow_dash=True, writable=True)
 """A file to write, `-` for stdout."""
+
+WHOLE_INPUT: Final = click.Path(exists=True, dir_okay=False)
+"""A file that is read as a whole, so no stream."""
+
+WHOLE_OUTPUT: Final = click.Path(dir_okay=False, writable=True)
+"""A file that is written as a whole: it is complete or not there."""

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.baselines import BIT, NEVER, Baseline, no_view, threshold_of
+from stream.baselines import BIT, NEVER, Baseline, Facts, no_view, share_of, threshold_of
 from stream.detectors import NOT_READY, SHARE, STEPS, asserted_tails
 from stream.errors import ConfigError
 from stream.kernel import HashKey
-from stream.policy import Policy
+from stream.policy import Policy, Rule
 from stream.profiles import GRANT, LEARNED, VALUE, Batch
 
 from .anomaly import HABIT, LISTED, SCORE, Learning
@@ -59,9 +59,10 @@ class Expectation:
 
         A mode whose usual evidence nobody measured never alarms. HABIT is behind the modes.
         """
-        tails = self.baseline.facts.tails if self.baseline is not None else ()
+        facts = self.baseline.facts if self.baseline is not None else Facts(key_id=0, tasks=0)
+        tails = facts.tails
         out = np.full((len(policy.rules) + 1, HABIT + 1), NEVER, np.int64)
-        budgets = [each.false_alarms_ppm for each in policy.rules] + [DEFAULT_PPM]
+        budgets = [_ppm_of(each, facts) for each in policy.rules] + [DEFAULT_PPM]
         for row, ppm in enumerate(budgets):
             if ppm:
                 out[row, HABIT] = rarity_at(ppm / 1e6 / SHARE)
@@ -80,6 +81,12 @@ class Expectation:
             thresholds=thresholds,
             scores=scores,
         )
+
+
+def _ppm_of(rule: Rule, facts: Facts) -> float:
+    """Return the millionths of tasks that a rule's budget allows in error, 0 for none."""
+    count, per_ms = rule.false_alarms_each
+    return share_of(facts, count, per_ms) * 1e6 if count else rule.false_alarms_ppm
 
 
 def _no_learning() -> Learning:

@@ -33,7 +33,7 @@ from .tables import (
     PolicyTables,
 )
 from .text import load_policy, read_policy
-from .units import duration_ms, quantity, rate, spell_duration
+from .units import AlarmBudget, alarm_budget, duration_ms, quantity, rate, spell_duration
 
 __all__ = [
     "ACTION_INDEX",
@@ -55,6 +55,7 @@ __all__ = [
     "SHADOW",
     "SKEW_MS",
     "TASKS_VOUCHED",
+    "AlarmBudget",
     "AnomalySpec",
     "ClassSpec",
     "Document",
@@ -68,6 +69,7 @@ __all__ = [
     "Remark",
     "Rule",
     "RuleSpec",
+    "alarm_budget",
     "compile_policy",
     "default_policy",
     "default_policy_text",

@@ -39,7 +39,7 @@ from .tables import (
     SHADOW,
     PolicyTables,
 )
-from .units import duration_ms, quantity, rate, share_ppm, spell_duration
+from .units import AlarmBudget, alarm_budget, duration_ms, quantity, rate, spell_duration
 
 WINDOW_MS_MIN: Final = 1_000
 WINDOW_MS_MAX: Final = 86_400_000
@@ -137,14 +137,14 @@ class Policy:
         if spec.action == "throttle" and spec.on == "token":
             raise PolicyError(f"a token is revoked, not throttled - at {path}.on")
         mode = {"off": 0, "shadow": SHADOW, "enforce": ENFORCE}[spec.mode]
-        detector, ppm = "anomaly", 0
+        detector, allowed = "anomaly", AlarmBudget(0)
         numbers: tuple[PairId | None, int, int, int, int] = (None, 0, 0, 0, 0)
         if spec.limit:
             detector, numbers = "limit", self._limit(spec.limit, path)
         elif spec.forbid:
             detector, numbers = "forbid", self._forbid(spec.forbid, path)
         elif spec.anomaly:
-            ppm = _at(f"{path}.anomaly.false_alarms", share_ppm, spec.anomaly.false_alarms)
+            allowed = _at(f"{path}.anomaly.false_alarms", alarm_budget, spec.anomaly.false_alarms)
         pair, at_most, within_ms, first, then = numbers
         return Rule(
             spec=spec,
@@ -158,7 +158,8 @@ class Policy:
             within_ms=within_ms,
             first=first,
             then=then,
-            false_alarms_ppm=ppm,
+            false_alarms_ppm=allowed.ppm,
+            false_alarms_each=(allowed.alarms, allowed.per_ms),
         )
 
     def _rate(self, text: str, path: str) -> Rate:

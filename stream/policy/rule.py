@@ -55,6 +55,7 @@ class Rule(NamedTuple):
     first: int
     then: int
     false_alarms_ppm: int = 0
+    false_alarms_each: tuple[int, int] = (0, 0)  # so many a workload, in so many ms
 
     @property
     def name(self) -> str:

@@ -44,9 +44,13 @@ Names = Annotated[
 RateText = Annotated[
     str, msgspec.Meta(min_length=3, max_length=32, description="a rate such as 5/s or 300/5m")
 ]
-ShareText = Annotated[
+AlarmsText = Annotated[
     str,
-    msgspec.Meta(min_length=4, max_length=32, description="a share such as 0.5% of tasks"),
+    msgspec.Meta(
+        min_length=4,
+        max_length=40,
+        description="0.5% of tasks, or 1 per workload per 30 days",
+    ),
 ]
 _AMOUNT = "a whole number of at most 4 x 10^17, or text such as 100k or 20MB"
 Amount = (
@@ -90,12 +94,12 @@ class AnomalySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `of`: `task-novelty`, is this call what tasks of this purpose do? `behaviour`, how calls are
     made: order, loops, fallbacks, errors, and the workload's rates against its own past.
-    `false_alarms`: the share of benign tasks that may be taken for odd; the threshold follows from
-    the baseline's calibration.
+    `false_alarms`: the share of benign tasks that may be taken for odd, or how many a workload in a
+    span; the threshold follows from the baseline's calibration.
     """
 
     of: Literal["task-novelty", "behaviour"]
-    false_alarms: ShareText = "0.5% of tasks"
+    false_alarms: AlarmsText = "0.5% of tasks"
 
 
 class RuleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

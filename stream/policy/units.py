@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from stream.errors import PolicyError
 from stream.events import Rate
@@ -26,6 +26,9 @@ _QUANTITY: Final = {
 _PART = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]{1,9}) ?/ ?((?:[0-9]{1,9}(?:ms|s|m|h|d))+|ms|s|m|h|d)")
 _AMOUNT = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
+_PER_WORKLOAD = re.compile(r"([0-9]{1,4}) per workload per ([0-9]{1,4}) ?(hour|day|week)s?")
+_SPAN_MS: Final = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000}
+SPAN_MS_MAX: Final = 366 * 86_400_000
 _SHARE = re.compile(r"([0-9]{1,2})(?:\.([0-9]{1,4}))? ?% of tasks")
 SHARE_PPM_MIN: Final = 10
 SHARE_PPM_MAX: Final = 100_000
@@ -78,8 +81,16 @@ def rate(text: str) -> Rate:
     )
 
 
-def share_ppm(text: str) -> int:
-    """Return the millionths of `0.5% of tasks`.
+class AlarmBudget(NamedTuple):
+    """How many false alarms are allowed: millionths of tasks, or a number a workload in a span."""
+
+    ppm: int
+    alarms: int = 0
+    per_ms: int = 0
+
+
+def alarm_budget(text: str) -> AlarmBudget:
+    """Return the budget of `0.5% of tasks` or `1 per workload per 30 days`.
 
     Errors: PolicyError.
     """
@@ -87,8 +98,17 @@ def share_ppm(text: str) -> int:
     if match is not None:
         ppm = int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
         if SHARE_PPM_MIN <= ppm <= SHARE_PPM_MAX:
-            return ppm
-    raise PolicyError(f"{text[:40]!r} is no share", hint="write 0.5% of tasks: 0.001 to 10 percent")
+            return AlarmBudget(ppm)
+    match = _PER_WORKLOAD.fullmatch(text)
+    if match is not None:
+        count, per_ms = int(match[1]), int(match[2]) * _SPAN_MS[match[3]]
+        if count and 0 < per_ms <= SPAN_MS_MAX:
+            return AlarmBudget(0, count, per_ms)
+    raise PolicyError(
+        f"{text[:40]!r} is no budget of false alarms",
+        hint="write 0.5% of tasks (0.001 to 10 percent), or 1 per workload per 30 days (hours,"
+        " days or weeks, at most a year)",
+    )
 
 
 def spell_duration(span_ms: int) -> str:

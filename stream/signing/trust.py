@@ -75,16 +75,20 @@ class Trust:
         Requires: `value` is what `signed.payload` says, and belongs under `key`.
         Cost:     some 150 us for Ed25519, 6 us for HMAC.
         """
+        return self.fault_in(role_of(value), key, append_ms, signed)
+
+    def fault_in(self, role: Role, key: bytes, at_ms: int, signed: Signed) -> SignatureFault | None:
+        """Return why what only a role may sign is not believed at a time, None if it is."""
         if not signed.key_id:
             return "unsigned"
         trusted = self._keys.get(signed.key_id)
         if trusted is None:
             return "unknown_key"
-        if trusted.role != role_of(value):
+        if trusted.role != role:
             return "wrong_role"
-        if append_ms < trusted.from_ms:
+        if at_ms < trusted.from_ms:
             return "early_key"
-        if append_ms >= trusted.until_ms:
+        if at_ms >= trusted.until_ms:
             return "retired_key"
         message = signed_message(signed.key_id, self._place, key, signed.payload)
         return None if trusted.holds(message, signed.signature) else "forged"

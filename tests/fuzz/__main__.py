@@ -15,11 +15,12 @@ import time
 from collections.abc import Sequence
 
 from .endpoints import ENDPOINTS
+from .files import FILES
 from .loop import Outcome, fuzz
 from .seeds import keep
 from .targets import TARGETS, shares
 
-ALL = TARGETS | ENDPOINTS
+ALL = TARGETS | ENDPOINTS | FILES
 TARGET_INPUTS = 1_000_000
 
 

@@ -29,10 +29,11 @@ def main() -> None:
     name, *options = sys.argv[1:]
     with atheris.instrument_imports(include=INSTRUMENTED):
         from .endpoints import ENDPOINTS
+        from .files import FILES
         from .seeds import corpus, seeds_of
         from .targets import TARGETS
     logging.disable(logging.CRITICAL)
-    target = (TARGETS | ENDPOINTS)[name]
+    target = (TARGETS | ENDPOINTS | FILES)[name]
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate([*seeds_of(target.seeds), *corpus(name)]):
             (Path(folder) / str(number)).write_bytes(data)

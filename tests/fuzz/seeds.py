@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from stream.baselines import encode_baseline, encode_portable, manifest_of
 from stream.policy.settings import default_policy_text
 from tests.live import POLICY
+from tests.models.tasks import baseline, history
 
 FOLDER: Final = Path(__file__).parent / "corpus"
 GOLDEN: Final = Path(__file__).parents[1] / "golden" / "v1"
@@ -47,6 +49,21 @@ IDENTITIES: Final = (
 )  # fmt: skip
 
 
+LABELS: Final = (
+    b'{"task": "t1", "label": "attack", "first": "t1/3"}\n{"id": "e", "label": "benign"}\n',
+    b"id,label\ne9,attack\n\ne8,benign\n",
+    b'task,label,first\n"t, 1",attack,t1/3\nt2,benign,\n',
+)
+
+
+def learned(kind: str) -> list[bytes]:
+    """A small baseline, as it is or exported."""
+    data = encode_baseline(baseline(history(3)))
+    if kind == "baselines":
+        return [data]
+    return [encode_portable(data, manifest_of(data, 7, 1_700_000_000_000))]
+
+
 def golden(kind: str) -> list[bytes]:
     """The bytes of the golden lines of a kind."""
     lines = (GOLDEN / f"{kind}.jsonl").read_bytes().splitlines()
@@ -76,7 +93,17 @@ def seeds_of(kind: str) -> list[bytes]:
         return [POLICY.encode(), default_policy_text().encode()[:6_000], *golden("policies")[1:2]]
     if kind == "published":
         return [b"\x93\x01\x02\x03", b"\x93\xcf" + b"\xff" * 8 + b"\xcf\0\0\1\x90\0\0\0\0\x05"]
-    return list({"http": HTTP, "asgi": ASGI, "settings": SETTINGS, "identities": IDENTITIES}[kind])
+    if kind in {"baselines", "exported"}:
+        return learned(kind)
+    return list(
+        {
+            "labels": LABELS,
+            "http": HTTP,
+            "asgi": ASGI,
+            "settings": SETTINGS,
+            "identities": IDENTITIES,
+        }[kind]
+    )
 
 
 def corpus(name: str) -> list[bytes]:

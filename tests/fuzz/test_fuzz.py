@@ -16,12 +16,13 @@ from stream.gateway import Gateway
 from tests.fuzz import __main__ as command
 from tests.fuzz import loop, plain
 from tests.fuzz.endpoints import ENDPOINTS
+from tests.fuzz.files import FILES
 from tests.fuzz.loop import Coverage, fuzz
 from tests.fuzz.mutate import HOSTILE_MSGPACK, HOSTILE_RAW, HOSTILE_TEXTS, Mutator
 from tests.fuzz.seeds import FOLDER, corpus, seeds_of
 from tests.fuzz.targets import TARGETS, Run, Target
 
-ALL = TARGETS | ENDPOINTS
+ALL = TARGETS | ENDPOINTS | FILES
 FRESH = {"policies": 10, "settings": 40, "http": 60, "rows": 120}
 CORPUS_BYTES_MAX = 200_000
 BARE = (

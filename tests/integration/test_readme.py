@@ -1,5 +1,6 @@
 """README.md is true: its commands run as they stand there, and its policy is one."""
 
+import gzip
 import os
 import re
 import shutil
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from stream.events import encode_request
 from stream.policy import lint_policy, load_policy
+from tests.models.tasks import THIEF, call, history, pay_bill, task
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"^```(\w+)(?: run(=background)?)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -56,6 +59,7 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
     ]
     (tmp_path / "access.log").write_text("".join(lines))
     (tmp_path / "policy.yaml").write_text(next(text for _, text in blocks("yaml")))
+    write_learned(tmp_path)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     started: list[subprocess.Popen[bytes]] = []
@@ -77,11 +81,35 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
                 )
                 assert done.returncode == 0, done.stdout + done.stderr
         assert (tmp_path / "commands.jsonl").exists()
+        assert (tmp_path / "here.baseline").exists()
     finally:
         for process in started:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=60)
     assert [process.returncode for process in started] == [0]
+
+
+def write_learned(folder: Path) -> None:
+    """Write what the section on learned behaviour reads: benign tasks, and some with a theft."""
+    steal = call("send_money", f"recipient:{THIEF}", "amount:5000")
+    some = [
+        event
+        for number in range(20)
+        for event in task(
+            f"t{number}", "agent-1", "pay-bill", pay_bill(number, *[steal] * (number % 2))
+        )
+    ]
+    (folder / "last-month").mkdir()
+    for name, events in (
+        ("last-month/1.jsonl.gz", history(60, agents=12)),
+        ("last-week.jsonl", history(60, agents=5)),
+        ("today.jsonl", some),
+        ("incidents.jsonl", some),
+    ):
+        data = b"".join(encode_request(each) + b"\n" for each in events)
+        (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    rows = [f"t{number},{('benign', 'attack')[number % 2]}" for number in range(20)]
+    (folder / "labels.csv").write_text("\n".join(["task,label", *rows]))
 
 
 def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:

