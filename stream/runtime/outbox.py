@@ -163,7 +163,7 @@ class Outbox:
     ) -> None:
         """Publish a record of what is in force anew. Mutates: owned."""
         key, value = record[0], with_epoch(record[1], owned.epoch)
-        owned.published.put(key, value, expires_at_ms, row)
+        owned.published.put_again(key, value, expires_at_ms, row)
         sent = await self._to_enforcement(owned, key, value)
         self._watch(owned, key, _awaited(sent))
 

@@ -1,7 +1,8 @@
 """What one home partition has published and not tombstoned: the count and digest of heartbeats.
 
 Entries are stored with the row they were derived from, in the same script call, so what a new
-owner finds fits its rows exactly, and replay brings the rest (DESIGN 3.8, 3.16).
+owner finds fits its rows exactly, and replay brings the rest (DESIGN 3.8, 3.16). What is published
+anew, because the topic lacks it, is stored with the next save of the partition.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Published:
     def __init__(self, stored: dict[bytes, bytes]) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._unsaved: dict[int, set[bytes]] = {}
+        self._again: set[bytes] = set()
         self._digest = 0
         for key, value in stored.items():
             try:
@@ -101,11 +103,21 @@ class Published:
 
     def put(self, key: bytes, value: bytes, expires_at_ms: int, row: int) -> None:
         """Count a record that is being published, in place of an older one of its key."""
+        self._enter(key, Entry(record_hash(key, value), expires_at_ms, row))
+        self._unsaved.setdefault(row, set()).add(key)
+
+    def put_again(self, key: bytes, value: bytes, expires_at_ms: int, row: int) -> None:
+        """Count a record that is published anew, of a row that need not change for it.
+
+        So it is stored with the next save, whatever rows that has.
+        """
+        self._enter(key, Entry(record_hash(key, value), expires_at_ms, row))
+        self._again.add(key)
+
+    def _enter(self, key: bytes, entry: Entry) -> None:
         before = self._entries.get(key)
-        entry = Entry(record_hash(key, value), expires_at_ms, row)
         self._digest = (self._digest + entry.hash - (before.hash if before else 0)) & _MASK
         self._entries[key] = entry
-        self._unsaved.setdefault(row, set()).add(key)
 
     def remove(self, key: bytes) -> None:
         """Forget a record that has been tombstoned."""
@@ -121,11 +133,12 @@ class Published:
         ]
 
     def take_unsaved(self, rows: list[int]) -> dict[bytes, bytes]:
-        """Return the stored form of what these rows owe; they owe nothing from here on."""
-        owed: dict[bytes, bytes] = {}
+        """Return the stored form of what these rows owe, and of what was published anew.
+
+        Nothing of that is owed from here on.
+        """
+        keys, self._again = self._again, set()
         if self._unsaved:
             for row in rows:
-                for key in self._unsaved.pop(row, ()):
-                    if key in self._entries:
-                        owed[key] = _encode(self._entries[key])
-        return owed
+                keys |= self._unsaved.pop(row, set())
+        return {key: _encode(self._entries[key]) for key in keys if key in self._entries}

@@ -41,3 +41,24 @@ def test_only_what_owes_nothing_may_be_erased() -> None:
     published.take_unsaved([1])
     assert published.expired(10) == []
     assert published.expired(11) == [b"a"]
+
+
+def test_what_is_published_anew_waits_for_no_row() -> None:
+    """Its row is stored already and may never change again: the next save stores it, once."""
+    published = Published({})
+    published.put(b"a", b"1", 10, 1)
+    published.take_unsaved([1])
+    published.put_again(b"a", b"2", 10, 1)
+    assert published.digest == digest_of({b"a": b"2"})
+    assert published.expired(11) == [b"a"]
+    stored = published.take_unsaved([])
+    assert Published(stored).digest == published.digest
+    assert published.take_unsaved([1]) == {}
+
+
+def test_what_was_erased_meanwhile_is_not_stored() -> None:
+    """A record published anew that expires before the next save leaves nothing behind."""
+    published = Published({})
+    published.put_again(b"a", b"1", 10, 1)
+    published.remove(b"a")
+    assert published.take_unsaved([1]) == {}
