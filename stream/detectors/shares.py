@@ -9,7 +9,10 @@ by the one-sided CUSUM of its log-likelihood ratio,
 and the evidence is the larger, less one bit for having had two: under independent failures at p0
 the mean of 2^x is 1 for each, so their mean is an e-detector (DESIGN section 4). Failures come in
 bursts, so in truth p0 is learned with what bursts do to it: it is the class's share plus one
-standard deviation between its tasks, backed off with BEHIND_CALLS calls of the estate.
+standard deviation between its tasks, backed off with BEHIND_CALLS calls of the estate. A workload that has
+always failed more often than its class is no news: what its steps came to on average of late is
+taken off twice, so only a rise against its own past goes on to weigh. It is said at the calls that
+fail: the others are nobody's fault.
 Errors are outcome `failed`, denials outcome `denied`; each has a state of its own.
 Cold: ASSERTED_SHARES, and it says ASSERTED.
 
@@ -36,7 +39,16 @@ SHARE_MAX: Final = 0.5
 SUSPICIONS: Final = 2
 WEIGHT_MAX: Final = 1 << 20
 COUNT_MAX: Final = 1 << 20
-SHARES: Final = np.dtype([("weights", np.int32, (SUSPICIONS,))], align=True)
+# Of the mean step of a workload's own past, which weighs its latest so many calls.
+PAST_CALLS: Final = 256
+PAST_WEIGHT: Final = 2
+SHARES: Final = np.dtype(
+    [
+        ("weights", np.int32, (SUSPICIONS,)),
+        ("means", np.int32, (SUSPICIONS,)),  # of a call's step so far, 1/1024/PAST_CALLS bit
+    ],
+    align=True,
+)
 BITS_PART, HOW_PART = range(2)
 SHARE_PARTS: Final = 2
 
@@ -93,11 +105,15 @@ def _follow(state: Any, which: int, call: Any, group: np.uint64, facts: Any, par
             at = find_fact(facts, fact_key(group, SHARE, what))
             if at != NO_FACT:
                 rise, fall = int(facts[at]["bits"][0]), int(facts[at]["bits"][1])
-        step = times * rise if failed != 0 else -times * fall
-        weight = min(WEIGHT_MAX, max(0, max(0, int(state["weights"][suspicion])) + step))
-        state["weights"][suspicion] = weight
-        most = max(most, weight)
-    parts[BITS_PART] = max(0, most - BIT)
+        step = rise if failed != 0 else -fall
+        mean = int(state["means"][suspicion])
+        usual = PAST_WEIGHT * max(0, mean) // PAST_CALLS
+        weight = max(0, int(state["weights"][suspicion])) + times * (step - usual)
+        state["weights"][suspicion] = min(WEIGHT_MAX, max(0, weight))
+        news = (step * PAST_CALLS - mean) * min(times, PAST_CALLS)
+        state["means"][suspicion] = mean + news // PAST_CALLS
+        most = max(most, int(state["weights"][suspicion]))
+    parts[BITS_PART] = max(0, most - BIT) if failed != 0 else 0
     return int(parts[BITS_PART])
 
 

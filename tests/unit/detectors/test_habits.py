@@ -142,6 +142,25 @@ def test_a_burst_of_denials_is_caught_and_a_usual_share_of_errors_is_not() -> No
     assert parts[0] > 15 * BIT
 
 
+def test_who_always_failed_more_often_is_no_news() -> None:
+    """Three times the class's errors for 5,000 calls alarm at first at most; then a rise does."""
+    chance = np.random.default_rng(5)
+    failures = np.stack([chance.binomial(10, 0.05, 200), np.zeros(200, int)], axis=1)
+    facts = facts_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
+    state, parts = np.zeros(1, SHARES), np.zeros(SHARE_PARTS, np.int64)
+
+    def share_over(calls: int, share: float) -> list[int]:
+        return [
+            follow_share(state[0], ERROR, (int(failed), 1), GROUP, facts, parts)
+            for failed in chance.random(calls) < share
+        ]
+
+    usual = share_over(5_000, 0.15)
+    assert max(usual[500:]) < 12 * BIT
+    assert min(usual) == 0  # nothing is said at a call that does not fail
+    assert max(share_over(60, 0.8)) > 25 * BIT
+
+
 def test_a_strange_order_of_known_operations_is_caught() -> None:
     """Calls of a benign task backwards pass 10 bits at the fifth; forwards they never have any."""
     steps = [(10, READ), (11, READ), (12, READ), (13, CHANGE), (14, READ), (15, CHANGE)]
@@ -192,4 +211,4 @@ def test_many_customers_in_five_minutes_are_caught() -> None:
 def test_sizes_are_whole_words() -> None:
     """States are whole words, as rows want them."""
     sizes = {each.itemsize for each in (LOOPS, FALLBACK, SEQUENCE, SHARES, SPREAD, FACT)}
-    assert sizes == {96, 16, 24, 8, 72}
+    assert sizes == {96, 16, 24, 72}
