@@ -9,10 +9,10 @@ by the one-sided CUSUM of its log-likelihood ratio,
 and the evidence is the larger, less one bit for having had two: under independent failures at p0
 the mean of 2^x is 1 for each, so their mean is an e-detector (DESIGN section 4). Failures come in
 bursts, so in truth p0 is learned with what bursts do to it: it is the class's share plus one
-standard deviation between its tasks, backed off with BEHIND_CALLS calls of the estate. A workload that has
-always failed more often than its class is no news: what its steps came to on average of late is
-taken off twice, so only a rise against its own past goes on to weigh. It is said at the calls that
-fail: the others are nobody's fault.
+standard deviation between its tasks, backed off with BEHIND_CALLS calls of the estate.
+A workload that has always failed more often than its class is no news: what its steps came to on
+average of late is taken off twice, so only a rise against its own past goes on to weigh. It is said
+at the calls that fail: the others are nobody's fault.
 Errors are outcome `failed`, denials outcome `denied`; each has a state of its own.
 Cold: ASSERTED_SHARES, and it says ASSERTED.
 

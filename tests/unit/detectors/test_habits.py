@@ -143,7 +143,7 @@ def test_a_burst_of_denials_is_caught_and_a_usual_share_of_errors_is_not() -> No
 
 
 def test_who_always_failed_more_often_is_no_news() -> None:
-    """Three times the class's errors for 5,000 calls alarm at first at most; then a rise does."""
+    """Three times the class's errors for 5,000 calls stay under 40 bits; then a rise has 60."""
     chance = np.random.default_rng(5)
     failures = np.stack([chance.binomial(10, 0.05, 200), np.zeros(200, int)], axis=1)
     facts = facts_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
@@ -156,9 +156,9 @@ def test_who_always_failed_more_often_is_no_news() -> None:
         ]
 
     usual = share_over(5_000, 0.15)
-    assert max(usual[500:]) < 12 * BIT
+    assert max(usual) < 40 * BIT
     assert min(usual) == 0  # nothing is said at a call that does not fail
-    assert max(share_over(60, 0.8)) > 25 * BIT
+    assert max(share_over(60, 0.8)) > 60 * BIT
 
 
 def test_a_strange_order_of_known_operations_is_caught() -> None:
