@@ -96,7 +96,7 @@ def test_large_answers_are_the_same(
                 found, protocols = await read(consumer, cuts)
             assert found == WANTED
             taken = [each for each in protocols if isinstance(each, Frames)]
-            assert len(taken) > cuts
+            assert len(taken) >= max(1, cuts)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(scene())
