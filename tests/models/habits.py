@@ -46,16 +46,20 @@ def fallbacks_of(calls: Sequence[tuple[int, int, int]], within: int) -> list[int
 
 
 def share_weights(calls: Sequence[tuple[int, int]], steps: Sequence[tuple[int, int]]) -> int:
-    """The larger of two one-sided sums of calls (failed, count), in the units of the steps."""
-    most = 0
+    """The larger weight of two suspicions after calls (failed, count).
+
+    It is the largest sum over all beginnings of what steps came to, less twice what they came to on
+    average before: each call moves that average by its part of the latest 256.
+    """
+    found = []
     for rise, fall in steps:
-        # The sum at the end is its largest over all beginnings, and 0 if none is above.
-        total, best = 0, 0
-        for failed, count in reversed(calls):
-            total += count * rise if failed else -count * fall
-            best = max(best, total)
-        most = max(most, best)
-    return most
+        mean, sums = 0, [0]
+        for failed, count in calls:
+            step = rise if failed else -fall
+            sums.append(sums[-1] + count * (step - 2 * max(0, mean) // 256))
+            mean += (step * 256 - mean) * min(count, 256) // 256
+        found.append(max(sums[-1] - each for each in sums))
+    return max(found)
 
 
 class SequenceModel:
