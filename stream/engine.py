@@ -12,11 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from stream.baselines import Baseline
 from stream.enforcement import (
+    NOTHING_EXPECTED,
     SCORE,
     TALLIES,
-    TASKS_MAX,
     ConditionTables,
     Expectation,
     Held,
@@ -66,15 +65,11 @@ class StepResult(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """A policy bound to the layout of the rows, with the operations seen under it.
-
-    Shapes: thresholds [rule, mode], by the baseline in force.
-    """
+    """A policy bound to the layout of the rows, with the operations seen under it."""
 
     policy: Policy
     tables: PolicyTables
     operations: OperationTable
-    thresholds: Any
 
 
 class State:
@@ -99,7 +94,7 @@ class State:
         )
         self.origins: dict[int, dict[int, int]] = {}
         self.out: Out = new_out()
-        self.expectation = Expectation()
+        self.expected: dict[int, Expectation] = {}
 
     def widen(self, partitions: int) -> None:
         """Let there be more partitions; those that are there stay as they are."""
@@ -112,9 +107,18 @@ class State:
             bound.operations.widen(more)
         self.partitions = partitions
 
-    def adopt(self, partition: int, conditions: Conditions, policy: Policy) -> None:
+    def adopt(
+        self,
+        partition: int,
+        conditions: Conditions,
+        policy: Policy,
+        expectation: Expectation = NOTHING_EXPECTED,
+    ) -> None:
         """Let conditions hold in a partition from its next event on; rows are kept."""
         assert policy.hash == conditions.policy_hash
+        assert expectation.version == conditions.baseline_version
+        assert expectation.shed == conditions.shed
+        self.expected[partition] = expectation
         self.conditions[partition] = conditions
         self.exempt[partition] = {each.workload: each.until_ms for each in conditions.exemptions}
         self.lifted[partition] = {each.workload: each.offset for each in conditions.lifts}
@@ -131,14 +135,6 @@ class State:
         if policy.hash not in self.bound:
             self._bind(policy)
 
-    def expect(self, baseline: Baseline, version: str, tasks_max: int = TASKS_MAX) -> None:
-        """Compare tasks with a baseline from the next event on. Errors: ConfigError."""
-        self.expectation.adopt(baseline, version, self.key, tasks_max)
-        self.table.sections.local["learned"][self.table.used_slots()] = 0
-        for name, each in self.bound.items():
-            thresholds = self.expectation.thresholds(each.policy)
-            self.bound[name] = each._replace(thresholds=thresholds)
-
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions and their rows, saving nothing."""
         gone = set(partitions)
@@ -146,6 +142,7 @@ class State:
             self.evict(slot)
         for partition in gone:
             self.conditions.pop(partition, None)
+            self.expected.pop(partition, None)
             for bound in self.bound.values():
                 bound.operations.seen[:, partition] = 0
 
@@ -220,10 +217,7 @@ class State:
             self.evict(slot)
         self._relayout(layout.union(held))
         operations = OperationTable(policy, self.partitions)
-        thresholds = self.expectation.thresholds(policy)
-        self.bound[policy.hash] = Bound(
-            policy, policy.bind(self.table.layout), operations, thresholds
-        )
+        self.bound[policy.hash] = Bound(policy, policy.bind(self.table.layout), operations)
 
     def _relayout(self, layout: Layout) -> None:
         """Give rows, their format and the bound policies another layout."""
@@ -240,7 +234,7 @@ class State:
         names = [self.table.names[slot] or "" for slot in slots.tolist()]
         assert all(names), "every row in use has a name"
         local["class_index"][slots] = [policy.class_of(name) for name in names]
-        if self.expectation.baseline is not None:
+        if any(each.baseline is not None for each in self.expected.values()):
             local["peers"][slots] = self.key.hash_all([parent_path(name) for name in names])
         local["exempt_until_ms"][slots] = [
             FOREVER_MS if policy.is_exempt(name) else self.exempt[partition].get(name, 0)
@@ -295,19 +289,17 @@ def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     result = StepResult([], [], [], [], np.zeros(len(TALLIES), np.int64))
     if not len(batch.events):
         return result
-    hashes = {
-        int(each): state.conditions[int(each)].policy_hash
-        for each in np.unique(batch.events["partition"])
-    }
-    for policy_hash in dict.fromkeys(hashes.values()):
-        bound = state.bound[policy_hash]
-        here = [each for each in hashes if hashes[each] == policy_hash]
+    partitions = np.unique(batch.events["partition"]).tolist()
+    held = {each: (state.conditions[each].policy_hash, state.expected[each]) for each in partitions}
+    for policy_hash, expectation in dict.fromkeys(held.values()):
+        under = state.bound[policy_hash], expectation
+        here = [each for each in held if held[each] == (policy_hash, expectation)]
         places = np.flatnonzero(np.isin(batch.events["partition"], here))
-        most = bound.operations.operations_max
+        most = under[0].operations.operations_max
         for start in range(0, len(places), most):
             chosen, known = places[start : start + most], len(result.refused)
             sink = _NO_SCORES if scores is None else scores[chosen]
-            _step_one(state, batch.chosen(chosen), bound, result, sink)
+            _step_one(state, batch.chosen(chosen), under, result, sink)
             if scores is not None:
                 scores[chosen] = sink
             result.refused[known:] = [
@@ -316,9 +308,11 @@ def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     return result
 
 
-def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult, sink: Any) -> None:
-    """Apply a batch whose partitions are all under one policy. Mutates: state, result, sink."""
-    kept = None
+def _step_one(
+    state: State, batch: Batch, under: tuple[Bound, Expectation], result: StepResult, sink: Any
+) -> None:
+    """Apply a batch, all under one policy and one baseline. Mutates: state, result, sink."""
+    kept, (bound, expectation) = None, under
     events, table = batch.events, state.table
     state.batch_number += 1
     slots = np.empty(len(events), np.int32)
@@ -333,7 +327,7 @@ def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult, sink
     where = Where(slots, *bound.operations.view(index))
     state_out = state.out._replace(tallies=result.tallies)
     scores = sink if kept is None or not len(sink) else sink[kept]
-    learning = state.expectation.learning(batch, state.key, bound.thresholds, scores)
+    learning = expectation.learning(batch, state.key, bound.policy, table.learned, scores)
     rest = state.condition_tables, state_out, learning
     start = 0
     while start < len(events):
@@ -375,7 +369,8 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
         one = batch.events[event]
         era = state.conditions[int(one["partition"])].era
         held = state.held.get(slot, {})
-        incident = Incident(decision, one, name, batch.request(event), state.expectation)
+        expectation = state.expected[int(one["partition"])]
+        incident = Incident(decision, one, name, batch.request(event), expectation)
         finding, outgoing = plan_decision(incident, bound.policy, held, era)
         if finding is not None:
             result.findings.append(finding)

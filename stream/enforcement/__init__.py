@@ -3,7 +3,7 @@
 from .anomaly import SCORE
 from .arrival import ConditionTables
 from .decision import TALLIES, Out, new_out
-from .expectation import TASKS_MAX, Expectation
+from .expectation import NOTHING_EXPECTED, Expectation
 from .loop import Where, run
 from .plan import (
     Held,
@@ -18,9 +18,9 @@ from .plan import (
 from .words import printable
 
 __all__ = [
+    "NOTHING_EXPECTED",
     "SCORE",
     "TALLIES",
-    "TASKS_MAX",
     "ConditionTables",
     "Expectation",
     "Held",

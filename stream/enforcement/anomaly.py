@@ -50,16 +50,16 @@ SCORE: Final = np.dtype(
     ],
     align=True,
 )
-IN_FORCE: Final = 0
+IN_FORCE, VERSION = range(2)
 
 
 class Learning(NamedTuple):
     """What the loop needs to score by a baseline.
 
-    Shapes: facts [1]: whether a baseline is in force; values, tokens as in a batch; listed [n] of
-            LISTED, operations that grants list, by event; records [n] of LEARNED; hand [2]: the
-            next record to give away, and how many were taken from others; thresholds [rule, mode],
-            the last row for no rule; scores [event] of SCORE, or none where nobody asks.
+    Shapes: facts [2]: whether a baseline is in force, and what records keep of its version; values,
+            tokens as in a batch; listed [n] of LISTED, operations that grants list, by event;
+            records [n] of LEARNED; free: as `claim_learned` takes it; thresholds [rule, mode], the
+            last row for no rule; scores [event] of SCORE, or none where nobody asks.
     """
 
     facts: Any
@@ -68,7 +68,7 @@ class Learning(NamedTuple):
     tokens: Any
     listed: Any
     records: Any
-    hand: Any
+    free: Any
     thresholds: Any
     scores: Any
 
@@ -165,10 +165,10 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
         context, task = before, event["task"]
     elif context > 0:
         task = event["task"]
-    ids = (head["workload"], task, context)
+    ids = (head["workload"], task, context, learning.facts[VERSION])
     found = find_learned(learning.records, local, ids)
     if found < 0:
-        found = claim_learned(learning.records, learning.hand, local, ids)
+        found = claim_learned(learning.records, learning.free, local, ids)
         learning.records[found]["group"] = local["peers"]
     state = learning.records[found]
     _declare(event, context, learning, state)
@@ -186,5 +186,3 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
         _write_score(cause.event, effect, alarm_bits, learning, state)
     if effect >= 0 and state["mode"] != NOT_READY:
         _judge(event, cause, table, policy, (learning, state), out)
-    if event["kind"] == COMPLETION and before > 0:
-        local["learned"][before] = 0

@@ -17,6 +17,7 @@ from stream.profiles import (
     LEDGER,
     clear,
     clear_context,
+    end_learned,
     find_context,
     open_context,
 )
@@ -60,7 +61,7 @@ def _restart(table: Any, slot: int) -> None:
     for place in range(table.sums.shape[1]):
         clear(table.sums[slot, place])
     for place in range(table.contexts.shape[1]):
-        table.local[slot]["learned"][place] = 0
+        end_learned(table.local[slot], place)
         clear_context(table.contexts[slot], table.marks[slot], place)
     for place in range(table.transitions.shape[1]):
         entry = table.transitions[slot, place]
@@ -160,6 +161,7 @@ def context_of(event: Any, slot: int, clock_ms: int, table: Any, policy: Any, ou
     if place < 0 and (policy.facts[TASKS_VOUCHED] != 0 or event["kind"] == GRANT):
         dropped = int(head["contexts_dropped"])
         place = open_context(contexts, marks, head, task)
+        end_learned(table.local[slot], place)
         out.tallies[CONTEXTS_TALLY] += int(head["contexts_dropped"]) - dropped
     if place < 0:
         return 0

@@ -15,6 +15,7 @@ from .format import decode_known
 
 FORMAT: Final = 1
 GROWN_FORMAT: Final = 2  # of entries that a version without growth must not misread
+LEARNED_FORMAT: Final = 3  # of entries that a version without baselines must not misread
 POLICY_BYTES_MAX: Final = 262_144
 ACTS_MAX: Final = 1_000
 ENTRY_BYTES_MAX: Final = 900_000
@@ -59,6 +60,19 @@ class Growth(msgspec.Struct, frozen=True):
     ancestors: tuple[Ancestor, ...] = ()
 
 
+class InForce(msgspec.Struct, frozen=True):
+    """The baseline in force, empty where it was taken back, and the one before it.
+
+    `at_ms` is when somebody said so, by which later words are told from earlier ones. `shed` names
+    the mode in which nothing is compared with it.
+    """
+
+    version: Annotated[str, msgspec.Meta(max_length=64)]
+    previous: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    at_ms: int = 0
+    shed: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
     """Everything that holds in a partition from `from_offset` on.
 
@@ -71,6 +85,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     `stopped`: enforcement is stopped until this row-clock time; 0 when it is not.
     `growth`: of its numbers of partitions the last one is in force: a workload's home is that of
     its key among so many.
+    `baseline`: what tasks are compared with, unset where nobody has said.
     """
 
     format: int = FORMAT
@@ -88,6 +103,17 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     modes: tuple[str, ...] = ()
     topic_id: str = ""
     growth: Growth | msgspec.UnsetType = msgspec.UNSET
+    baseline: InForce | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def baseline_version(self) -> str:
+        """Return the version of the baseline in force, empty for none."""
+        return self.baseline.version if self.baseline else ""
+
+    @property
+    def shed(self) -> str:
+        """Return by which mode learned detectors are off, empty where they are not."""
+        return self.baseline.shed if self.baseline else ""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -129,4 +155,4 @@ def decode_entry(data: bytes) -> JournalEntry:
     """
     if len(data) > ENTRY_BYTES_MAX:
         raise ValueError(f"journal entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
-    return decode_known(_decoder, data, GROWN_FORMAT, "a journal entry", TYPES)
+    return decode_known(_decoder, data, LEARNED_FORMAT, "a journal entry", TYPES)

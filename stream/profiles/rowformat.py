@@ -9,8 +9,12 @@
     and, after the counted words, an optional tail of opaque bytes
 
 All words little-endian; sections by kind, index and id, so that equal rows are equal bytes
-whatever the layout of the process. A section whose body is all zero is left out. A section that
-the layout does not name is skipped on reading: that is a window of a policy no longer in force.
+whatever the layout of the process. A section whose body is all zero is left out. A learned context
+is a section for each BLOCK words of its record, its index the context's place times BLOCKS_MAX and
+the block's number, its id that of the record's layout: another layout's is skipped, and its context
+begins anew. A row with such sections has format 2, every other one is as it always was, format 1.
+A section that the layout does not name is skipped on reading: that is a window of a policy no
+longer in force.
 Another key id or a wrong checksum is an error, never a guess. Words 0 and 1 mean the same in every
 format there will be: so an older version knows an intact row of a newer one from a corrupt one, and
 leaves it alone (NewerFormat) where it would discard the other.
@@ -42,11 +46,16 @@ from .layout import (
     TRANSITION_WAYS,
     Layout,
 )
+from .learned import LEARNED, is_sound
 from .table import ProfileTable
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # 1: without learned contexts
+PLAIN_VERSION: Final = 1
 ROW_BYTES_MAX: Final = 1 << 20  # well above 16 of the longest commands in a tail
 KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
+KIND_LEARNED: Final = 7
+BLOCK: Final = 16  # words
+BLOCKS_MAX: Final = 32
 GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION = range(6)
 FAULTS: Final = (
     "good",
@@ -76,6 +85,11 @@ SECTION: Final = np.dtype(
 )
 
 
+LEARNED_WORDS: Final = LEARNED.itemsize // 8
+LEARNED_ID: Final = 1 << 32 | zlib.crc32(repr(LEARNED.descr).encode())
+assert LEARNED_WORDS <= BLOCK * BLOCKS_MAX
+_LEARNED_STORED: Final = LEARNED_WORDS + 2 * BLOCKS_MAX  # at most, of one context
+
 # The head is always the first section: two words of the row, two of the section, then the body.
 _CLOCK_AT: Final = 32 + int(HEAD.fields["clock_ms"][1]) if HEAD.fields else 0
 _HOME_AT: Final = 32 + int(HEAD.fields["home"][1]) if HEAD.fields else 0
@@ -92,45 +106,95 @@ def _checksum(words: Any, start: int, end: int) -> Any:
 
 
 @kernel
-def _encode(rows: Any, slots: Any, plan: Any, first: Any, out: Any) -> int:
+def _copy_used(source: Any, span: Any, name: Any, words: Any, at: int) -> int:
+    """Write the section source[span[0]..span[1]) unless it is all zero; return where it ends.
+
+    Shapes: name = (tag, id). Mutates: words.
+    """
+    start, end = span
+    tag, identity = name
+    used = False
+    for word in range(start, end):
+        if source[word] != np.uint64(0):
+            used = True
+            break
+    if not used:
+        return at
+    words[at] = tag
+    words[at + 1] = identity
+    for word in range(start, end):
+        words[at + 2 + word - start] = source[word]
+    return int(at + 2 + end - start)
+
+
+@kernel
+def _copy_learned(learned: Any, slot: int, words: Any, at: int) -> int:
+    """Write the learned contexts of a row; return where they end.
+
+    Shapes: learned = (places [slot, context], records as words [record, word]). Mutates: words.
+    """
+    places, records = learned
+    for context in range(CONTEXTS):
+        place = places[slot, context] - 1
+        if place < 0:
+            continue
+        for block in range((LEARNED_WORDS + BLOCK - 1) // BLOCK):
+            start = block * BLOCK
+            end = min(start + BLOCK, LEARNED_WORDS)
+            tag = KIND_LEARNED | (context * BLOCKS_MAX + block) << 8 | (end - start) << 16
+            name = (np.uint64(tag), np.uint64(LEARNED_ID))
+            at = int(_copy_used(records[place], (start, end), name, words, at))
+    return at
+
+
+@kernel
+def _encode(rows: Any, slots: Any, plan: Any, first: Any, learned: Any, out: Any) -> int:
     """Write the rows of some slots one after another; return the words written.
 
-    Shapes: rows [slot, word]; plan [section] of SECTION; first: word 0 without its length.
+    Shapes: rows [slot, word]; plan [section] of SECTION; first: word 0 without version and length;
+    learned as `_copy_learned` takes it.
     out[0] receives the words, out[1] the end of each row. Mutates: out.
     """
     words, ends = out
     at = 0
     for number in range(len(slots)):
-        row = rows[slots[number]]
+        slot = slots[number]
+        row = rows[slot]
         begin = at
         at += 2
         for place in range(len(plan)):
             section = plan[place]
             start = section["start"]
-            size = section["words"]
-            used = False
-            for word in range(start, start + size):
-                if row[word] != np.uint64(0):
-                    used = True
-                    break
-            if used:
-                words[at] = section["tag"]
-                words[at + 1] = section["id"]
-                for word in range(size):
-                    words[at + 2 + word] = row[start + word]
-                at += 2 + size
-        words[begin] = first | (np.uint64(at - begin) << np.uint64(32))
+            span = (start, start + section["words"])
+            at = int(_copy_used(row, span, (section["tag"], section["id"]), words, at))
+        plain = at
+        at = int(_copy_learned(learned, slot, words, at))
+        version = np.uint64(PLAIN_VERSION if at == plain else FORMAT_VERSION)
+        words[begin] = first | version | (np.uint64(at - begin) << np.uint64(32))
         words[begin + 1] = _checksum(words, begin, at)
         ends[number] = at
     return at
 
 
 @kernel
-def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
-    """Write one stored row into `row`; return a fault number.
+def _take_learned(words: Any, at: int, learned: Any) -> None:
+    """Take a block of a learned context, if it is of our layout. Mutates: learned."""
+    tag = words[at]
+    size = np.int64((tag >> np.uint64(16)) & np.uint64(0xFFFF))
+    index = np.int64((tag >> np.uint64(8)) & np.uint64(0xFF))
+    context, start = index // BLOCKS_MAX, index % BLOCKS_MAX * BLOCK
+    if words[at + 1] == np.uint64(LEARNED_ID) and start + size <= LEARNED_WORDS:
+        for word in range(size):
+            learned[context, start + word] = words[at + 2 + word]
 
-    Shapes: words [word], of which span[0]..span[1] are the row; row [word]. `known` is word 0
-    without its length, and the tail's part of the checksum. Mutates: row.
+
+@kernel
+def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any, learned: Any) -> int:
+    """Write one stored row into `row`, its learned contexts into `learned`; return a fault number.
+
+    Shapes: words [word], of which span[0]..span[1] are the row; row [word]; learned [context,
+    word]. `known` is word 0 without version and length, and the tail's part of the checksum.
+    Mutates: row, learned.
     """
     start, end = span
     first, seal = known
@@ -138,7 +202,8 @@ def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
         return BAD_LENGTH
     if (_checksum(words, start, end) ^ seal) != words[start + 1]:
         return BAD_CHECKSUM
-    if (words[start] & np.uint64(0xFFFF)) != (first & np.uint64(0xFFFF)):
+    version = np.int64(words[start] & np.uint64(0xFFFF))
+    if version < PLAIN_VERSION or version > FORMAT_VERSION:
         return BAD_VERSION
     if ((words[start] ^ first) & np.uint64(0xFFFF0000)) != np.uint64(0):
         return BAD_KEY
@@ -151,6 +216,10 @@ def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
         if at + 2 + size > end:
             return BAD_LENGTH
         kind = np.int64(tag & np.uint64(0xFF))
+        if kind == KIND_LEARNED and version == FORMAT_VERSION and size <= BLOCK:
+            _take_learned(words, at, learned)
+            at += 2 + size
+            continue
         if kind > KIND_LEDGER or size != SIZES[kind]:
             return BAD_SECTION
         if at == start + 2 and kind != KIND_HEAD:
@@ -171,17 +240,22 @@ class RowFormat:
     def __init__(self, layout: Layout, key_id: int) -> None:
         self.plan = _plan(layout)
         self._layout = layout
-        self._first = np.uint64(FORMAT_VERSION | key_id << 16)
+        self._first = np.uint64(key_id << 16)
         self.words_max = 2 + int((self.plan["words"] + 2).sum())
+        self._learned = np.zeros((CONTEXTS, LEARNED_WORDS), np.uint64)
 
     def encode(self, table: ProfileTable, slots: Sequence[int]) -> list[bytes]:
         """Return the stored form of the rows, without tails."""
         numbers = np.array(slots, np.int64)
         if not len(numbers):
             return []
-        words = np.empty(len(numbers) * self.words_max, np.uint64)
+        places = table.sections.local["learned"]
+        records = np.count_nonzero(places[numbers] > 0) if len(table.learned) else 0
+        size = len(numbers) * self.words_max + records * _LEARNED_STORED
+        words = np.empty(size, np.uint64)
         ends = np.empty(len(numbers), np.int64)
-        _encode(_words(table), numbers, self.plan, self._first, (words, ends))
+        learned = places, table.learned.words
+        _encode(_words(table), numbers, self.plan, self._first, learned, (words, ends))
         data = words.view(np.uint8).data
         spans = zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
         return [bytes(data[start * 8 : end * 8]) for start, end in spans]
@@ -214,8 +288,9 @@ class RowFormat:
         row = _words(table)[slot]
         before = row.copy()
         tail = stored[count * 8 :]
-        known = self._first, np.uint64(_seal(tail))
-        fault = _restore(words, (0, count), self.plan, known, row)
+        known, learned = (self._first, np.uint64(_seal(tail))), self._learned
+        learned[:] = 0
+        fault = _restore(words, (0, count), self.plan, known, row, learned)
         if fault == GOOD and table.sections.head[slot]["workload"] != before[0]:
             fault = BAD_SECTION
         if fault != GOOD:
@@ -223,6 +298,12 @@ class RowFormat:
             if fault == BAD_VERSION and version_of(stored) > FORMAT_VERSION:
                 raise _newer(stored)
             raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
+        mine = table.sections.local["learned"][slot]
+        table.learned.release(mine)
+        for context in np.flatnonzero(learned.any(axis=1)).tolist():
+            record = learned[context].view(LEARNED)[0]
+            if record["workload"] == before[0] and is_sound(record):
+                table.learned.restore(mine, context, learned[context])
         return tail
 
 
@@ -232,7 +313,7 @@ def stored_clock_ms(stored: bytes) -> int:
     Whoever deletes what is old must not delete what cannot be read, nor what is newer.
     """
     at = _CLOCK_AT
-    is_ours = len(stored) >= at + 8 and version_of(stored) == FORMAT_VERSION
+    is_ours = len(stored) >= at + 8 and _is_known(stored)
     if not is_ours or stored[16] != KIND_HEAD:
         return TIME_MS_MAX
     return int.from_bytes(stored[at : at + 8], "little", signed=True)
@@ -241,7 +322,7 @@ def stored_clock_ms(stored: bytes) -> int:
 def stored_home(stored: bytes) -> int:
     """Return the workload's murmur2 from a stored row without restoring it; -1 if it is corrupt."""
     at = _HOME_AT
-    is_ours = len(stored) >= at + 4 and version_of(stored) == FORMAT_VERSION
+    is_ours = len(stored) >= at + 4 and _is_known(stored)
     if not is_ours or stored[16] != KIND_HEAD:
         return -1
     return int.from_bytes(stored[at : at + 4], "little", signed=True)
@@ -250,6 +331,10 @@ def stored_home(stored: bytes) -> int:
 def version_of(stored: bytes) -> int:
     """Return the format version of a stored row; it stands there in every format."""
     return int.from_bytes(stored[:2], "little")
+
+
+def _is_known(stored: bytes) -> bool:
+    return PLAIN_VERSION <= version_of(stored) <= FORMAT_VERSION
 
 
 def with_tail(stored: bytes, tail: bytes) -> bytes:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from stream.kernel import kernel, mix64
 
-from .layout import Layout, Rows, Sections, sections
+from .layout import CONTEXTS, Layout, Rows, Sections, sections
+from .learned import LearnedTable
 
 Ints = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
@@ -140,6 +141,7 @@ class ProfileTable:
         self.keys: Words = np.zeros(size, np.uint64)
         self.slots: Ints = np.full(size, -1, np.int32)
         self.names: list[str | None] = [None] * slots_max
+        self.learned = LearnedTable(slots_max * CONTEXTS)
         self._free: list[int] = []
         self._untouched = 0  # slots from here on were never used
 
@@ -208,6 +210,7 @@ class ProfileTable:
 
     def remove(self, slot: int) -> None:
         """Forget a row in this process."""
+        self.learned.release(self.sections.local["learned"][slot])
         remove_key(self.keys, self.slots, np.uint64(self.sections.head[slot]["workload"]))
         self.sections.local[slot]["in_use"] = 0
         self.sections.local[slot]["unsaved_from"] = 0
