@@ -20,7 +20,7 @@ import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
 import stream.runtime.tenure
-from benchmarks import bugs_gateway, bugs_growth
+from benchmarks import bugs_gateway, bugs_growth, bugs_learned
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -371,6 +371,7 @@ BUGS: Final = (
     Bug("early-child", "a new partition begins before its parent is done", bugs_growth.early_child),
     Bug("records-left", "what is in force is not handed over", bugs_growth.records_left),
     Bug("not-inherited", "a new partition begins under the policy file", bugs_growth.not_inherited),
+    Bug("contexts-lost", "learned contexts are not read back", bugs_learned.contexts_lost),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
     Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
     Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),

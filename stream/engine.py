@@ -278,6 +278,24 @@ def make_room(state: State, batch: Batch, count: int) -> int:
     return len(victims)
 
 
+def trim_learned(state: State, batch: Batch, records_max: int) -> int:
+    """Evict stored rows, but none of the batch, until about so many contexts are compared.
+
+    Returns how many went. Mutates: state.
+    """
+    table = state.table
+    if (excess := len(table.learned) - records_max) <= 0:
+        return 0
+    slots = np.empty(len(batch.events), np.int32)
+    table.locate(batch.events["workload"], slots)
+    state.batch_number += 1
+    touch(batch.events, slots, table.sections.local, state.batch_number, state.serial)
+    victims = table.learners(excess + records_max // 16, state.batch_number).tolist()
+    for slot in victims:
+        state.evict(slot)
+    return len(victims)
+
+
 def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     """Apply a batch; return everything that follows from it.
 
@@ -289,8 +307,8 @@ def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     result = StepResult([], [], [], [], np.zeros(len(TALLIES), np.int64))
     if not len(batch.events):
         return result
-    partitions = np.unique(batch.events["partition"]).tolist()
-    held = {each: (state.conditions[each].policy_hash, state.expected[each]) for each in partitions}
+    here = np.unique(batch.events["partition"]).tolist()
+    held = {each: (state.conditions[each].policy_hash, state.expected[each]) for each in here}
     for policy_hash, expectation in dict.fromkeys(held.values()):
         under = state.bound[policy_hash], expectation
         here = [each for each in held if held[each] == (policy_hash, expectation)]
@@ -369,8 +387,8 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
         one = batch.events[event]
         era = state.conditions[int(one["partition"])].era
         held = state.held.get(slot, {})
-        expectation = state.expected[int(one["partition"])]
-        incident = Incident(decision, one, name, batch.request(event), expectation)
+        expected = state.expected[int(one["partition"])]
+        incident = Incident(decision, one, name, batch.request(event), expected)
         finding, outgoing = plan_decision(incident, bound.policy, held, era)
         if finding is not None:
             result.findings.append(finding)

@@ -17,6 +17,12 @@ from stream.replay import Replay
 
 def read_baseline(file: str) -> tuple[Baseline, str]:
     """Return a baseline and its version. Errors: ConfigError, NewerFormat."""
+    data = baseline_bytes(file)
+    return decode_baseline(data, file), version_of(data)
+
+
+def baseline_bytes(file: str) -> bytes:
+    """Return what a file holds, not looked at yet. Errors: ConfigError."""
     try:
         with Path(file).open("rb") as source:
             data = source.read(BASELINE_BYTES_MAX + 1)
@@ -24,7 +30,7 @@ def read_baseline(file: str) -> tuple[Baseline, str]:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     if len(data) > BASELINE_BYTES_MAX:
         raise ConfigError(f"{file} has more than {BASELINE_BYTES_MAX:,} bytes")
-    return decode_baseline(data, file), version_of(data)
+    return data
 
 
 def write_baseline(file: str, baseline: Baseline) -> tuple[str, int]:

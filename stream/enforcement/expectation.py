@@ -33,7 +33,7 @@ class Expectation:
     def __init__(
         self, baseline: Baseline | None = None, version: str = "", key: HashKey | None = None
     ) -> None:
-        self.baseline, self.version, self.shed = baseline, version, ""
+        self.baseline, self.version, self.key, self.shed = baseline, version, key, ""
         self._learning = _no_learning()
         self._thresholds: dict[str, Any] = {}
         if baseline is None or key is None:
@@ -44,8 +44,11 @@ class Expectation:
                 f" {key.id} is in use: its hashes say nothing here",
                 hint="learn it again with this key, or give the key it was learned with",
             )
+        view = baseline.view()
+        # What bytes were read into cannot be written, and for that kernels would be compiled anew.
+        view = view._replace(groups=view.groups.copy(), places=view.places.copy())
         self._learning = self._learning._replace(
-            facts=np.array([1, version_number(version)], np.int64), expected=baseline.view()
+            facts=np.array([1, version_number(version)], np.int64), expected=view
         )
 
     @classmethod

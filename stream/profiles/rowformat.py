@@ -47,15 +47,21 @@ from .layout import (
     Layout,
 )
 from .learned import LEARNED, is_sound
+from .learned_sections import (
+    BLOCK,
+    KIND_LEARNED,
+    LEARNED_STORED_MAX,
+    LEARNED_WORDS,
+    copy_learned,
+    copy_used,
+    take_learned,
+)
 from .table import ProfileTable
 
 FORMAT_VERSION: Final = 2  # 1: without learned contexts
 PLAIN_VERSION: Final = 1
 ROW_BYTES_MAX: Final = 1 << 20  # well above 16 of the longest commands in a tail
 KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
-KIND_LEARNED: Final = 7
-BLOCK: Final = 16  # words
-BLOCKS_MAX: Final = 32
 GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION = range(6)
 FAULTS: Final = (
     "good",
@@ -85,11 +91,6 @@ SECTION: Final = np.dtype(
 )
 
 
-LEARNED_WORDS: Final = LEARNED.itemsize // 8
-LEARNED_ID: Final = 1 << 32 | zlib.crc32(repr(LEARNED.descr).encode())
-assert LEARNED_WORDS <= BLOCK * BLOCKS_MAX
-_LEARNED_STORED: Final = LEARNED_WORDS + 2 * BLOCKS_MAX  # at most, of one context
-
 # The head is always the first section: two words of the row, two of the section, then the body.
 _CLOCK_AT: Final = 32 + int(HEAD.fields["clock_ms"][1]) if HEAD.fields else 0
 _HOME_AT: Final = 32 + int(HEAD.fields["home"][1]) if HEAD.fields else 0
@@ -103,48 +104,6 @@ def _checksum(words: Any, start: int, end: int) -> Any:
         if place != start + 1:
             value = mix64(value, words[place])
     return value
-
-
-@kernel
-def _copy_used(source: Any, span: Any, name: Any, words: Any, at: int) -> int:
-    """Write the section source[span[0]..span[1]) unless it is all zero; return where it ends.
-
-    Shapes: name = (tag, id). Mutates: words.
-    """
-    start, end = span
-    tag, identity = name
-    used = False
-    for word in range(start, end):
-        if source[word] != np.uint64(0):
-            used = True
-            break
-    if not used:
-        return at
-    words[at] = tag
-    words[at + 1] = identity
-    for word in range(start, end):
-        words[at + 2 + word - start] = source[word]
-    return int(at + 2 + end - start)
-
-
-@kernel
-def _copy_learned(learned: Any, slot: int, words: Any, at: int) -> int:
-    """Write the learned contexts of a row; return where they end.
-
-    Shapes: learned = (places [slot, context], records as words [record, word]). Mutates: words.
-    """
-    places, records = learned
-    for context in range(CONTEXTS):
-        place = places[slot, context] - 1
-        if place < 0:
-            continue
-        for block in range((LEARNED_WORDS + BLOCK - 1) // BLOCK):
-            start = block * BLOCK
-            end = min(start + BLOCK, LEARNED_WORDS)
-            tag = KIND_LEARNED | (context * BLOCKS_MAX + block) << 8 | (end - start) << 16
-            name = (np.uint64(tag), np.uint64(LEARNED_ID))
-            at = int(_copy_used(records[place], (start, end), name, words, at))
-    return at
 
 
 @kernel
@@ -166,26 +125,14 @@ def _encode(rows: Any, slots: Any, plan: Any, first: Any, learned: Any, out: Any
             section = plan[place]
             start = section["start"]
             span = (start, start + section["words"])
-            at = int(_copy_used(row, span, (section["tag"], section["id"]), words, at))
+            at = int(copy_used(row, span, (section["tag"], section["id"]), words, at))
         plain = at
-        at = int(_copy_learned(learned, slot, words, at))
+        at = int(copy_learned(learned, slot, words, at))
         version = np.uint64(PLAIN_VERSION if at == plain else FORMAT_VERSION)
         words[begin] = first | version | (np.uint64(at - begin) << np.uint64(32))
         words[begin + 1] = _checksum(words, begin, at)
         ends[number] = at
     return at
-
-
-@kernel
-def _take_learned(words: Any, at: int, learned: Any) -> None:
-    """Take a block of a learned context, if it is of our layout. Mutates: learned."""
-    tag = words[at]
-    size = np.int64((tag >> np.uint64(16)) & np.uint64(0xFFFF))
-    index = np.int64((tag >> np.uint64(8)) & np.uint64(0xFF))
-    context, start = index // BLOCKS_MAX, index % BLOCKS_MAX * BLOCK
-    if words[at + 1] == np.uint64(LEARNED_ID) and start + size <= LEARNED_WORDS:
-        for word in range(size):
-            learned[context, start + word] = words[at + 2 + word]
 
 
 @kernel
@@ -217,7 +164,7 @@ def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any, learned: An
             return BAD_LENGTH
         kind = np.int64(tag & np.uint64(0xFF))
         if kind == KIND_LEARNED and version == FORMAT_VERSION and size <= BLOCK:
-            _take_learned(words, at, learned)
+            take_learned(words, at, learned)
             at += 2 + size
             continue
         if kind > KIND_LEDGER or size != SIZES[kind]:
@@ -251,7 +198,7 @@ class RowFormat:
             return []
         places = table.sections.local["learned"]
         records = np.count_nonzero(places[numbers] > 0) if len(table.learned) else 0
-        size = len(numbers) * self.words_max + records * _LEARNED_STORED
+        size = len(numbers) * self.words_max + records * LEARNED_STORED_MAX
         words = np.empty(size, np.uint64)
         ends = np.empty(len(numbers), np.int64)
         learned = places, table.learned.words

@@ -261,6 +261,19 @@ class ProfileTable:
         else:
             head["offset"], head["lift_offset"] = -1, 0
 
+    def learners(self, records: int, batch_number: int) -> Ints:
+        """Return stored rows to evict that have so many learned contexts, longest unused first.
+
+        Rows used in batch `batch_number` stay; there may be fewer.
+        """
+        slots = self.victims(self.slots_max, batch_number)
+        held = np.count_nonzero(self.sections.local["learned"][slots], axis=1)
+        slots, held = slots[held > 0], held[held > 0]
+        order = np.argsort(self.sections.local["used"][slots], kind="stable")
+        enough = int(np.searchsorted(np.cumsum(held[order]), records)) + 1
+        chosen: Ints = slots[order[:enough]]
+        return chosen
+
     def victims(self, count: int, batch_number: int) -> Ints:
         """Return up to `count` slots to evict: stored rows, the longest unused first.
 

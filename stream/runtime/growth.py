@@ -156,8 +156,7 @@ def home_of(workload: str, count: int) -> int:
 
 def with_counts(conditions: Conditions, counts: Counts) -> Conditions:
     """Return conditions under which a partition counts by the last of these numbers."""
-    has_grown = len(counts) > 1 or conditions.format == GROWN_FORMAT
-    kind = GROWN_FORMAT if has_grown else conditions.format
+    kind = max(conditions.format, GROWN_FORMAT) if len(counts) > 1 else conditions.format
     growth = Growth(counts, conditions.ancestors)
     return msgspec.structs.replace(conditions, growth=growth, format=kind)
 

@@ -4,6 +4,8 @@ Nothing here is shared with the engine but the words of events, commands and pol
 lists, each rule as its definition reads.
 """
 
-from .enforcer import Change, Enforcer, Held, Line, Outcome, Row, without_texts
+from .cause import Change, Held, Line, Outcome, Row
+from .commands import without_texts
+from .enforcer import Enforcer
 
 __all__ = ["Change", "Enforcer", "Held", "Line", "Outcome", "Row", "without_texts"]

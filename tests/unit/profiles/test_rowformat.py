@@ -18,12 +18,12 @@ from stream.profiles import (
     LEARNED,
     Layout,
     RowFormat,
-    rowformat,
     stored_clock_ms,
     tail_of,
     with_tail,
 )
 from stream.profiles.layout import TRANSITION_SETS
+from stream.profiles.learned_sections import LEARNED_ID
 from stream.profiles.rowformat import ROW_BYTES_MAX, SIZES, _checksum
 from stream.profiles.table import ProfileTable
 
@@ -159,7 +159,7 @@ def test_a_learned_context_of_another_layout_begins_anew() -> None:
 def test_a_block_beyond_the_record_is_skipped() -> None:
     """Whatever a section of a learned context says, nothing is written beside its record."""
     for index in range(256):
-        body = [7 | index << 8 | 16 << 16, rowformat.LEARNED_ID, *[1 << 40] * 16]
+        body = [7 | index << 8 | 16 << 16, LEARNED_ID, *[1 << 40] * 16]
         other = empty()
         RowFormat(LAYOUT, KEY_ID).restore(other, 0, resealed([FIRST, 0, *HEAD, *body]))
         assert not other.sections.local["learned"][0].any()
