@@ -14,6 +14,7 @@ from stream.events import PAYLOAD_BYTES_MAX
 from stream.replay import History, batches
 
 from .baseline_file import read_baseline, write_baseline
+from .baseline_live import list_live, promote_file, rollback
 from .failure import NotSo
 from .logs import utc_text
 from .options import INPUT, OUTPUT, configured, examples, json_option
@@ -39,6 +40,11 @@ def baseline() -> None:
     operations, with which values, and how rarely a benign task does something new. It holds
     keyed hashes, no values; it is good only with the hash key it was learned under.
     """
+
+
+baseline.add_command(promote_file)
+baseline.add_command(rollback)
+baseline.add_command(list_live)
 
 
 @baseline.command("learn")
