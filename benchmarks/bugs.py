@@ -20,7 +20,7 @@ import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
 import stream.runtime.tenure
-from benchmarks import bugs_gateway, bugs_growth, bugs_room
+from benchmarks import bugs_gateway, bugs_growth, bugs_learned, bugs_room
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -382,6 +382,8 @@ BUGS: Final = (
         bugs_room.gone_rows_go_on,
     ),
     Bug("not-counted", "rows are stored and not counted", bugs_room.not_counted),
+    Bug("contexts-lost", "learned contexts are not read back", bugs_learned.contexts_lost),
+    Bug("habits-lost", "habits of workloads are not read back", bugs_learned.habits_lost),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),
     Bug("stale-unnoticed", "a gateway's proof holds for ever", bugs_gateway.stale_unnoticed),
     Bug("replay-proves", "a replaying owner's heartbeat is proof", bugs_gateway.replay_proves),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import stream.engine
+import stream.engine.steps
 import stream.runtime.saving
 from stream.enforcement import shut_out
 from stream.events import with_full
 from stream.runtime.room import full_of, is_closing
 from stream.runtime.session import Session
 
-engine = stream.engine
+steps = stream.engine.steps
 saving = stream.runtime.saving
 
 
@@ -34,7 +34,7 @@ def gone_rows_go_on() -> Iterator[tuple[Any, str, Any]]:
     def only_missing(table: Any, batch: Any, slots: Any, *rest: Any) -> Any:
         return shut_out(table, batch, slots, *rest) & (slots < 0)
 
-    yield engine, "shut_out", only_missing
+    yield steps, "shut_out", only_missing
 
 
 def not_counted() -> Iterator[tuple[Any, str, Any]]:

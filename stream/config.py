@@ -10,7 +10,7 @@
     policy:  policy.yaml
 
 The environment names what differs between machines: ENFORCER_CONFIG, ENFORCER_KAFKA,
-ENFORCER_REDIS, ENFORCER_POLICY, ENFORCER_PREFIX (of topics, keys and the group),
+ENFORCER_REDIS, ENFORCER_POLICY, ENFORCER_BASELINE, ENFORCER_PREFIX (of topics, keys and the group),
 ENFORCER_METRICS (host:port), ENFORCER_PROCESSES, ENFORCER_ZONE (of a gateway), and the hash key:
 ENFORCER_HASH_KEY (32 hex digits) or ENFORCER_HASH_KEY_FILE. The key is read here and is in no value
 that could be printed. Keys that sign are named by ENFORCER_WORKER_KEY_FILE and
@@ -106,6 +106,8 @@ def load_config(file: str, environment: Mapping[str, str]) -> Config:
         changes["redis"] = _changed(config.redis, url=environment["ENFORCER_REDIS"])
     if environment.get("ENFORCER_POLICY"):
         changes["policy"] = environment["ENFORCER_POLICY"]
+    if environment.get("ENFORCER_BASELINE"):
+        changes["worker"] = _changed(config.worker, baseline=environment["ENFORCER_BASELINE"])
     if environment.get("ENFORCER_METRICS"):
         host, _, port = environment["ENFORCER_METRICS"].rpartition(":")
         if not port.isdigit():
@@ -135,7 +137,7 @@ def with_prefix(config: Config, prefix: str) -> Config:
     topics = config.topics
     names = {
         name: f"{prefix}.{getattr(topics, name)}"
-        for name in ("requests", "enforcement", "journal", "dead_letters")
+        for name in ("requests", "enforcement", "journal", "dead_letters", "baselines")
     }
     topics = _changed(topics, **names)
     return msgspec.structs.replace(

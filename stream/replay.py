@@ -13,13 +13,22 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream.baselines import NAMES_MAX, Baseline, Learner, Tasks, put_together
 from stream.detectors import RateWatch
-from stream.enforcement import SCORE
+from stream.enforcement import SCORE, Expectation
 from stream.engine import State, StepResult, step
-from stream.events import Conditions, Reject, RejectCode, decode_request, split_requests
+from stream.events import (
+    LEARNED_FORMAT,
+    Conditions,
+    InForce,
+    Reject,
+    RejectCode,
+    decode_request,
+    split_requests,
+)
 from stream.identity import InvalidIdentity, canonical_workload, home_partition, parent_path
 from stream.kernel import HashKey
 from stream.policy import Policy
@@ -67,7 +76,14 @@ class Replay:
 
     def expect(self, baseline: Baseline, version: str) -> None:
         """Compare tasks with a baseline from the next payload on. Errors: ConfigError."""
-        self.state.expect(baseline, version)
+        expectation = Expectation(baseline, version, self._key)
+        for partition in range(self.partitions):
+            conditions = self.state.conditions[partition]
+            policy = self.state.bound[conditions.policy_hash].policy
+            conditions = msgspec.structs.replace(
+                conditions, format=LEARNED_FORMAT, baseline=InForce(version)
+            )
+            self.state.adopt(partition, conditions, policy, expectation)
         self._decoder = Decoder(self._key, self.partitions, with_values=True)
 
     def apply(self, payloads: Sequence[bytes]) -> tuple[StepResult, list[Reject]]:

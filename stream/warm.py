@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from stream.baselines import Baseline, Facts, decode_baseline, encode_baseline, no_view
+from stream.enforcement import Expectation
 from stream.engine import State, make_room, step
-from stream.events import Conditions, Request, encode_request, join_requests
+from stream.events import Conditions, InForce, Request, encode_request, join_requests
 from stream.kernel import HashKey
 from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
 from stream.profiles import Arrival, Decoder
@@ -43,6 +45,13 @@ def warm() -> None:
     batch, _ = decoder.decode([Arrival("warm", 0, [0, 1], [1, 1], [payload, payload])])
     step(state, batch)
     make_room(state, batch, state.table.slots_max)
+    entries, groups, places = no_view()
+    known = Baseline(Facts(key_id=key.id, tasks=0), entries[:0], groups, places)
+    known = decode_baseline(encode_baseline(known), "warm")
+    under = replace(conditions, baseline=InForce("warm"))
+    state.adopt(0, under, policy, Expectation(known, "warm", key))
+    later, _ = decoder.decode([Arrival("warm", 0, [2], [1], [payload])])
+    step(state, later)
     row, name = state.stored([0])[0], batch.workload(0)
     ids = int(batch.events["workload"][0]), int(batch.events["home"][0]), 0
     state.evict(0)

@@ -47,6 +47,7 @@ class Estate:
             source=lambda: self.source(self.log, TOPICS.requests),
             publisher=lambda: self.publisher(self.log),
             reader=lambda: MemoryReader(self.log),
+            library=lambda: MemoryReader(self.log),
             admin=lambda: self.admin(self.log),
             store=lambda: self.store(self.server),
             zone=self.zone,

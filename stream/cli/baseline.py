@@ -9,15 +9,18 @@ import click
 import numpy as np
 
 from stream.baselines import BIT, Baseline, promote, sureness, threshold_of
+from stream.config import load_config
 from stream.detectors import JUDGES, MODES
 from stream.events import PAYLOAD_BYTES_MAX
 from stream.replay import History, batches
 
 from .baseline_file import read_baseline, write_baseline
-from .baseline_portable import export_baseline, import_baseline, list_baselines
+from .baseline_live import promote_file, rollback, tell_live
+from .baseline_portable import export_baseline, import_baseline, tell_files
+from .doors import wait_for
 from .failure import NotSo
 from .logs import utc_text
-from .options import INPUT, WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option
+from .options import INPUT, WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option, reaching
 from .reading import read_lines, total_bytes
 from .replay import replay_key
 from .screen import Screen
@@ -42,8 +45,32 @@ def baseline() -> None:
     """
 
 
-for _verb in (export_baseline, import_baseline, list_baselines):
+for _verb in (export_baseline, import_baseline, promote_file, rollback):
     baseline.add_command(_verb)
+
+
+@baseline.command(
+    "list",
+    epilog=examples("enforcer baseline list baselines/ --json", "enforcer baseline list --live"),
+)
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+@click.option("--live", is_flag=True, help="What is in force, by partition, and what is kept.")
+@reaching
+@json_option
+def list_baselines(
+    *, folder: str | None, live: bool, environment: dict[str, str], is_json: bool
+) -> None:
+    """List the baselines in FOLDER, also exported ones; or those in force.
+
+    What cannot be used says why. Other files are passed over, and so are folders within.
+    """
+    screen = Screen(is_json=is_json)
+    if live and folder is None:
+        wait_for(tell_live(load_config("", environment), screen))
+    elif folder is not None and not live:
+        tell_files(folder, screen)
+    else:
+        raise click.UsageError("name a FOLDER, or --live: one of them")
 
 
 @baseline.command("learn")

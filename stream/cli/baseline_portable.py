@@ -148,16 +148,12 @@ def _signing(environment: Mapping[str, str]) -> SigningSpec:
     return msgspec.structs.replace(load_config("", environment).signing, installation="")
 
 
-@click.command("list", epilog=examples("enforcer baseline list baselines/ --json"))
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
-@json_option
-def list_baselines(*, folder: str, is_json: bool) -> None:
-    """List the baselines in FOLDER, also exported ones; what cannot be used says why.
+def tell_files(folder: str, screen: Screen) -> None:
+    """List the baselines in a folder, also exported ones; what cannot be used says why.
 
-    Other files are passed over, and so are folders within.
+    Errors: ConfigError.
     """
     rows = [row for each in _files_in(folder) if (row := _listed(each))]
-    screen = Screen(is_json=is_json)
     screen.emit(rows)
     shown = [
         (

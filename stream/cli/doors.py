@@ -60,6 +60,7 @@ def worker_doors(config: Config, metrics: Metrics) -> Doors:
         source=lambda: KafkaSource(config.kafka, config.topics.requests),
         publisher=lambda: KafkaPublisher(config.kafka, heals=False),
         reader=lambda: KafkaReader(config.kafka),
+        library=lambda: KafkaReader(config.kafka),
         admin=lambda: KafkaTopics(config.kafka),
         store=lambda: RedisStore(config.redis, metrics.count_store_retry),
         zone=lambda zone: KafkaSource(

@@ -11,7 +11,7 @@ from stream.config import Config
 from stream.kernel import HashKey
 from stream.policy import Policy
 from stream.profiles import CACHE_MAX, CACHED_CHARACTERS_MAX, LEDGER, OPERATIONS_MAX
-from stream.runtime import OPERATORS_MAX, RECORDS_MAX, ZONES_MAX
+from stream.runtime import KEPT, OPERATORS_MAX, RECORDS_MAX, ZONES_MAX
 from stream.store import DOMAINS_MAX, NAMES_MAX
 
 SECRET_WORDS: Final = ("password", "passphrase", "secret", "token")
@@ -65,6 +65,7 @@ def bound_rows(slots_max: int) -> list[tuple[str, str]]:
             ("texts known, characters", CACHED_CHARACTERS_MAX),
             ("workloads with operators' acts", OPERATORS_MAX),
             ("zones", ZONES_MAX),
+            ("baselines kept for workers", KEPT),
         )
     ]
 

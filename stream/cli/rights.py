@@ -81,6 +81,9 @@ def _of_worker(config: Config, principal: str, zones: Sequence[str]) -> Iterator
         (topics.journal, "DescribeConfigs", LOOK),
         (topics.dead_letters, "Write", "to keep what is no event"),
         (topics.dead_letters, "DescribeConfigs", LOOK),
+        (topics.baselines, "Read", "to compare with the baseline in force"),
+        (topics.baselines, "Write", "to let every worker have that of its file"),
+        (topics.baselines, "DescribeConfigs", LOOK),
     ]
     for topic in map(topics.zone_topic, zones):
         needs += [(topic, "Read", "to read a zone's events"), (topic, "DescribeConfigs", LOOK)]
@@ -109,6 +112,8 @@ def _of_operator(config: Config, principal: str, zones: Sequence[str]) -> Iterat
         (config.topics.enforcement, "Read", "for `list`, and to merge acts"),
         (config.topics.enforcement, "Write", "for `stop`, `start`, `exempt`, `lift`"),
         (config.topics.journal, "Read", "for `explain`, to know the policy in force"),
+        (config.topics.baselines, "Read", "for `baseline list --live`, `promote`, `rollback`"),
+        (config.topics.baselines, "Write", "for `baseline promote` and `rollback`"),
         (config.topics.dead_letters, "Read", "for `dlq`"),
         (config.topics.dead_letters, "Write", "for `dlq retry`, to mark what was sent"),
         (config.topics.requests, "Write", "for `dlq retry`, to send events again"),
@@ -127,7 +132,8 @@ def _of_operator(config: Config, principal: str, zones: Sequence[str]) -> Iterat
 
 def _of_admin(config: Config, principal: str, zones: Sequence[str]) -> Iterator[Right]:
     topics = config.topics
-    names = (topics.requests, topics.enforcement, topics.journal, topics.dead_letters, *zones)
+    core = (topics.requests, topics.enforcement, topics.journal, topics.dead_letters)
+    names = (*core, topics.baselines, *zones)
     needs = [
         (topic, operation, f"for `topics`: {why}")
         for topic in names

@@ -20,14 +20,16 @@ from typing import NamedTuple
 import click
 import msgspec
 
+from stream.baselines import BASELINE_BYTES_MAX
 from stream.config import PROCESSES_MAX, Config, hash_key, load_config, policy_of
-from stream.errors import ConfigError
+from stream.errors import ConfigError, NewerFormat
 from stream.kernel import HashKey, cache_folder
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.runtime import Keys, SystemClock, Worker
 from stream.warm import warm
 
+from .baseline_file import read_bytes
 from .doors import keys_of, metrics_server, settle, wait_for, worker_doors
 from .failure import INTERRUPTED
 from .limits import bound_rows, policy_rows, setting_rows, settings_of
@@ -47,6 +49,7 @@ class Plan(NamedTuple):
     key: HashKey
     name: str
     keys: Keys
+    baseline: bytes | None
 
 
 @click.command(
@@ -121,6 +124,7 @@ def run(
         hash_key(environment),
         name or f"{socket.gethostname()}-{os.getpid()}"[:64],
         keys_of(config, "worker"),
+        baseline_of(config),
     )
     if as_process is None:
         _show(plan, is_json=is_json)
@@ -206,6 +210,8 @@ async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: boo
         (SystemClock(), metrics, plan.name),
         plan.keys,
     )
+    if plan.baseline is not None:
+        await expect(worker, plan.config, plan.baseline, is_reload=is_reload)
     if is_reload:
         worker.reload(plan.policy)
     server = metrics_server(plan.config, metrics, worker.ready, worker.healthy)
@@ -224,7 +230,15 @@ async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: boo
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGHUP, lambda: reload_policy(worker, plan.config))
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload_all() -> None:
+        reload_policy(worker, plan.config)
+        if plan.config.worker.baseline:
+            reloads.add(task := asyncio.create_task(reload_baseline(worker, plan.config)))
+            task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload_all)
     if has_stdin:
         loop.add_reader(0, read_stdin)
     server.start()
@@ -237,6 +251,33 @@ async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: boo
     finally:
         server.stop()
     log.info("stopped")
+
+
+def baseline_of(config: Config) -> bytes | None:
+    """Return the bytes of the baseline that the settings name. Errors: ConfigError."""
+    file = config.worker.baseline
+    return read_bytes(file, BASELINE_BYTES_MAX) if file else None
+
+
+async def expect(worker: Worker, config: Config, data: bytes, *, is_reload: bool) -> None:
+    """Let a baseline take effect, made ready in another thread.
+
+    Errors: ConfigError, NewerFormat.
+    """
+    made = await asyncio.to_thread(worker.baselines.made, data, config.worker.baseline)
+    reloaded_ms = SystemClock().wall_ms() if is_reload else 0
+    worker.baselines.offer(data, made, reloaded_ms)
+
+
+async def reload_baseline(worker: Worker, config: Config) -> None:
+    """Let the baseline file take effect everywhere, or keep what is in force and log why."""
+    try:
+        data = await asyncio.to_thread(read_bytes, config.worker.baseline, BASELINE_BYTES_MAX)
+        await expect(worker, config, data, is_reload=True)
+    except (ConfigError, NewerFormat) as error:
+        log.error("the baseline in force stays: %s", error)  # noqa: TRY400 - the operator's fault
+    else:
+        log.info("the baseline of %s takes effect once it is put by", config.worker.baseline)
 
 
 def reload_policy(worker: Worker, config: Config) -> None:

@@ -13,7 +13,16 @@ from .facts import ASSERTED, CLASS, FACT, POOLED, UNREADY, Facts, facts_of, find
 from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
 from .habit_tasks import LEARNED_HABITS, asserted_tails, learn_habits, most_habits
-from .habits import HABIT_NAMES, HABIT_PARTS, HABITS, HELD, no_details, observe_workload
+from .habits import (
+    HABIT_NAMES,
+    HABIT_PARTS,
+    HABITS,
+    HELD,
+    begin_rates,
+    is_sound_workload,
+    no_details,
+    observe_workload,
+)
 from .interval import EXPECTED, OBSERVED, RATE, RATE_PARTS, SINCE_MS, is_rate_ready, observe_rate
 from .level import (
     AMOUNTS,
@@ -62,6 +71,7 @@ from .workload import (
     WORKLOAD_PARTS,
     follow_context,
     follow_workload,
+    is_sound_context,
 )
 
 JUDGES: Final = (score_tasks, LEARNED_HABITS)  # what `promote` learns and measures by
@@ -129,6 +139,7 @@ __all__ = [
     "RateWatch",
     "amount_of",
     "asserted_tails",
+    "begin_rates",
     "belongs",
     "count_windows",
     "counted",
@@ -145,6 +156,8 @@ __all__ = [
     "follow_workload",
     "is_match",
     "is_rate_ready",
+    "is_sound_context",
+    "is_sound_workload",
     "is_under",
     "is_warm",
     "learn_fallbacks",

@@ -13,7 +13,9 @@ import numpy as np
 
 from stream.kernel import kernel
 
-from .interval import EXPECTED, OBSERVED, SINCE_MS
+from .interval import AMOUNT_MAX, EXPECTED, OBSERVED, SINCE_MS
+from .series import LEVEL_MAX, POINTS_MAX
+from .tail import EXCEEDED_MAX
 from .workload import (
     CONTEXT_NAMES,
     CONTEXT_PARTS,
@@ -34,9 +36,12 @@ HABIT_NAMES: Final = (
     *WORKLOAD_NAMES[HELD:],
 )
 HABIT_PARTS: Final = CONTEXT_PARTS + WORKLOAD_PARTS
+INTERVALS_MAX: Final = 1 << 40
+UNIT_MAX: Final = 256  # powers of 2 of a series' unit, either way
 HABITS: Final = np.dtype(
     [
         ("workload", np.uint64),
+        ("followed", np.int64),  # requests of the row when it was last followed
         ("interval", np.int64),  # that `held` is of, plus 1
         ("held", np.int32, (HELD + 1,)),  # bits; the last is spare
         ("why", np.int64, (HELD, 3)),  # of these: amount observed, expected, and since when
@@ -71,6 +76,41 @@ def observe_workload(record: Any, event: Any, clock_ms: int, known: Any, out: An
         bits[rate] = max(int(bits[rate]), held)
         record["held"][rate] = bits[rate]
     return ready
+
+
+@kernel
+def begin_rates(record: Any) -> None:
+    """Let rates go on as from now: their past stays, what was not followed is no silence.
+
+    Mutates: record.
+    """
+    record["interval"] = 0
+    for rate in range(HELD):
+        record["behaviour"]["rates"][rate]["opened"] = 0
+        record["held"][rate] = 0
+
+
+def is_sound_workload(record: Any) -> bool:
+    """Tell whether kernels may follow what a stored HABITS says."""
+    behaviour = record["behaviour"]
+    rates, series, spread = behaviour["rates"], behaviour["series"], behaviour["operations"]
+    tails, cells = series["tails"], int.from_bytes(spread["cells"].tobytes(), "little")
+    return bool(
+        spread["filled"] == cells.bit_count()
+        and (rates["opened"] >= 0).all()
+        and (rates["opened"] <= INTERVALS_MAX).all()
+        and (rates["amount"] >= 0).all()
+        and (rates["amount"] <= AMOUNT_MAX).all()
+        and (np.abs(series["unit"].astype(np.int64)) <= UNIT_MAX).all()
+        and (series["points"] >= 0).all()
+        and (series["points"] <= POINTS_MAX).all()
+        and (np.abs(series["level"].astype(float)) <= LEVEL_MAX).all()
+        and (np.abs(series["highest"].astype(float)) <= LEVEL_MAX).all()
+        and (np.abs(series["lowest"].astype(float)) <= LEVEL_MAX).all()
+        and (tails["exceeded"] >= 0).all()
+        and (tails["exceeded"] <= EXCEEDED_MAX).all()
+        and (series["peaks"]["faded"] >= 0).all()
+    )
 
 
 def no_details() -> tuple[Any, Any]:

@@ -23,11 +23,11 @@ from stream.kernel import kernel, mix64, routine
 from stream.profiles import BYTES, COST, DENIED, ERRORS, FAILED, REFUSED, REQUEST, REQUESTS
 
 from .facts import UNREADY
-from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback
+from .fallback import FALLBACK, FALLBACK_PARTS, WITHIN, fallback_bits, follow_fallback
 from .interval import RATE, RATE_PARTS, is_rate_ready, observe_rate
 from .level import AMOUNTS, COUNTED
 from .limit import amount_of
-from .loops import LOOP_PARTS, LOOPS, follow_loops, loop_bits
+from .loops import LOOP_PARTS, LOOPS, PERIODS, follow_loops, loop_bits
 from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
 from .series import LEVEL
 from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share
@@ -155,3 +155,8 @@ def _follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) -
     if order[HOW_PART] != UNREADY:
         ready |= 1 << ORDER
     return ready
+
+
+def is_sound_context(state: Any) -> bool:
+    """Tell whether kernels may follow what a stored CONTEXT_HABITS says."""
+    return bool(state["loops"]["next"] < PERIODS and 0 <= state["fallback"]["left"] <= WITHIN)

@@ -4,7 +4,8 @@ from .admission import Closed, closed_by, domains_of, shut_out
 from .anomaly import SCORE
 from .arrival import ConditionTables
 from .decision import TALLIES, Out, new_out
-from .expectation import TASKS_MAX, Expectation
+from .expectation import NOTHING_EXPECTED, Expectation, rarity_at
+from .habits import KEPT_HABITS, follow_habits, forget_unsound
 from .loop import Where, run
 from .plan import (
     Held,
@@ -19,9 +20,10 @@ from .plan import (
 from .words import printable
 
 __all__ = [
+    "KEPT_HABITS",
+    "NOTHING_EXPECTED",
     "SCORE",
     "TALLIES",
-    "TASKS_MAX",
     "Closed",
     "ConditionTables",
     "Expectation",
@@ -32,10 +34,13 @@ __all__ = [
     "Where",
     "closed_by",
     "domains_of",
+    "follow_habits",
+    "forget_unsound",
     "held_tail",
     "new_out",
     "plan_decision",
     "printable",
+    "rarity_at",
     "record_of",
     "rehomed",
     "restore_held",

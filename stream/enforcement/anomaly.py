@@ -72,18 +72,18 @@ SCORE: Final = np.dtype(
     ],
     align=True,
 )
-IN_FORCE: Final = 0
+IN_FORCE, VERSION = range(2)
 HABIT: Final = NOT_READY + 1  # behind the modes: how rare habits may be
 
 
 class Learning(NamedTuple):
     """What the loop needs to score by a baseline.
 
-    Shapes: facts [1]: whether a baseline is in force; values, tokens as in a batch; listed [n] of
-            LISTED, operations that grants list, by event; records [n] of LEARNED; hand [2]: the
-            next record to give away, and how many were taken from others; thresholds [rule, mode],
-            and HABIT behind the modes, the last row for no rule; scores [event] of SCORE, or none
-            where nobody asks; habits: see there.
+    Shapes: facts [2]: whether a baseline is in force, and what records keep of its version; values,
+            tokens as in a batch; listed [n] of LISTED, operations that grants list, by event;
+            records [n] of LEARNED; free: as `claim_learned` takes it; thresholds [rule, mode], and
+            HABIT behind the modes, the last row for no rule; scores [event] of SCORE, or none where
+            nobody asks; habits: see there.
     """
 
     facts: Any
@@ -92,7 +92,7 @@ class Learning(NamedTuple):
     tokens: Any
     listed: Any
     records: Any
-    hand: Any
+    free: Any
     thresholds: Any
     scores: Any
     habits: Habits
@@ -205,10 +205,10 @@ def _say_why(decision: Any, habits: Habits, state: Any, habit: int) -> None:
 def _record_of(event: Any, clock_ms: int, context: int, local: Any, learning: Learning) -> int:
     """Return the place of the record of an event's context. Mutates: learning, local."""
     task = event["task"] if context > 0 else np.uint64(0)
-    ids = (event["workload"], task, context)
+    ids = (event["workload"], task, context, learning.facts[VERSION])
     found = int(find_learned(learning.records, local, ids))
     if found < 0:
-        found = int(claim_learned(learning.records, learning.hand, local, ids))
+        found = int(claim_learned(learning.records, learning.free, local, ids))
         learning.records[found]["group"] = local["peers"]
         learning.habits.contexts[found] = learning.habits.empty[0][0]
     state = learning.records[found]
@@ -239,7 +239,8 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
         of = (learning.values, learning.tokens)
         score_call(event, effect, of, learning.expected, state)
         asked = asked_of(event, learning.values)
-    mine = (found, effect, learning.expected.entries, asked)
+    requests = whole(table.head[cause.slot]["events"])
+    mine = (found, effect, learning.expected.entries, asked, requests)
     known = int(follow_habits(event, cause.clock_ms, local, mine, habits))
     habit = int(rarest_of(habits.shown, 0, CONTEXT_PARTS))
     if habit >= 0:
@@ -256,5 +257,3 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
         _write_score(cause.event, effect, (row, rarity, known), learning, state)
     if effect >= 0:
         _judge(event, cause, table, policy, (learning, state), out)
-    if event["kind"] == COMPLETION and before > 0:
-        local["learned"][before] = 0

@@ -17,6 +17,8 @@ from stream.profiles import (
     LEDGER,
     clear,
     clear_context,
+    end_habits,
+    end_learned,
     find_context,
     open_context,
 )
@@ -55,13 +57,13 @@ def _restart(table: Any, slot: int) -> None:
     head["ledger_dropped"] = 0
     head["tasks"] = 0
     head["in_force"] = 0
-    table.local[slot]["habits"] = 0
+    end_habits(table.local[slot])
     for place in range(table.counts.shape[1]):
         clear(table.counts[slot, place])
     for place in range(table.sums.shape[1]):
         clear(table.sums[slot, place])
     for place in range(table.contexts.shape[1]):
-        table.local[slot]["learned"][place] = 0
+        end_learned(table.local[slot], place)
         clear_context(table.contexts[slot], table.marks[slot], place)
     for place in range(table.transitions.shape[1]):
         entry = table.transitions[slot, place]
@@ -161,6 +163,7 @@ def context_of(event: Any, slot: int, clock_ms: int, table: Any, policy: Any, ou
     if place < 0 and (policy.facts[TASKS_VOUCHED] != 0 or event["kind"] == GRANT):
         dropped = int(head["contexts_dropped"])
         place = open_context(contexts, marks, head, task)
+        end_learned(table.local[slot], place)
         out.tallies[CONTEXTS_TALLY] += int(head["contexts_dropped"]) - dropped
     if place < 0:
         return 0

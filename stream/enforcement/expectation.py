@@ -1,8 +1,13 @@
-"""The baseline in force in a process, as the loop takes it; and none, which costs nothing."""
+"""A baseline as the loop takes it; and none, which costs nothing.
+
+Partitions may be under different versions for a moment, so there is one of these for each version
+that some partition is under (`engine.State`); all share the tables of learned contexts and habits.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -12,53 +17,70 @@ from stream.detectors import NOT_READY, SHARE, STEPS, asserted_tails
 from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import Policy, Rule
-from stream.profiles import GRANT, LEARNED, VALUE, Batch
+from stream.profiles import GRANT, LEARNED, VALUE, Batch, ProfileTable, version_number
 
 from .anomaly import HABIT, LISTED, SCORE, Learning
 from .habits import Habits, no_habits
 
 DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
 RARE: Final = 0.011  # of tasks, at most: what habits are to count for beside novelty
-TASKS_MAX: Final = 65_536  # tasks compared at a time in one process, 1.2 KiB each
-WORKLOADS_MAX: Final = 65_536  # whose habits one process knows, 2.3 KiB each
+POLICIES_MAX: Final = 64  # whose thresholds are kept
 
 
 class Expectation:
-    """What tasks are compared with: a baseline and its version, or nothing."""
+    """What tasks are compared with: a baseline and its version, or nothing.
 
-    def __init__(self) -> None:
-        self.baseline: Baseline | None = None
-        self.version = ""
+    Making one takes as long as a baseline is large, and touches nothing that a loop reads: so it
+    may be made in another thread. Errors: ConfigError when it was learned under another hash key.
+    """
+
+    def __init__(
+        self, baseline: Baseline | None = None, version: str = "", key: HashKey | None = None
+    ) -> None:
+        self.baseline, self.version, self.key, self.shed = baseline, version, key, ""
         self._learning = _no_learning()
-
-    def adopt(self, baseline: Baseline, version: str, key: HashKey, tasks_max: int) -> None:
-        """Compare with a baseline; tasks under way begin anew, habits of workloads go on.
-
-        Errors: ConfigError when it was learned under another hash key.
-        """
+        self._thresholds: dict[str, Any] = {}
+        if baseline is None or key is None:
+            return
         if baseline.facts.key_id != key.id:
             raise ConfigError(
                 f"the baseline was learned under hash key {baseline.facts.key_id}, and"
                 f" {key.id} is in use: its hashes say nothing here",
                 hint="learn it again with this key, or give the key it was learned with",
             )
-        before = self._learning.habits
-        habits = no_habits(tasks_max, WORKLOADS_MAX, NOT_READY + 1)
-        if self.baseline is not None:
-            habits = habits._replace(workloads=before.workloads, hand=before.hand)
-        self.baseline, self.version = baseline, version
-        self._learning = _no_learning()._replace(
-            facts=np.ones(1, np.int64),
-            expected=baseline.view(),
-            records=np.zeros(tasks_max, LEARNED),
-            habits=_calibrated(habits, baseline),
+        view = baseline.view()
+        # What bytes were read into cannot be written, and for that kernels would be compiled anew.
+        view = view._replace(groups=view.groups.copy(), places=view.places.copy())
+        self._learning = self._learning._replace(
+            facts=np.array([1, version_number(version)], np.int64),
+            expected=view,
+            habits=_calibrated(no_habits(NOT_READY + 1), baseline),
         )
+
+    @classmethod
+    def without(cls, version: str, shed: str) -> Expectation:
+        """Return what holds where a version is in force and nothing is compared, by a mode."""
+        expectation = cls(version=version)
+        expectation.shed = shed
+        return expectation
+
+    @property
+    def habits(self) -> Habits:
+        """Return how habits are judged; of nobody yet."""
+        return self._learning.habits
 
     def thresholds(self, policy: Policy) -> Any:
         """Return the evidence that each rule's budget allows, by mode; the last row is no rule's.
 
         A mode whose usual evidence nobody measured never alarms. HABIT is behind the modes.
         """
+        if policy.hash not in self._thresholds:
+            if len(self._thresholds) >= POLICIES_MAX:
+                self._thresholds.clear()
+            self._thresholds[policy.hash] = self._allowed(policy)
+        return self._thresholds[policy.hash]
+
+    def _allowed(self, policy: Policy) -> Any:
         facts = self.baseline.facts if self.baseline is not None else Facts(key_id=0, tasks=0)
         tails = facts.tails
         out = np.full((len(policy.rules) + 1, HABIT + 1), NEVER, np.int64)
@@ -70,16 +92,28 @@ class Expectation:
                 out[row, mode] = threshold_of(tail, ppm / 1e6)
         return out
 
-    def learning(self, batch: Batch, key: HashKey, thresholds: Any, scores: Any) -> Learning:
-        """Return what the loop takes for a batch; see `Learning`."""
+    def learning(
+        self, batch: Batch, key: HashKey, policy: Policy, table: ProfileTable, scores: Any
+    ) -> Learning:
+        """Return what the loop takes for a batch; see `Learning`. Mutates: table (has room)."""
         if self.baseline is None:
             return self._learning
+        learned, habits = table.learned, table.habits
+        learned.reserve(len(batch.events))
+        habits.reserve(len(batch.events))
         return self._learning._replace(
             values=batch.values,
             tokens=batch.tokens,
             listed=_listed_by(batch, key),
-            thresholds=thresholds,
+            records=learned.records,
+            free=(learned.places, learned.free),
+            thresholds=self.thresholds(policy),
             scores=scores,
+            habits=self.habits._replace(
+                contexts=learned.arrays[1],
+                workloads=habits.records,
+                free=(habits.places, habits.free),
+            ),
         )
 
 
@@ -89,19 +123,20 @@ def _ppm_of(rule: Rule, facts: Facts) -> float:
     return share_of(facts, count, per_ms) * 1e6 if count else rule.false_alarms_ppm
 
 
+@cache
 def _no_learning() -> Learning:
     """Return what the loop takes while no baseline is in force."""
     return Learning(
-        np.zeros(1, np.int64),
+        np.zeros(2, np.int64),
         no_view(),
         np.zeros(0, VALUE),
         np.zeros(0, np.uint64),
         np.zeros(0, LISTED),
         np.zeros(1, LEARNED),
-        np.zeros(2, np.int64),
+        (np.zeros(1, np.int32), np.zeros(1, np.int64)),
         np.full((1, HABIT + 1), NEVER, np.int64),
         np.zeros(0, SCORE),
-        no_habits(1, 1, NOT_READY + 1),
+        no_habits(NOT_READY + 1),
     )
 
 
@@ -144,3 +179,6 @@ def _listed_by(batch: Batch, key: HashKey) -> Any:
     out = np.zeros(len(places), LISTED)
     out["event"], out["operation"] = places, hashes
     return out
+
+
+NOTHING_EXPECTED: Final = Expectation()

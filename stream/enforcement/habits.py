@@ -1,13 +1,18 @@
 """Habits in the loop: how calls are made, by each context and by each workload as a whole.
 
 A context's habits lie at the place of its LEARNED record; a workload's in a table of their own,
-found like that one: a row names its record, a record names its workload. They say how rare each
-part is among benign tasks (`rarity`), so that the rarest speaks, within its share of the budget.
+found like that one: a row names its record, a record names its workload, and both are stored with
+the row. Under another baseline those of contexts begin anew, those of workloads go on. They say how
+rare each part is among benign tasks (`rarity`), so that the rarest speaks, within its share of the
+budget.
+
+While nothing is compared nothing is followed either. Rates must not take that for silence: where
+requests of the row were not followed, their intervals begin anew.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,23 +24,35 @@ from stream.detectors import (
     HABITS,
     STEPS,
     WORKLOAD_PARTS,
+    begin_rates,
     follow_context,
+    is_sound_context,
+    is_sound_workload,
     no_details,
     observe_workload,
     rarity_of,
 )
 from stream.kernel import kernel
-from stream.profiles import REQUEST, claim_habits, find_habits
+from stream.profiles import (
+    REQUEST,
+    HabitKinds,
+    ProfileTable,
+    claim_habits,
+    end_habits,
+    end_learned,
+    find_habits,
+)
 
 BITS, RARITY = range(2)  # rows of what parts show
 NOBODY = -1
+KEPT_HABITS: Final = HabitKinds(CONTEXT_HABITS, HABITS)
 
 
 class Habits(NamedTuple):
     """What the loop needs of habits.
 
-    Shapes: contexts [record] of CONTEXT_HABITS, beside LEARNED; workloads [n] of HABITS; hand [2]:
-            the next of these to give away, and how many were taken from others; empty: one empty
+    Shapes: contexts [record] of CONTEXT_HABITS, beside LEARNED; workloads [n] of HABITS; free: of
+            these, as `claim_habits` takes it; empty: one empty
             element of each of the two; scales [part, step]; worths [mode, step]; shown [2, part]:
             bits and rarity at the event at hand; bits, details: of a context's parts, then of a
             workload's; scratch [DETAILS].
@@ -43,7 +60,7 @@ class Habits(NamedTuple):
 
     contexts: Any
     workloads: Any
-    hand: Any
+    free: Any
     empty: Any
     scales: Any
     worths: Any
@@ -53,12 +70,12 @@ class Habits(NamedTuple):
     scratch: Any
 
 
-def no_habits(records: int, workloads: int, modes: int) -> Habits:
-    """Return empty habits of so many contexts and workloads, calibrated by nothing."""
+def no_habits(modes: int) -> Habits:
+    """Return habits of nobody, calibrated by nothing."""
     return Habits(
-        np.zeros(records, CONTEXT_HABITS),
-        np.zeros(workloads, HABITS),
-        np.zeros(2, np.int64),
+        np.zeros(1, CONTEXT_HABITS),
+        np.zeros(1, HABITS),
+        (np.zeros(1, np.int32), np.zeros(1, np.int64)),
         (np.zeros(1, CONTEXT_HABITS), np.zeros(1, HABITS)),
         np.zeros((HABIT_PARTS, STEPS), np.int64),
         np.zeros((modes, STEPS), np.int64),
@@ -73,15 +90,20 @@ def no_habits(records: int, workloads: int, modes: int) -> Habits:
 def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Habits) -> int:
     """Follow an event in its context and its workload; return which parts know.
 
-    Shapes:  given = (place of the context's record, effect or -1, entries, hash of the values).
+    Shapes:  given = (place of the context's record, effect or -1, entries, hash of the values,
+             requests of the row so far).
     Mutates: local, habits; `shown` says what each part has to say now.
     """
-    place, effect, entries, values = given
+    place, effect, entries, values, requests = given
     bits, details, shown = habits.bits, habits.details, habits.shown
     workload = find_habits(habits.workloads, local, event["workload"])
     if workload < 0:
         of = (event["workload"], habits.empty[1])
-        workload = claim_habits(habits.workloads, habits.hand, local, of)
+        workload = int(claim_habits(habits.workloads, habits.free, local, of))
+    before = requests - 1 if event["kind"] == REQUEST else requests
+    if habits.workloads[workload]["followed"] != before:
+        begin_rates(habits.workloads[workload])
+    habits.workloads[workload]["followed"] = requests
     refused = 1 if event["kind"] == REQUEST and effect < 0 else 0
     known = (local["peers"], entries, refused)
     out = (bits[1], details[1], habits.scratch)
@@ -108,3 +130,13 @@ def rarest_of(shown: Any, first: int, end: int) -> int:
         if shown[RARITY, part] > most:
             best, most = part, int(shown[RARITY, part])
     return best
+
+
+def forget_unsound(table: ProfileTable, slot: int) -> None:
+    """Let habits of a restored row that kernels must not follow be none. Mutates: table."""
+    local = table.sections.local[slot]
+    for context in np.flatnonzero(local["learned"] > 0).tolist():
+        if not is_sound_context(table.learned.arrays[1][local["learned"][context] - 1]):
+            end_learned(local, context)
+    if local["habits"] > 0 and not is_sound_workload(table.habits.records[local["habits"] - 1]):
+        end_habits(local)

@@ -36,6 +36,7 @@ from stream.profiles import (
     LEDGER,
     REFUSED,
     count_transition,
+    end_learned,
     find_context,
     remember_operation,
 )
@@ -285,11 +286,13 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
             cause = Cause(place, slot, at_ms, clock_ms, 0, force, ordinal)
             _lift(table, slot, cause, policy, out)
         before = 0
-        if is_learned and event["kind"] == COMPLETION:
+        if event["kind"] == COMPLETION:
             before = int(find_context(table.contexts[slot], event["task"]))
         context = context_of(event, slot, clock_ms, table, policy, out)
         cause = Cause(place, slot, at_ms, clock_ms, context, force, ordinal)
         effect = _apply(event, cause, table, policy, where, out)
         if is_learned:
             follow(event, cause, table, policy, (learning, effect, before), out)
+        if before > 0:
+            end_learned(local, before)
     return len(events)

@@ -110,7 +110,7 @@ def plan_decision(
     place = int(decision["rule_id"]), int(decision["kind"]), int(decision["subject"])
     if what in (ISSUE, RENEW):
         rule = policy.rules[int(decision["rule"])]
-        reason = _reason(incident, rule)
+        reason = _with_shed(_reason(incident, rule), incident.expectation.shed)
         finding = _finding(incident, rule.name, rule.detector, reason)
         if rule.spec.action == "observe" or decision["mode"] == 0:
             return finding, None
@@ -344,6 +344,14 @@ def _listed(patterns: tuple[str, ...]) -> str:
 
 def _over_percent(observed: int, at_most: int) -> str:
     return f"{observed * 100 // at_most} % of it" if at_most else "none is"
+
+
+def _with_shed(reason: Reason, shed: str) -> Reason:
+    """Let a reason say that learned evidence was not looked at, and by which mode."""
+    if not shed:
+        return reason
+    text = f"{reason.text}. Learned detectors were off ({shed})"
+    return msgspec.structs.replace(reason, text=text)
 
 
 def _with_note(text: str, rule: Rule) -> str:

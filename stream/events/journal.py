@@ -16,6 +16,8 @@ from .format import decode_known
 FORMAT: Final = 1
 GROWN_FORMAT: Final = 2  # of entries that a version without growth must not misread
 FULL_FORMAT: Final = 3  # of entries that a version without caps must not misread
+LEARNED_FORMAT: Final = 3  # likewise without baselines: an entry of it may carry either
+FORMAT_MAX: Final = max(FULL_FORMAT, LEARNED_FORMAT)
 POLICY_BYTES_MAX: Final = 262_144
 ACTS_MAX: Final = 1_000
 FULL_MAX: Final = 256
@@ -75,6 +77,19 @@ class Full(msgspec.Struct, frozen=True):
     known: DomainHashes | None = None
 
 
+class InForce(msgspec.Struct, frozen=True):
+    """The baseline in force, empty where it was taken back, and the one before it.
+
+    `at_ms` is when somebody said so, by which later words are told from earlier ones. `shed` names
+    the mode in which nothing is compared with it.
+    """
+
+    version: Annotated[str, msgspec.Meta(max_length=64)]
+    previous: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    at_ms: int = 0
+    shed: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
     """Everything that holds in a partition from `from_offset` on.
 
@@ -89,6 +104,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     its key among so many.
     `full`: a workload of which there is no row, or none that is not gone, gets none where its trust
     domain is full, and its events are refused.
+    `baseline`: what tasks are compared with, unset where nobody has said.
     """
 
     format: int = FORMAT
@@ -107,6 +123,17 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     topic_id: str = ""
     growth: Growth | msgspec.UnsetType = msgspec.UNSET
     full: Full | msgspec.UnsetType = msgspec.UNSET
+    baseline: InForce | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def baseline_version(self) -> str:
+        """Return the version of the baseline in force, empty for none."""
+        return self.baseline.version if self.baseline else ""
+
+    @property
+    def shed(self) -> str:
+        """Return by which mode learned detectors are off, empty where they are not."""
+        return self.baseline.shed if self.baseline else ""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -121,10 +148,13 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
 
 def with_full(conditions: Conditions, full: Full | None) -> Conditions:
     """Return conditions under which these trust domains are full, or none."""
+    if full is not None:
+        kind = max(conditions.format, FULL_FORMAT)
+        return msgspec.structs.replace(conditions, full=full, format=kind)
     kind = GROWN_FORMAT if len(conditions.counts) > 1 else FORMAT
-    if full is None:
-        return msgspec.structs.replace(conditions, full=msgspec.UNSET, format=kind)
-    return msgspec.structs.replace(conditions, full=full, format=FULL_FORMAT)
+    if conditions.baseline is not msgspec.UNSET:
+        kind = LEARNED_FORMAT
+    return msgspec.structs.replace(conditions, full=msgspec.UNSET, format=kind)
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):
@@ -156,4 +186,4 @@ def decode_entry(data: bytes) -> JournalEntry:
     """
     if len(data) > ENTRY_BYTES_MAX:
         raise ValueError(f"journal entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
-    return decode_known(_decoder, data, FULL_FORMAT, "a journal entry", TYPES)
+    return decode_known(_decoder, data, FORMAT_MAX, "a journal entry", TYPES)

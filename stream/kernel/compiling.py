@@ -31,7 +31,7 @@ KERNEL_ROOMS: Final = (
     "detectors",
     "policy",
     "enforcement",
-    "engine.py",
+    "engine",
 )
 CACHES_MAX: Final = 16
 
@@ -54,10 +54,8 @@ def cache_folder() -> Path:
     )
     package = Path(__file__).parent.parent
     for room in KERNEL_ROOMS:
-        place = package / room
-        for file in [place] if place.suffix == ".py" else sorted(place.glob("*.py")):
-            if file.exists():
-                digest.update(file.name.encode() + file.read_bytes())
+        for file in sorted((package / room).glob("*.py")):
+            digest.update(file.name.encode() + file.read_bytes())
     return root / "stream-enforcer" / f"kernels-{digest.hexdigest()[:16]}"
 
 

@@ -40,6 +40,7 @@ MODES: Final = (
     "log_changed",
     "log_cut",
     "journal_cut",
+    "baseline_missing",
 )
 STAGES: Final = ("fetch", "read", "decode", "load", "step", "publish", "save", "hand_over")
 
@@ -120,6 +121,11 @@ class Metrics:
         )
         self._lag = gauge("lag_events", "events in the log and not yet applied", ("partition",))
         self._checkpoint = gauge("replay_events", "events a new owner replays", ("partition",))
+        self._shed = gauge(
+            "learned_shed",
+            "1 where learned detectors are off, by a mode",
+            ("partition",),
+        )
         self.owned = gauge("partitions_owned", "home partitions of this worker")
         self._full = gauge("partitions_full", "of those, where a trust domain gets no new workload")
         self._domain_rows = gauge(
@@ -222,9 +228,13 @@ class Metrics:
         self._full.set(partitions)
         self._domain_rows.set(domain_rows)
 
+    def set_shed(self, partition: int, *, is_shed: bool) -> None:
+        """Show whether learned detectors are off in a partition."""
+        self._shed.labels(str(partition)).set(int(is_shed))
+
     def forget_partition(self, partition: int) -> None:
         """Stop showing a partition that another worker has now."""
-        for metric in (self._lag, self._checkpoint):
+        for metric in (self._lag, self._checkpoint, self._shed):
             if (str(partition),) in metric._metrics:  # noqa: SLF001 - no public test for a label
                 metric.remove(str(partition))
 

@@ -94,7 +94,8 @@ class Decoder:
     """Turns arrivals into batches; keeps the caches of hashes.
 
     A workload's home is judged by `partitions`, or by what `adopt` said of the partition. What
-    resources say is read only `with_values`: hashing it costs as much as all else.
+    resources say is read only `with_values`, or where `adopt` said so: hashing it costs as much as
+    all else.
     """
 
     def __init__(self, key: HashKey, partitions: int, *, with_values: bool = False) -> None:
@@ -102,11 +103,21 @@ class Decoder:
         self._with_values = with_values
         self._partitions = partitions
         self._counts: dict[int, int] = {}
+        self._valued: frozenset[int] = frozenset()
         self._empty_caches()
 
-    def adopt(self, partition: int, count: int) -> None:
+    def adopt(self, partition: int, count: int, *, with_values: bool = False) -> None:
         """Judge what comes in a partition by so many partitions from now on."""
         self._counts[partition] = count
+        self._valued = self._valued | {partition} if with_values else self._valued - {partition}
+
+    def reads_values(self, partition: int) -> bool:
+        """Tell whether what resources say is read in a partition."""
+        return self._with_values or partition in self._valued
+
+    def suffices(self, read: Read) -> bool:
+        """Tell whether what was read earlier has all that is to be read in its partition now."""
+        return read.gathered.with_values or not self.reads_values(read.arrival.partition)
 
     def read(self, arrivals: Sequence[Arrival]) -> list[Read]:
         """Read what is plain; needs no state of the decoder, so another thread may do it.
@@ -118,7 +129,8 @@ class Decoder:
         for arrival in arrivals:
             values = Values.of(arrival.values)
             mine, room = room[: len(values)], room[len(values) :]
-            gathered = Gathered(self._key, len(values), with_values=self._with_values)
+            with_values = self.reads_values(arrival.partition)
+            gathered = Gathered(self._key, len(values), with_values=with_values)
             elements, events, is_plain = elements_of(values, self._key.seal, gathered, mine)
             if is_compiled():
                 gathered.read(elements.values, events, is_plain)

@@ -53,7 +53,7 @@ class Gathered:
 
     def __init__(self, key: HashKey, count: int, *, with_values: bool) -> None:
         self._key = key
-        self._with_values = with_values
+        self.with_values = with_values
         room = with_values and count > 0
         self._values = np.empty(room * (count * _VALUES_EACH + EVENT_VALUES_MAX), VALUE)
         self._tokens = np.empty(room * (count * _TOKENS_EACH + EVENT_TOKENS_MAX), np.uint64)
@@ -111,7 +111,7 @@ class Gathered:
 
         Shapes: events: [request] of EVENT. Mutates: self, events.
         """
-        if not self._with_values:
+        if not self.with_values:
             return
         plain: list[int] = []
         for place, each in enumerate(requests):

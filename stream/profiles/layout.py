@@ -72,7 +72,7 @@ LOCAL: Final = np.dtype(
         ("serial", np.int32),  # of the conditions the row was resolved under
         ("in_use", np.int32),
         ("saving", np.int32),  # a write of it is under way
-        ("habits", np.int32),  # place of the workload's record of habits, plus 1
+        ("habits", np.int32),  # place of the workload's record of habits, plus 1; see `learned`
         ("standing", np.int32),  # UNSTORED, STORED or COUNTED
         ("spare", np.int32),
         ("peers", np.uint64),  # hash of the class whose baseline it is compared with

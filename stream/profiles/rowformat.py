@@ -9,8 +9,13 @@
     and, after the counted words, an optional tail of opaque bytes
 
 All words little-endian; sections by kind, index and id, so that equal rows are equal bytes
-whatever the layout of the process. A section whose body is all zero is left out. A section that
-the layout does not name is skipped on reading: that is a window of a policy no longer in force.
+whatever the layout of the process. A section whose body is all zero is left out. A learned context
+is a section for each BLOCK words of its record, its index the context's place times BLOCKS_MAX and
+the block's number, its id that of the record's layout: another layout's is skipped, and its context
+begins anew. So are its habits, and those of the workload, whose place is 0. A row with such
+sections has format 2, every other one is as it always was, format 1.
+A section that the layout does not name is skipped on reading: that is a window of a policy no
+longer in force.
 Another key id or a wrong checksum is an error, never a guess. Words 0 and 1 mean the same in every
 format there will be: so an older version knows an intact row of a newer one from a corrupt one, and
 leaves it alone (NewerFormat) where it would discard the other.
@@ -42,9 +47,19 @@ from .layout import (
     TRANSITION_WAYS,
     Layout,
 )
+from .learned import LEARNED, is_sound
+from .learned_sections import (
+    BLOCK,
+    KIND_HABITS,
+    KIND_LEARNED,
+    copy_records,
+    copy_used,
+    take_record,
+)
 from .table import ProfileTable
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # 1: without learned contexts
+PLAIN_VERSION: Final = 1
 ROW_BYTES_MAX: Final = 1 << 20  # well above 16 of the longest commands in a tail
 KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
 GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION = range(6)
@@ -92,53 +107,50 @@ def _checksum(words: Any, start: int, end: int) -> Any:
 
 
 @kernel
-def _encode(rows: Any, slots: Any, plan: Any, first: Any, out: Any) -> int:
+def _encode(rows: Any, slots: Any, plan: Any, first: Any, records: Any, out: Any) -> int:
     """Write the rows of some slots one after another; return the words written.
 
-    Shapes: rows [slot, word]; plan [section] of SECTION; first: word 0 without its length.
+    Shapes: rows [slot, word]; plan [section] of SECTION; first: word 0 without version and length;
+    records as `copy_records` takes them.
     out[0] receives the words, out[1] the end of each row. Mutates: out.
     """
     words, ends = out
     at = 0
     for number in range(len(slots)):
-        row = rows[slots[number]]
+        slot = slots[number]
+        row = rows[slot]
         begin = at
         at += 2
         for place in range(len(plan)):
             section = plan[place]
             start = section["start"]
-            size = section["words"]
-            used = False
-            for word in range(start, start + size):
-                if row[word] != np.uint64(0):
-                    used = True
-                    break
-            if used:
-                words[at] = section["tag"]
-                words[at + 1] = section["id"]
-                for word in range(size):
-                    words[at + 2 + word] = row[start + word]
-                at += 2 + size
-        words[begin] = first | (np.uint64(at - begin) << np.uint64(32))
+            span = (start, start + section["words"])
+            at = int(copy_used(row, span, (section["tag"], section["id"]), words, at))
+        plain = at
+        at = int(copy_records(records, slot, words, at))
+        version = np.uint64(PLAIN_VERSION if at == plain else FORMAT_VERSION)
+        words[begin] = first | version | (np.uint64(at - begin) << np.uint64(32))
         words[begin + 1] = _checksum(words, begin, at)
         ends[number] = at
     return at
 
 
 @kernel
-def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
-    """Write one stored row into `row`; return a fault number.
+def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any, records: Any) -> int:
+    """Write one stored row into `row`, its records into `records`; return a fault number.
 
-    Shapes: words [word], of which span[0]..span[1] are the row; row [word]. `known` is word 0
-    without its length, and the tail's part of the checksum. Mutates: row.
+    Shapes: words [word], of which span[0]..span[1] are the row; row [word]; records: `Stored`'s
+    words. `known` is word 0 without version and length, the tail's part of the checksum, and the
+    ids of records. Mutates: row, records.
     """
     start, end = span
-    first, seal = known
+    first, seal, ids = known
     if end - start < 4 or np.int64(words[start] >> np.uint64(32)) != end - start:
         return BAD_LENGTH
     if (_checksum(words, start, end) ^ seal) != words[start + 1]:
         return BAD_CHECKSUM
-    if (words[start] & np.uint64(0xFFFF)) != (first & np.uint64(0xFFFF)):
+    version = np.int64(words[start] & np.uint64(0xFFFF))
+    if version < PLAIN_VERSION or version > FORMAT_VERSION:
         return BAD_VERSION
     if ((words[start] ^ first) & np.uint64(0xFFFF0000)) != np.uint64(0):
         return BAD_KEY
@@ -151,6 +163,11 @@ def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any) -> int:
         if at + 2 + size > end:
             return BAD_LENGTH
         kind = np.int64(tag & np.uint64(0xFF))
+        is_record = KIND_LEARNED <= kind <= KIND_HABITS
+        if is_record and version == FORMAT_VERSION and size <= BLOCK:
+            take_record(words, at, ids, records)
+            at += 2 + size
+            continue
         if kind > KIND_LEDGER or size != SIZES[kind]:
             return BAD_SECTION
         if at == start + 2 and kind != KIND_HEAD:
@@ -171,7 +188,7 @@ class RowFormat:
     def __init__(self, layout: Layout, key_id: int) -> None:
         self.plan = _plan(layout)
         self._layout = layout
-        self._first = np.uint64(FORMAT_VERSION | key_id << 16)
+        self._first = np.uint64(key_id << 16)
         self.words_max = 2 + int((self.plan["words"] + 2).sum())
 
     def encode(self, table: ProfileTable, slots: Sequence[int]) -> list[bytes]:
@@ -179,9 +196,18 @@ class RowFormat:
         numbers = np.array(slots, np.int64)
         if not len(numbers):
             return []
-        words = np.empty(len(numbers) * self.words_max, np.uint64)
+        places, habits = table.sections.local["learned"], table.sections.local["habits"]
+        records = 0
+        if len(table.learned) or len(table.habits):
+            # Of a context two records.
+            records = 2 * int(np.count_nonzero(places[numbers] > 0))
+            records += int(np.count_nonzero(habits[numbers] > 0))
+        size = len(numbers) * self.words_max + records * table.stored_as.words_max
+        words = np.empty(size, np.uint64)
         ends = np.empty(len(numbers), np.int64)
-        _encode(_words(table), numbers, self.plan, self._first, (words, ends))
+        kinds = (*table.learned.words, *table.habits.words)
+        stored = places, habits, table.stored_as.ids, kinds
+        _encode(_words(table), numbers, self.plan, self._first, stored, (words, ends))
         data = words.view(np.uint8).data
         spans = zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
         return [bytes(data[start * 8 : end * 8]) for start, end in spans]
@@ -214,8 +240,10 @@ class RowFormat:
         row = _words(table)[slot]
         before = row.copy()
         tail = stored[count * 8 :]
-        known = self._first, np.uint64(_seal(tail))
-        fault = _restore(words, (0, count), self.plan, known, row)
+        known = self._first, np.uint64(_seal(tail)), table.stored_as.ids
+        for each in table.stored_as.words:
+            each[:] = 0
+        fault = _restore(words, (0, count), self.plan, known, row, table.stored_as.words)
         if fault == GOOD and table.sections.head[slot]["workload"] != before[0]:
             fault = BAD_SECTION
         if fault != GOOD:
@@ -223,7 +251,22 @@ class RowFormat:
             if fault == BAD_VERSION and version_of(stored) > FORMAT_VERSION:
                 raise _newer(stored)
             raise RowCorrupt(f"a stored row is corrupt: {FAULTS[fault]}")
+        _restore_records(table, slot)
         return tail
+
+
+def _restore_records(table: ProfileTable, slot: int) -> None:
+    """Give a row the records that were read with it, if they are its own. Mutates: table."""
+    learned, beside, habits = table.stored_as.words
+    local, workload = table.sections.local, table.sections.head[slot]["workload"]
+    table.release_records(slot)
+    for context in np.flatnonzero(learned.any(axis=1)).tolist():
+        record = learned[context].view(LEARNED)[0]
+        if record["workload"] == workload and is_sound(record):
+            words = learned[context], beside[context]
+            table.learned.restore(local["learned"][slot], context, words)
+    if habits[0, 0] == workload:
+        table.habits.restore(local["habits"], slot, (habits[0],))
 
 
 def stored_clock_ms(stored: bytes) -> int:
@@ -232,7 +275,7 @@ def stored_clock_ms(stored: bytes) -> int:
     Whoever deletes what is old must not delete what cannot be read, nor what is newer.
     """
     at = _CLOCK_AT
-    is_ours = len(stored) >= at + 8 and version_of(stored) == FORMAT_VERSION
+    is_ours = len(stored) >= at + 8 and _is_known(stored)
     if not is_ours or stored[16] != KIND_HEAD:
         return TIME_MS_MAX
     return int.from_bytes(stored[at : at + 8], "little", signed=True)
@@ -241,7 +284,7 @@ def stored_clock_ms(stored: bytes) -> int:
 def stored_home(stored: bytes) -> int:
     """Return the workload's murmur2 from a stored row without restoring it; -1 if it is corrupt."""
     at = _HOME_AT
-    is_ours = len(stored) >= at + 4 and version_of(stored) == FORMAT_VERSION
+    is_ours = len(stored) >= at + 4 and _is_known(stored)
     if not is_ours or stored[16] != KIND_HEAD:
         return -1
     return int.from_bytes(stored[at : at + 4], "little", signed=True)
@@ -250,6 +293,10 @@ def stored_home(stored: bytes) -> int:
 def version_of(stored: bytes) -> int:
     """Return the format version of a stored row; it stands there in every format."""
     return int.from_bytes(stored[:2], "little")
+
+
+def _is_known(stored: bytes) -> bool:
+    return PLAIN_VERSION <= version_of(stored) <= FORMAT_VERSION
 
 
 def with_tail(stored: bytes, tail: bytes) -> bytes:

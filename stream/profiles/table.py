@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from stream.kernel import kernel, mix64
 
-from .layout import UNSTORED, Layout, Rows, Sections, sections
+from .layout import CONTEXTS, UNSTORED, Layout, Rows, Sections, sections
+from .learned import LEARNED, RecordTable
+from .learned_sections import NO_HABITS, HabitKinds, stored_as
 
 Ints = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
@@ -129,7 +131,7 @@ class ProfileTable:
     Shapes: rows [slot] of layout.dtype; names [slot], the canonical workload or None.
     """
 
-    def __init__(self, layout: Layout, slots_max: int) -> None:
+    def __init__(self, layout: Layout, slots_max: int, habits: HabitKinds = NO_HABITS) -> None:
         if not 1 <= slots_max <= SLOTS_MAX_MAX:
             raise ValueError(f"slots_max must be 1..{SLOTS_MAX_MAX}, not {slots_max}")
         self.layout = layout
@@ -140,6 +142,9 @@ class ProfileTable:
         self.keys: Words = np.zeros(size, np.uint64)
         self.slots: Ints = np.full(size, -1, np.int32)
         self.names: list[str | None] = [None] * slots_max
+        self.stored_as = stored_as(habits)
+        self.learned = RecordTable(slots_max * CONTEXTS, LEARNED, habits.context)
+        self.habits = RecordTable(slots_max, habits.workload)
         self._free: list[int] = []
         self._untouched = 0  # slots from here on were never used
 
@@ -209,11 +214,18 @@ class ProfileTable:
 
     def remove(self, slot: int) -> None:
         """Forget a row in this process."""
+        self.release_records(slot)
         remove_key(self.keys, self.slots, np.uint64(self.sections.head[slot]["workload"]))
         self.sections.local[slot]["in_use"] = 0
         self.sections.local[slot]["unsaved_from"] = 0
         self.names[slot] = None
         self._free.append(slot)
+
+    def release_records(self, slot: int) -> None:
+        """Take back all records of a row: it has shown nothing."""
+        local = self.sections.local
+        self.learned.release(local["learned"][slot])
+        self.habits.release(local["habits"][slot : slot + 1])
 
     def used_slots(self) -> Ints:
         """Return the slots in use, ascending."""
@@ -258,6 +270,21 @@ class ProfileTable:
             head["lift_offset"] -= origins[before]
         else:
             head["offset"], head["lift_offset"] = -1, 0
+
+    def learners(self, records: int, batch_number: int) -> Ints:
+        """Return stored rows to evict that have so many records, longest unused first.
+
+        Rows used in batch `batch_number` stay; there may be fewer.
+        """
+        slots = self.victims(self.slots_max, batch_number)
+        local = self.sections.local
+        held = np.count_nonzero(local["learned"][slots], axis=1)
+        held = np.maximum(held, local["habits"][slots] != 0)
+        slots, held = slots[held > 0], held[held > 0]
+        order = np.argsort(local["used"][slots], kind="stable")
+        enough = int(np.searchsorted(np.cumsum(held[order]), records)) + 1
+        chosen: Ints = slots[order[:enough]]
+        return chosen
 
     def victims(self, count: int, batch_number: int) -> Ints:
         """Return up to `count` slots to evict: stored rows, the longest unused first.

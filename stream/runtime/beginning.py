@@ -11,6 +11,7 @@ from stream.bus import Bounds
 from stream.events import Conditions
 from stream.store import Checkpoint
 
+from .baselines import BASELINE_MISSING
 from .growth import Counts
 
 STORE_FORGOT = "store_forgot"
@@ -97,6 +98,18 @@ def _without_store(place: Place, entries: Sequence[Conditions]) -> Start:
 def rebuilt(place: Place, era: int, mode: str) -> Start:
     """Begin in a new era with a log whose relation to the rows is not known."""
     return Start(place.bounds.start, era + 1, era + 1, era + 1, (mode,))
+
+
+def without_baseline(start: Start, eras: Sequence[int]) -> Start:
+    """Begin where a baseline that is in force is nowhere: what is decided may differ.
+
+    That is a new era, if the start itself is none; rows stay what they are.
+    """
+    modes = (*start.modes, BASELINE_MISSING)
+    if start.era not in eras:
+        return start._replace(modes=modes)
+    fresh_era = start.era + 1 if start.is_afresh else start.fresh_era
+    return start._replace(era=start.era + 1, fresh_era=fresh_era, modes=modes)
 
 
 def reborn(place: Place, birth: Checkpoint, lived: Sequence[Conditions]) -> Checkpoint:

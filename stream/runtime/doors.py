@@ -20,12 +20,14 @@ def _no_zones(zone: str) -> EventSource:
 class Doors(NamedTuple):
     """Makers of the doors of one session; `nonce` names an owner, and never the same twice.
 
+    `library` makes another reader, for what may take long to read: baselines.
     `zone` makes a member of the group that reads a zone's topic, a group for each zone.
     """
 
     source: Callable[[], EventSource]
     publisher: Callable[[], Publisher]
     reader: Callable[[], LogReader]
+    library: Callable[[], LogReader]
     admin: Callable[[], TopicAdmin]
     store: Callable[[], Store]
     nonce: Callable[[], str] = partial(secrets.token_hex, 12)

@@ -16,6 +16,7 @@ from stream.bus import Bounds, EventSource
 from stream.errors import BusUnavailable, ConfigError, RowCorrupt, StoreUnavailable
 from stream.store import Store
 
+from .baselines import BASELINE_MISSING
 from .beginning import (
     CHECKPOINT_CORRUPT,
     JOURNAL_CUT,
@@ -69,6 +70,8 @@ class Looking:
             mode for each in owned.values() if not each.is_settled for mode in each.began_in
         }
         self._modes.only(beginnings, BEGINNINGS, "a partition is being rebuilt, see the log")
+        shed = {each.conditions.shed for each in owned.values()} & {BASELINE_MISSING}
+        self._modes.only(shed, (BASELINE_MISSING,), "the baseline in force is nowhere to be read")
         return ends
 
     async def _ask_broker(self, partitions: list[int]) -> dict[int, Bounds]:

@@ -16,7 +16,7 @@ import msgspec
 
 from stream.bus import Rarely
 from stream.enforcement import TALLIES
-from stream.engine import make_room, missing, step
+from stream.engine import make_room, missing, step, trim_learned
 from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Conditions, Reject, RejectCode, Source, with_full
 from stream.identity import trust_domain
@@ -24,6 +24,7 @@ from stream.profiles import Batch, Read
 from stream.store import BUCKETS
 
 from .ahead import Ahead, beside
+from .baselines import BASELINE_MISSING, is_behind
 from .growth import claimed, longest, speaker_of, with_counts
 from .handover import is_born
 from .loading import fetch_rows, restore_rows, wanting_rows
@@ -40,6 +41,7 @@ rarely = Rarely(log, every_s=10.0)
 CONDITIONS_EVERY_MS: Final = 100
 JOURNAL_AGAIN_MS: Final = 86_400_000
 VERIFY_EVERY_S: Final = 5.0
+BASELINE_S: Final = 120.0  # for reading or writing all of one
 
 
 class Session(Tenure):
@@ -97,7 +99,8 @@ class Session(Tenure):
                 await self._reach(owned)
                 head, tail = cut(read.arrival, owned.limit())
                 if tail is None:
-                    now.append(read)
+                    again = not self.decoder.suffices(read)
+                    now += self.decoder.read([read.arrival]) if again else [read]
                     continue
                 if head is None:
                     owned.position = max(owned.position, int(tail.offsets[0]))
@@ -155,6 +158,8 @@ class Session(Tenure):
         Returns what found no row even so.
         """
         began_s = self.clock.monotonic_s()
+        evicted = trim_learned(self.state, batch, self.spec.learned_max)
+        self.metrics.count_rows(evicted=evicted)
         absent = missing(self.state, batch)
         if absent and not await self._load(batch, absent):
             half = len(batch.events) // 2
@@ -337,7 +342,28 @@ class Session(Tenure):
                 wanted, policy_hash=policy.hash, policy_text=policy.text
             )
         full = full_of(owned, self.spec)
-        return wanted if full == (wanted.full or None) else with_full(wanted, full)
+        if full != (wanted.full or None):
+            wanted = with_full(wanted, full)
+        lag = self.ends.get(owned.partition, 0) - owned.position
+        behind = is_behind(owned.conditions, lag, self.spec.behind_events)
+        return self.baselines.wanted(wanted, is_behind=behind)
+
+    async def keep_expecting(self) -> None:
+        """Hear which baseline is promoted, and make it ready beside all else."""
+        while await self._pause(self.spec.look_every_ms):
+            held = [each.conditions for each in list(self.owned.values())]
+            missing = {each.baseline_version for each in held if each.shed == BASELINE_MISSING}
+            # Whoever does not answer, or not in time, is asked again, and others name it.
+            with contextlib.suppress(BusUnavailable, TimeoutError):
+                async with asyncio.timeout(BASELINE_S):
+                    await self.baselines.look(self.publisher, self.clock.wall_ms(), missing)
+            self.baselines.forget(self._baselines_in_use())
+
+    def _baselines_in_use(self) -> set[str]:
+        """Return the versions that some partition is under, or will be."""
+        mine = (*self.owned.values(), *self._let_go.values())
+        coming = (held for each in mine for _, held in each.coming)
+        return {each.baseline_version for each in (*coming, *(each.conditions for each in mine))}
 
     async def keep_waiting(self) -> None:
         """Ask for partitions that were not born when they were given, until they are."""

@@ -11,6 +11,7 @@ from stream.events import FULL_MAX
 from stream.identity import InvalidIdentity, Territory
 
 from .heard import SOURCES_MAX
+from .library import PARTITIONS as LIBRARY_PARTITIONS
 
 Millis = Annotated[int, msgspec.Meta(ge=1, le=3_600_000)]
 TopicName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -42,6 +43,7 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     enforcement: TopicName = "enforcement"
     journal: TopicName = "journal"
     dead_letters: TopicName = "dead-letters"
+    baselines: TopicName = "baselines"
     partitions: Partitions = 6
     enforcement_partitions: Partitions = 6
     replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 1
@@ -60,7 +62,7 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if long:
             said = f"zone {long[0]}: its topic's name has more than {ZONE_TOPIC_LENGTH_MAX} letters"
             raise ValueError(said)
-        names = [self.requests, self.enforcement, self.journal, self.dead_letters]
+        names = [self.requests, self.enforcement, self.journal, self.dead_letters, self.baselines]
         names += [self.zone_topic(zone) for zone in self.zones]
         twice = sorted({each for each in names if names.count(each) > 1})
         if twice:
@@ -117,6 +119,12 @@ class TopicsSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 retention_ms=retention_ms,
                 may_grow=True,
             ),
+            TopicSpec(
+                name=self.baselines,
+                partitions=LIBRARY_PARTITIONS,
+                compacted=True,
+                replicas=replicas,
+            ),
         ]
 
 
@@ -132,7 +140,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
     `store_down`. More than `behind_events` waiting events of a partition are `behind`. At most
     `zone_events_max` events of a zone are read in a turn, and no more than that in
-    `look_every_ms` while we are `behind`.
+    `look_every_ms` while we are `behind`. `baseline` is the file of what tasks are compared with
+    where no journal names one; rows are evicted to keep about `learned_max` tasks that are being
+    compared in memory, of less than 1 KiB each, and habits of as many workloads, 2.4 KiB each.
     """
 
     slots_max: Annotated[int, msgspec.Meta(ge=64, le=16_000_000)] = 200_000
@@ -153,3 +163,5 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     answer_ms: Millis = 2_000
     behind_events: Annotated[int, msgspec.Meta(ge=2, le=1_000_000_000)] = 100_000
     zone_events_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_000
+    learned_max: Annotated[int, msgspec.Meta(ge=64, le=16_000_000)] = 65_536
+    baseline: Annotated[str, msgspec.Meta(max_length=4_096)] = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -28,6 +28,7 @@ from stream.events import (
 )
 from stream.store import Checkpoint, Claim, Store
 
+from .baselines import BASELINE_MISSING
 from .beginning import (
     CHECKPOINT_CORRUPT,
     JOURNAL_CUT,
@@ -39,7 +40,9 @@ from .beginning import (
     reborn,
     rebuilt,
     where_to_start,
+    without_baseline,
 )
+from .entries import Entries, in_era, in_force, lacking_of, of_log, shed_of
 from .growth import children_of, inherited, least_of, longest, parent_of, with_counts
 from .handover import born_of
 from .heard import Heard, Stored
@@ -54,7 +57,9 @@ FROM_PARENT = -1  # the journal offset of an entry that lies in another partitio
 RECORDS_AT_ONCE = 10_000
 OFFSETS_AT_ONCE = 4_096
 
-Entries = list[tuple[int, Conditions]]
+
+First = tuple[Conditions, Callable[[str], Awaitable[bool]]]
+"""What holds where nothing was ever journalled, and who has which version of the baseline."""
 
 
 class Unborn(Exception):
@@ -88,11 +93,12 @@ def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
 
 
 async def take(
-    place: Place, store: Store, reader: LogReader, publisher: Publisher, policy: tuple[str, str]
+    place: Place, store: Store, reader: LogReader, publisher: Publisher, first: First
 ) -> Owned:
     """Become the owner of a partition; return its state, nothing of it applied yet.
 
-    `policy` is hash and text of the policy file, for a partition that never had one.
+    `first` is what holds in a partition that never had anything journalled, and who tells whether
+    a version of the baseline can be compared with.
     Errors: StoreUnavailable, BusUnavailable; NewerFormat: where the checkpoint is newer nothing is
             changed, where an entry is, the partition is only claimed.
     """
@@ -118,7 +124,8 @@ async def take(
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
     checkpoint, start, entries = await _begin(place, reader, claim, entries)
-    journal_offset, conditions, coming = await _conditions(publisher, place, start, entries, policy)
+    start, held = await _held(publisher, place, start, entries, first)
+    journal_offset, conditions, coming = held
     version = Version(start.era, -1)
     if checkpoint and checkpoint.era == start.era:
         version = Version(start.era, checkpoint.version_offset, checkpoint.version_ordinal)
@@ -165,10 +172,31 @@ async def _begin(
         start = start._replace(modes=(CHECKPOINT_CORRUPT, *others))
     if checkpoint and not start.modes and not await _is_same_log(reader, place, checkpoint):
         start = rebuilt(place, checkpoint.era, LOG_CHANGED)
-    if checkpoint and not start.modes and not _in_force(entries, start):
+    if checkpoint and not start.modes and not in_force(entries, start):
         # What held there is not known any more, so what is decided may differ.
         start = start._replace(era=start.era + 1, modes=(JOURNAL_CUT,))
     return checkpoint, start, entries
+
+
+async def _held(
+    publisher: Publisher, place: Place, start: Start, entries: Entries, first: First
+) -> tuple[Start, tuple[int, Conditions, deque[tuple[int, Conditions]]]]:
+    """Return the start, an era of its own where a baseline is nowhere, and what holds from it on.
+
+    The journal must say what is done without it: of two entries for one offset the later one holds.
+    """
+    lacking = await lacking_of(entries, start, first[1])
+    if not lacking:
+        return start, await _conditions(publisher, place, start, entries, first[0])
+    start = without_baseline(start, [each.era for _, each in entries])
+    entries = [(offset, shed_of(each, lacking)) for offset, each in entries]
+    held = await _conditions(publisher, place, start, entries, first[0])
+    coming = held[2]
+    for position, (_, each) in enumerate(coming):
+        if each.shed == BASELINE_MISSING:
+            entry = msgspec.structs.replace(each, nonce=place.nonce)
+            coming[position] = await _append(publisher, place, entry), entry
+    return start, held
 
 
 async def _claim(
@@ -267,20 +295,18 @@ async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, byte
 
 
 async def _conditions(
-    publisher: Publisher, place: Place, start: Start, entries: Entries, policy: tuple[str, str]
+    publisher: Publisher, place: Place, start: Start, entries: Entries, first: Conditions
 ) -> tuple[int, Conditions, deque[tuple[int, Conditions]]]:
     """Return what holds at the start, journalled, and what is journalled for later offsets."""
-    here = _of_log(entries, start)
-    now = _in_force(entries, start)
+    here = of_log(entries, start)
+    now = in_force(entries, start)
     coming = deque(here[len(now) :])
     is_enough = bool(now) and len(now[-1][1].counts) >= len(place.least)
     if now and not start.modes and is_enough and now[-1][0] != FROM_PARENT:
         return (*now[-1], coming)
     known = now[-1] if now else entries[-1] if entries else None
     if known is None:
-        blank = Conditions(
-            nonce="", era=0, from_offset=0, policy_hash=policy[0], policy_text=policy[1]
-        )
+        blank = first
     elif now:
         blank = known[1]
     else:
@@ -288,7 +314,7 @@ async def _conditions(
         lifts = tuple(msgspec.structs.replace(each, offset=MET) for each in known[1].lifts)
         blank = msgspec.structs.replace(known[1], lifts=lifts)
     conditions = msgspec.structs.replace(
-        _in_era(blank, start),
+        in_era(blank, start),
         nonce=place.nonce,
         from_offset=start.offset,
         modes=start.modes,
@@ -329,33 +355,6 @@ def _of_birth(bequeathed: Entries, lived: Entries) -> Entries:
         (offset, msgspec.structs.replace(each, growth=Growth(each.counts, ancestors)))
         for offset, each in lived
     ]
-
-
-def _of_log(entries: Entries, start: Start) -> Entries:
-    """Return the entries of this log in the order of the offsets from which they hold.
-
-    Of two for one offset the later one holds.
-    """
-    mine = [
-        (offset, _in_era(each, start))
-        for offset, each in entries
-        if start.log_era <= each.era <= start.era
-    ]
-    return sorted(mine, key=lambda each: (each[1].from_offset, each[0]))
-
-
-def _in_force(entries: Entries, start: Start) -> Entries:
-    """Return the entries that hold at the start or held before, the one in force last."""
-    return [each for each in _of_log(entries, start) if each[1].from_offset <= start.offset]
-
-
-def _in_era(conditions: Conditions, start: Start) -> Conditions:
-    """Return an entry as it holds in an era; who was full among rows that are gone is not."""
-    if conditions.full and conditions.era < start.fresh_era:
-        conditions = with_full(conditions, None)
-    return msgspec.structs.replace(
-        conditions, era=start.era, log_era=start.log_era, fresh_era=start.fresh_era
-    )
 
 
 async def _append(publisher: Publisher, place: Place, entry: JournalEntry) -> int:

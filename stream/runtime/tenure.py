@@ -22,6 +22,7 @@ from stream.profiles import Decoder
 from stream.signing import Signer
 from stream.store import Store
 
+from .baselines import Baselines
 from .beginning import Place
 from .counting import known_counts
 from .growth import Counts, children_of, longest, parent_of
@@ -55,14 +56,14 @@ class Tenure:
         specs: tuple[WorkerSpec, TopicsSpec],
         doors: tuple[EventSource, Publisher, LogReader, Store],
         state: tuple[State, Decoder, Operators],
-        policies: Policies,
+        versions: tuple[Policies, Baselines],
         shown: tuple[Clock, Metrics, str],
         own: tuple[Callable[[], str], Signer | None],
     ) -> None:
         self.spec, self.topics = specs
         self.source, self.publisher, self.reader, self.store = doors
         self.state, self.decoder, self.operators = state
-        self.policies = policies
+        self.policies, self.baselines = versions
         self.clock, self.metrics, self.name = shown
         self.nonce, signer = own
         self.outbox = Outbox(
@@ -188,16 +189,19 @@ class Tenure:
 
     async def _take(self, place: Place) -> Owned | None:
         """Take one partition, unless there is nothing of it yet."""
-        partition, first = place.partition, self.policies.first
+        partition, policy = place.partition, self.policies.first
         if partition >= self.counts[-1]:
             return None
         if parent_of(self.counts, partition) is not None and not await is_born(
             self.store, partition
         ):
             return None
-        policy = first.hash, first.text
+        blank = Conditions(
+            nonce="", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
+        )
+        first = self.baselines.wanted(blank, is_behind=False), self.baselines.has
         try:
-            return await take(place, self.store, self.reader, self.publisher, policy)
+            return await take(place, self.store, self.reader, self.publisher, first)
         except Unborn:
             return None
 
@@ -227,8 +231,11 @@ class Tenure:
 
     def _adopt(self, owned: Owned, conditions: Conditions) -> None:
         policy = self.policies.compiled(conditions)
-        self.state.adopt(owned.partition, conditions, policy)
-        self.decoder.adopt(owned.partition, owned.count)
+        expectation = self.baselines.expectation(conditions)
+        self.state.adopt(owned.partition, conditions, policy, expectation)
+        is_compared = expectation.baseline is not None
+        self.decoder.adopt(owned.partition, owned.count, with_values=is_compared)
+        self.metrics.set_shed(owned.partition, is_shed=bool(conditions.shed))
 
     # Partitions become more.
 

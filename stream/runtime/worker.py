@@ -24,10 +24,12 @@ from stream.policy import Policy
 from stream.profiles import Decoder
 from stream.store import StoreFacts
 
+from .baselines import Baselines
 from .counting import known_counts
 from .doors import NO_KEYS, Doors, Keys
 from .growth import speaker_of
 from .ingress import Ingress, Zones
+from .library import Library
 from .looking import Looking
 from .modes import BROKER_DOWN, STORE_DOWN, Modes
 from .operators import Operators
@@ -68,6 +70,7 @@ class Worker:
         self.spec, self.topics = specs
         self._doors = doors
         self._policies = Policies(*policy)
+        self.baselines = Baselines(key)
         self._key = key
         self._clock, self._metrics, self._name = shown
         self._session: Session | None = None
@@ -159,6 +162,7 @@ class Worker:
 
             admin, store = self._doors.admin(), self._doors.store()
             publisher, reader = self._doors.publisher(), self._doors.reader()
+            shelf = self._doors.library()
             await opened(admin)
             # What a zone lacks refuses a start; later it holds up that zone only.
             specs = self.topics.core_specs() if self._has_topics else self.topics.specs()
@@ -169,6 +173,9 @@ class Worker:
             self._modes.end(STORE_DOWN)
             await opened(publisher)
             await opened(reader)
+            await opened(shelf)
+            library = Library(shelf, self.topics.baselines)
+            await self.baselines.begin(library, publisher, self._clock.wall_ms())
             counts = await known_counts(store, reader, self.topics, states[0].partitions)
             store.first_partitions = counts[0]
             state = State(self._key, self.spec.slots_max, counts[-1])
@@ -179,7 +186,7 @@ class Worker:
                 (self.spec, self.topics),
                 (source, publisher, reader, store),
                 (state, Decoder(self._key, counts[-1]), operators),
-                self._policies,
+                (self._policies, self.baselines),
                 (self._clock, self._metrics, self._name),
                 (self._doors.nonce, self._keys.signer),
             )
@@ -244,6 +251,7 @@ def _works(session: Session) -> list[Work]:
         session.keep_conditions,
         session.keep_sweeping,
         session.keep_waiting,
+        session.keep_expecting,
     ]
 
 

@@ -145,7 +145,7 @@ class _Auditor:
         topic = estate.topics.journal
         journal = [each for each in estate.log.of(topic) if each.partition == partition]
         self.entries = valid_conditions(journal)
-        self.model = Enforcer((), KEY.hash)
+        self.model = Enforcer((), KEY.hash, estate.baselines)
         self.broken: list[str] = []
         self.has_begun = False
         self.heard: dict[tuple[str, int, int], int] = {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from stream.bus import MemoryTopics, Record
+from stream.bus import MemoryReader, MemoryTopics, Record
+from stream.enforcement import Expectation
 from stream.errors import BusUnavailable
 from stream.kernel import HashKey
 from stream.metrics import Metrics
@@ -24,7 +25,7 @@ from .gate import Gate
 from .log import SimLog
 from .loop import Process, VirtualLoop
 from .network import Network
-from .traffic import placed
+from .traffic import placed, policies
 
 KEY: Final = HashKey(b"a simulated key.")
 BEGAN_MS: Final = 1_790_000_000_000
@@ -101,6 +102,7 @@ class Member:
             KEY,
             (self.clock, Metrics(), self.name),
         )
+        estate.starts(self.worker)
         self.task = estate.loop.spawn(self.process, self.worker.run())
 
     def _doors(self) -> Doors:
@@ -115,6 +117,7 @@ class Member:
             source=source,
             publisher=lambda: SimPublisher(log, network),
             reader=lambda: SimReader(log, network),
+            library=estate.library,
             admin=lambda: SimTopics(log, network),
             store=lambda: SimStore(SimMemoryStore(estate.server), network),
             nonce=estate.nonce,
@@ -173,6 +176,7 @@ class Estate:
         self.plan = plan
         self.loop = loop
         self.policy = policy
+        self.policies = policies()
         self.network = Network(loop, stream(plan.seed, "network"), plan.faults, plan.rate)
         self.broker_clock = SimClock(loop)
         self.log = SimLog(self.broker_clock, lambda coro: loop.spawn(self.network.process, coro))
@@ -197,6 +201,12 @@ class Estate:
         # What `zones` adds: who reports where, who reads it, when that is at rest, what must hold.
         self.route: Callable[[bytes, int], tuple[str, int]] = self._home
         self.zone_source: Callable[[Member, str], SimSource] = _no_zones
+        # What `learned` adds: versions, how gateways write, what members know, what also happens.
+        self.baselines: dict[str, Expectation] = {}
+        self.dress: Callable[[bytes], bytes] = lambda value: value
+        self.library: Callable[[], MemoryReader] = lambda: MemoryReader(self.log)
+        self.starts: Callable[[Worker], None] = lambda worker: None
+        self.storms: list[Callable[[], Coroutine[None, None, None]]] = []
         self.rests: list[Callable[[], bool]] = []
         self.laws: list[Callable[[], list[str]]] = []
         self._nonces = 0

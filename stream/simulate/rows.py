@@ -15,7 +15,6 @@ from stream.store import BUCKETS, MemoryStore
 
 from .estate import KEY, Estate, compiled
 from .model import Enforcer, Row
-from .traffic import policies
 
 SHOWN: Final = 5
 SLOTS: Final = 1_024
@@ -29,7 +28,7 @@ async def audit_rows(
     # A row holds what the policy of its last event names, which may be an earlier one.
     states = {
         policy.hash: _state(estate, partition, _under(conditions, policy))
-        for policy in (compiled(text, "simulation") for text in policies())
+        for policy in (compiled(text, "simulation") for text in estate.policies)
     }
     store = MemoryStore(estate.server)
     store.first_partitions = estate.plan.partitions
@@ -62,6 +61,7 @@ async def audit_rows(
 
 def _state(estate: Estate, partition: int, conditions: Conditions) -> State:
     state = State(KEY, SLOTS, estate.partitions)
+    conditions = msgspec.structs.replace(conditions, baseline=msgspec.UNSET)
     state.adopt(partition, conditions, compiled(conditions.policy_text, "simulation"))
     return state
 
@@ -81,6 +81,8 @@ def _differences(state: State, slot: int, row: Row) -> Iterator[str]:
     if int(head["policy"]) != int(row.policy, 16):
         yield f"its policy is {int(head['policy']):016x}, not {row.policy}"
     yield from _contexts(table, slot, row)
+    if _record(table.habits, int(table.sections.local["habits"][slot])) != row.habits.tobytes():
+        yield "its habits are others"
     totals: list[Any] = [*table.sections.counts[slot]["total"], *table.sections.sums[slot]["total"]]
     mine = sorted(filter(None, (row.total(pair) for pair in row.windows)))
     theirs = sorted(int(each) for each in totals if each)
@@ -92,6 +94,17 @@ def _differences(state: State, slot: int, row: Row) -> Iterator[str]:
         yield f"its ledger lasts until {held}, not {until}"
 
 
+def _learned(table: Any, slot: int, place: int) -> bytes:
+    """What a context has shown, nothing where it was compared with nothing."""
+    return _record(table.learned, int(table.sections.local["learned"][slot, place]))
+
+
+def _record(records: Any, pointer: int) -> bytes:
+    """A record of a row, with all that lies at its place."""
+    here = slice(pointer - 1, pointer)
+    return b"".join(each[here].tobytes() for each in records.arrays) if pointer > 0 else b""
+
+
 def _contexts(table: Any, slot: int, row: Row) -> Iterator[str]:
     contexts = table.sections.contexts[slot]
     for place, context in enumerate([row.contexts.own, *row.contexts.tasks]):
@@ -100,6 +113,8 @@ def _contexts(table: Any, slot: int, row: Row) -> Iterator[str]:
             yield f"context {place} remembers other operations"
         if contexts[place]["events"] != (context.events if context else 0):
             yield f"context {place} has {contexts[place]['events']} events"
+        if _learned(table, slot, place) != (context.learned.tobytes() if context else b""):
+            yield f"context {place} was compared otherwise"
         count = len(context.marks) if context else 0
         if int((table.sections.marks[slot, place]["at_ms"] != 0).sum()) != count:
             yield f"context {place} has other marks"

@@ -23,6 +23,7 @@ from .audit_gate import audit_gate
 from .chance import Plan, echoes_of, gate_plan_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
+from .learned import is_learned, with_baselines
 from .loop import Process, VirtualLoop
 from .rest import STEP_S, at_rest
 from .room import audit_counts
@@ -47,7 +48,7 @@ def simulate(
     seed: int, minutes: float = 0.5, prepare: Callable[[Estate], None] | None = None
 ) -> Outcome:
     """Run a seed; the same seed gives the same run, in every process."""
-    return run(plan_of(seed, minutes), prepare)
+    return run(plan_of(seed, minutes), prepare or (with_baselines if is_learned(seed) else None))
 
 
 def run(
@@ -117,7 +118,7 @@ class _Story:
         estate.network.echo_s = echoes_of(self.plan.seed)
         gate = estate.open_gate(gate_plan_of(self.plan.seed))
         gate.start()
-        told = self._storm(), self._growth(), gate_storm(gate)
+        told = self._storm(), self._growth(), gate_storm(gate), *(each() for each in estate.storms)
         storms = {asyncio.create_task(each) for each in told}
         await self._traffic()
         for storm in storms:
@@ -154,7 +155,7 @@ class _Story:
         # Some gateways notice at once that partitions have become more, some much later.
         is_late = key[-1] % 3 == 0 and self.estate.loop.time() < self.late_until_s
         count = self.counts[-2] if is_late else self.counts[-1]
-        self.estate.log.append(*self.estate.route(key, count), key, value)
+        self.estate.log.append(*self.estate.route(key, count), key, self.estate.dress(value))
 
     async def _growth(self) -> None:
         """Multiply partitions while all else goes on, one time after another."""
@@ -221,7 +222,7 @@ class _Story:
             if member.process is not process or member.worker is None:
                 continue
             if "reload" in self.plan.faults and self.chance.random() < 0.7:
-                policy = compiled(self.chance.choice(policies()), "simulation")
+                policy = compiled(self.chance.choice(self.estate.policies), "simulation")
                 member.worker.reload(policy)
         process.thaw(self.estate.loop)
 
@@ -269,7 +270,7 @@ class _Story:
 
     def _reload(self) -> None:
         """Every member is given another policy, the dead ones when they start again."""
-        policy = compiled(self.chance.choice(policies()), "simulation")
+        policy = compiled(self.chance.choice(self.estate.policies), "simulation")
         for member in self.estate.members:
             if member.worker is not None and not member.process.is_dead:
                 member.worker.reload(policy)

@@ -4,7 +4,7 @@ A folder is written once, and never again: what it holds was written by a versio
 runs, and every later version must read it to the same values. So a folder that is there is left
 alone; a change of a format makes a new folder beside it. Only before the first release, while
 nobody runs what writes it, `v1` may be removed and written again. `v2` has entries of
-format 3 too, which say whose trust domain has no room.
+format 3 too, which say whose trust domain has no room, and which baseline is in force.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any
 import msgspec
 
 from stream.events import (
+    LEARNED_FORMAT,
     Ancestor,
     Conditions,
     Exemption,
     Full,
     Growth,
     Heartbeat,
+    InForce,
     Lift,
     OperatorRecord,
     Owner,
@@ -136,6 +138,12 @@ def journal() -> Iterator[tuple[str, bytes, Fields]]:
     yield "no room", encode_entry(room), {}
     grown = msgspec.structs.replace(full, growth=Growth((6, 12), (Ancestor(1, 2, 99),)))
     yield "no room, grown", encode_entry(with_full(grown, Full(("00ff00ff00ff00ff",)))), {}
+    held = InForce("0123456789abcdef", "fedcba9876543210", NOW_MS)
+    learned = msgspec.structs.replace(plain, format=LEARNED_FORMAT, baseline=held)
+    yield "baseline", encode_entry(learned), {}
+    shed = msgspec.structs.replace(held, shed="behind")
+    learned = msgspec.structs.replace(grown, format=LEARNED_FORMAT, baseline=shed)
+    yield "shed, no room, grown", encode_entry(with_full(learned, Full(("00ff00ff00ff00ff",)))), {}
 
 
 def checkpoints() -> Iterator[tuple[str, bytes, Fields]]:

@@ -123,7 +123,7 @@ def recorded(machine: Machine, count: int) -> str:
 
 def test_an_operators_day(machine: Machine) -> None:
     """Topics, a worker, events, what is in force and why, and all that an operator may say."""
-    assert [each["partitions"] for each in machine.said("topics")] == [6, 6, 6, 6]
+    assert [each["partitions"] for each in machine.said("topics")] == [6, 6, 6, 6, 2]
     nothing = machine.call("list")
     assert "no worker has ever sent a heartbeat" in nothing.stdout
     unknown = machine.call("explain", CROWD)

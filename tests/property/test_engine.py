@@ -15,7 +15,7 @@ from stream.events import TIME_MS_MAX, Finding, RejectCode, decode_value
 from stream.identity import canonical_workload, home_partition, positive_murmur2
 from stream.policy import Policy
 from stream.profiles import OperationTable
-from stream.simulate.model.enforcer import Enforcer, Held, without_texts
+from stream.simulate.model import Enforcer, Held, without_texts
 from tests.models.driver import KEY, Driver
 from tests.models.logs import DAY, SPANS, T0_MS, WORKLOADS, Change, Line, Log, logs, moved
 

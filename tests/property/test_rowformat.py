@@ -46,6 +46,7 @@ def tables(draw: st.DrawFn, layout: Layout = LAYOUT) -> ProfileTable:
         piece = data[: len(row) - start]
         row[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
     table.sections.head[0]["workload"] = WORKLOAD
+    table.sections.local[["learned", "habits"]][0] = 0
     return table
 
 

@@ -83,8 +83,8 @@ def test_golden_files_are_never_written_again(
 def newer(data: bytes) -> list[bytes]:
     """A message as newer versions may write it: another format, another shape, another type."""
     value = msgspec.json.decode(data)
-    other = {name: ["elsewhere"] for name in value} | {"format": 5}
-    found = [{**value, "format": 4}, other | {"type": value.get("type", "")}]
+    other = {name: ["elsewhere"] for name in value} | {"format": 10}
+    found = [{**value, "format": 9}, other | {"type": value.get("type", "")}]
     if "type" in value:
         found.append({**value, "type": "later-kind"})
     return [msgspec.json.encode(each) for each in found]

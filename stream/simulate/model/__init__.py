@@ -4,7 +4,9 @@ Nothing here is shared with the engine but the words of events, commands and pol
 lists, each rule as its definition reads.
 """
 
-from .enforcer import Change, Enforcer, Held, Outcome, Row, without_texts
+from .cause import Change, Held, Outcome, Row
+from .commands import without_texts
+from .enforcer import Enforcer
 from .meaning import Line, has_room
 
 __all__ = ["Change", "Enforcer", "Held", "Line", "Outcome", "Row", "has_room", "without_texts"]

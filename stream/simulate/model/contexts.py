@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .learned import LearnedModel
+
 TASKS = 7
 RECENT = 3
 
@@ -18,6 +20,7 @@ class ContextModel:
     is_granted: bool = False
     recent: list[str] = field(default_factory=list)
     marks: dict[tuple[str, ...], tuple[int, str]] = field(default_factory=dict)
+    learned: LearnedModel = field(default_factory=LearnedModel)
 
     def remember(self, operation: str, clock_ms: int) -> None:
         """Put an operation in front of the recent ones."""

@@ -122,3 +122,10 @@ def test_a_folder_is_listed(call: Call, tmp_path: Path, file: str) -> None:
     shown = call("baseline", "list", str(tmp_path)).stdout
     assert "learned.baseline" in shown and "hash is wrong" in shown and "notes" not in shown
     assert "no baseline" in call("baseline", "list", str(tmp_path / "folder")).stdout
+
+
+def test_a_folder_or_what_is_in_force_is_listed(call: Call, tmp_path: Path) -> None:
+    """One of them: neither and both are asked again."""
+    for words in ((), (str(tmp_path), "--live")):
+        done = call("baseline", "list", *words)
+        assert (done.exit_code, "a FOLDER, or --live" in done.stderr) == (2, True)

@@ -130,7 +130,7 @@ def test_a_policys_budget_a_workload_decides_as_its_share_does() -> None:
         machine = Replay(load_policy(POLICY.format(budget=budget), "p"), KEY)
         machine.expect(made, "v")
         policy = machine.state.bound[next(iter(machine.state.bound))].policy
-        rows.append(machine.state.expectation.thresholds(policy)[0].tolist())
+        rows.append(machine.state.expected[0].thresholds(policy)[0].tolist())
     # Parts of a million are whole, so a rarity of them differs by a little.
     assert rows[0] == pytest.approx(rows[1], rel=2e-3)
     assert rows[0][0] < rows[0][3]

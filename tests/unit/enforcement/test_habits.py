@@ -14,9 +14,10 @@ import pytest
 from stream.baselines import Baseline, encode_baseline, promote
 from stream.cli.score_lines import score_lines
 from stream.detectors import HABIT_NAMES, HABITS, JUDGES
+from stream.engine import State
 from stream.events import Finding, Request, encode_request
 from stream.policy import default_policy
-from stream.profiles import claim_habits, find_habits
+from stream.profiles import claim_habits, end_habits, find_habits
 from stream.profiles.layout import LOCAL
 from stream.replay import Replay
 from tests.models.tasks import KEY, T0_MS, baseline, call, history, learned, pay_bill, task
@@ -221,25 +222,72 @@ def test_habits_go_on_under_a_new_baseline_and_end_with_their_row() -> None:
         assert [name for name in line.get("unready", ()) if name in rates] == unready
 
 
-def test_records_are_few_and_the_oldest_claim_goes_first() -> None:
-    """Three workloads at two records: one lost its own, is told so, and that is counted."""
-    records, hand, empty = np.zeros(2, HABITS), np.zeros(2, np.int64), np.zeros(1, HABITS)
-    rows = np.zeros(3, LOCAL)
-    for row, workload in zip(rows, (7, 8, 9), strict=True):
-        claim_habits(records, hand, row, (np.uint64(workload), empty))
-        records[row["habits"] - 1]["behaviour"]["rates"]["amount"] = workload
-    found = [
-        find_habits(records, row, np.uint64(each))
-        for row, each in zip(rows, (7, 8, 9), strict=True)
+def test_a_row_keeps_its_record_and_begins_it_anew() -> None:
+    """Each row has a record of its own; one whose habits have ended takes it again, empty."""
+    records, empty = np.zeros(2, HABITS), np.zeros(1, HABITS)
+    free = np.array([1, 0], np.int32), np.array([2])
+    rows = np.zeros(2, LOCAL)
+    for row, workload in zip(rows, (7, 8), strict=True):
+        assert find_habits(records, row, np.uint64(workload)) == -1
+        place = claim_habits(records, free, row, (np.uint64(workload), empty))
+        records[place]["behaviour"]["rates"]["amount"] = workload
+    assert [find_habits(records, row, records[row["habits"] - 1]["workload"]) for row in rows] == [
+        0,
+        1,
     ]
-    assert found == [-1, 1, 0]
-    assert hand.tolist() == [1, 1]
-    claim_habits(records, hand, rows[0], (np.uint64(7), empty))
-    assert records[1]["workload"] == 7
-    assert not records[1]["behaviour"]["rates"]["amount"].any()
+    end_habits(rows[0])
+    assert find_habits(records, rows[0], np.uint64(7)) == -1
+    assert claim_habits(records, free, rows[0], (np.uint64(7), empty)) == 0
+    assert not records[0]["behaviour"]["rates"]["amount"].any()
+    assert records[1]["behaviour"]["rates"]["amount"].all()
+    assert free[1][0] == 0
 
 
 def test_a_record_is_whole_words() -> None:
-    """2,344 bytes a workload: what rows hold is copied in words."""
-    assert HABITS.itemsize == 2344
+    """2,352 bytes a workload: what rows hold is copied in words."""
+    assert HABITS.itemsize == 2352
     assert HABITS.itemsize % 8 == 0
+
+
+def stored_row() -> tuple[State, tuple[int, int, int], str]:
+    """A row with a task under way, and habits of both."""
+    machine = Replay(default_policy(), KEY, slots_max=64)
+    machine.expect(agents(), "v")
+    events = list(task("t", "x", "pay-bill", [*pay_bill(1), *pay_bill(2)]))[:-1]
+    machine.score([encode_request(each) for each in events])
+    state = machine.state
+    head = state.table.sections.head[0]
+    ids = int(head["workload"]), int(head["home"]), int(head["partition"])
+    return state, ids, state.table.names[0] or ""
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value"),
+    [
+        ("context", "loops.next", 200),
+        ("context", "fallback.left", 6),
+        ("workload", "behaviour.operations.filled", 64),
+        ("workload", "behaviour.series.unit", 1 << 30),
+        ("workload", "behaviour.series.points", -1),
+        ("workload", "behaviour.series.tails.exceeded", -1),
+        ("workload", "behaviour.rates.amount", -5),
+        ("workload", "behaviour.rates.opened", 1 << 60),
+    ],
+)
+def test_what_kernels_must_not_follow_is_left_out(where: str, field: str, value: int) -> None:
+    """A stored row that says what cannot be is good, but for that."""
+    state, ids, name = stored_row()
+    whole = state.stored([0])[0]
+    kinds = {"context": state.table.learned.arrays[1], "workload": state.table.habits.records}
+    place = kinds[where]
+    for each in field.split(".")[:-1]:
+        place = place[each]
+    place[field.rpartition(".")[2]] = value
+    spoiled = state.stored([0])[0]
+    for stored, is_sound in ((whole, True), (spoiled, False)):
+        state.evict(0)
+        local = state.table.sections.local[state.restore(name, ids, stored)]
+        assert (local["learned"] > 0).any() == (is_sound or where == "workload")
+        assert (local["habits"] > 0) == (is_sound or where == "context")
+    state.evict(0)
+    assert (len(state.table.learned), len(state.table.habits)) == (0, 0)

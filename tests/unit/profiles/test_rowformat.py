@@ -1,7 +1,8 @@
 """The stored row, byte by byte: a file that was written once must be readable for ever.
 
 `golden/row-1.hex` is a row of format 1, a word a line. It never changes; a format that writes other
-bytes has another number, and another file beside it.
+bytes has another number, and another file beside it: a row with learned contexts and habits is
+`row-2.hex`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream.enforcement import KEPT_HABITS
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import TIME_MS_MAX
-from stream.profiles import FORMAT_VERSION, Layout, RowFormat, stored_clock_ms, tail_of, with_tail
+from stream.profiles import (
+    FORMAT_VERSION,
+    LEARNED,
+    Layout,
+    RowFormat,
+    stored_clock_ms,
+    tail_of,
+    with_tail,
+)
 from stream.profiles.layout import TRANSITION_SETS
 from stream.profiles.rowformat import ROW_BYTES_MAX, SIZES, _checksum
 from stream.profiles.table import ProfileTable
@@ -27,7 +37,7 @@ TAIL = b"what is in force, in words"
 
 def filled() -> ProfileTable:
     """A row with something in every kind of section, and with unused ones between."""
-    table = ProfileTable(LAYOUT, 2)
+    table = ProfileTable(LAYOUT, 2, KEPT_HABITS)
     table.admit(1, "other", 0, 0)
     slot = table.admit(NAME, "spiffe://td/golden", 1_234_567, 3)
     views = table.sections
@@ -62,24 +72,123 @@ def stored() -> bytes:
     return with_tail(row, TAIL)
 
 
-def golden() -> bytes:
-    """The bytes of the golden file."""
-    lines = (GOLDEN / f"row-{FORMAT_VERSION}.hex").read_text().splitlines()
+def golden(version: int = 1) -> bytes:
+    """The bytes of a golden file."""
+    lines = (GOLDEN / f"row-{version}.hex").read_text().splitlines()
     words = [line.partition("#")[0] for line in lines]
     return bytes.fromhex("".join(words))
 
 
 def empty(layout: Layout = LAYOUT) -> ProfileTable:
     """A table with an empty row of that workload."""
-    table = ProfileTable(layout, 1)
+    table = ProfileTable(layout, 1, KEPT_HABITS)
     table.admit(NAME, "spiffe://td/golden", 1_234_567, 3)
     return table
 
 
 def test_the_written_bytes_are_those_of_the_golden_file() -> None:
-    """What this version writes is what format 1 always wrote."""
-    assert FORMAT_VERSION == 1
+    """A row without learned contexts is what format 1 always was."""
     assert stored() == golden()
+
+
+def learned() -> tuple[ProfileTable, bytes]:
+    """That row with two learned contexts, habits of all, and its stored form."""
+    table = filled()
+    mine = table.sections.local["learned"][1]
+    for context, task in ((0, 0), (7, 77)):
+        record = np.zeros(1, LEARNED)
+        record["workload"], record["task"], record["baseline"] = NAME, task, 0x1234567
+        record["group"], record["calls"], record["bits_max"] = 5, 3 + context, 1_024
+        record["novel"][0, :2], record["novel_count"] = [8, 9], 2
+        record["likely"][0, 63] = -5
+        beside = np.zeros(1, KEPT_HABITS.context)
+        beside["loops"]["next"], beside["fallback"]["denied"] = 3 + context, 12
+        words = record.view(np.uint64), beside.view(np.uint64)
+        table.learned.restore(mine, context, words)
+    habits = np.zeros(1, KEPT_HABITS.workload)
+    habits["workload"], habits["followed"], habits["interval"] = NAME, 17, 5_000
+    habits["behaviour"]["rates"]["amount"], habits["behaviour"]["series"]["points"] = 6, 288
+    table.habits.restore(table.sections.local["habits"], 1, [habits.view(np.uint64)])
+    mine[3] = -mine[0]  # a context that has ended: its record is nothing
+    row = RowFormat(LAYOUT, KEY_ID).encode(table, [1])[0]
+    mine[3] = 0
+    return table, with_tail(row, TAIL)
+
+
+def test_a_row_with_learned_contexts_is_format_2() -> None:
+    """It is written as its golden file says, and comes back; the rest of it is format 1's."""
+    table, data = learned()
+    assert data == golden(2)
+    assert FORMAT_VERSION == 2
+    other = empty()
+    assert RowFormat(LAYOUT, KEY_ID).restore(other, 0, data) == TAIL
+    places = other.sections.local["learned"][0]
+    assert np.flatnonzero(places).tolist() == [0, 7]
+    for context in (0, 7):
+        place = table.sections.local["learned"][1, context] - 1
+        for ours, theirs in zip(other.learned.arrays, table.learned.arrays, strict=True):
+            assert ours[places[context] - 1].tobytes() == theirs[place].tobytes()
+    assert other.habits.records[0].tobytes() == table.habits.records[0].tobytes()
+    assert with_tail(RowFormat(LAYOUT, KEY_ID).encode(other, [0])[0], TAIL) == data
+    assert stored_clock_ms(data) == 1_700_000_000_123
+    # Once more, into a row that has some: what it had is free again.
+    RowFormat(LAYOUT, KEY_ID).restore(other, 0, data)
+    assert (len(other.learned), len(other.habits)) == (2, 1)
+    other.remove(0)
+    assert (len(other.learned), len(other.habits)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("novel_count", 25), ("mode", 4), ("granted_count", -1), ("workload", 1)]
+)
+def test_a_learned_context_that_cannot_be_is_left_out(field: str, value: int) -> None:
+    """Kernels never follow a count that is too large; the row itself is good."""
+    table, _ = learned()
+    mine = table.sections.local["learned"][1]
+    table.learned.records[field][mine[7] - 1] = value
+    other = empty()
+    RowFormat(LAYOUT, KEY_ID).restore(other, 0, RowFormat(LAYOUT, KEY_ID).encode(table, [1])[0])
+    assert np.flatnonzero(other.sections.local["learned"][0]).tolist() == [0]
+
+
+def test_habits_of_another_workload_are_left_out() -> None:
+    """What is stored under a row is that row's, or nothing."""
+    table, _ = learned()
+    table.habits.records["workload"][0] = NAME + 1
+    other = empty()
+    RowFormat(LAYOUT, KEY_ID).restore(other, 0, RowFormat(LAYOUT, KEY_ID).encode(table, [1])[0])
+    assert other.sections.local["habits"][0] == len(other.habits) == 0
+
+
+@pytest.mark.parametrize("kind", [7, 8, 9])
+def test_records_of_another_layout_begin_anew(kind: int) -> None:
+    """Their sections are skipped, as those of windows that nobody names."""
+    _, data = learned()
+    words = np.frombuffer(data[: -len(TAIL)], "<u8").tolist()
+    at = 2
+    while at < len(words):
+        if words[at] & 0xFF == kind:
+            words[at + 1] ^= 1
+        at += 2 + (words[at] >> 16 & 0xFFFF)
+    other = empty()
+    RowFormat(LAYOUT, KEY_ID).restore(other, 0, resealed(words))
+    local = other.sections.local[0]
+    assert local["learned"].any() == (kind != 7)
+    assert local["habits"].any() == (kind != 9)
+    assert kind == 7 or other.learned.arrays[1].view(np.uint64).any() == (kind != 8)
+    assert other.sections.head[0]["clock_ms"] == 1_700_000_000_123
+
+
+@pytest.mark.parametrize("kind", [7, 8, 9])
+def test_a_block_beyond_the_record_is_skipped(kind: int) -> None:
+    """Whatever a section of a record says, nothing is written beside its record."""
+    for index in range(256):
+        other = empty()
+        identity = int(other.stored_as.ids[kind - 7])
+        body = [kind | index << 8 | 16 << 16, identity, *[1 << 40] * 16]
+        RowFormat(LAYOUT, KEY_ID).restore(other, 0, resealed([FIRST, 0, *HEAD, *body]))
+        assert not other.sections.local["learned"][0].any()
+        assert not other.sections.local["habits"][0].any()
 
 
 def test_the_golden_file_is_read() -> None:
@@ -160,12 +269,16 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ([FIRST - 1, 0, *HEAD], "format is unknown"),
+        ([FIRST - 2, 0, *HEAD], "format is unknown"),
         ([FIRST ^ 1 << 16, 0, *HEAD], "another hash key"),
         ([FIRST, 0, *HEAD, 0], "length is wrong"),
         ([FIRST, 0, *HEAD, *section(3, 7)[:-1]], "length is wrong"),
         ([FIRST, 0], "length is wrong"),
-        ([FIRST, 0, *HEAD, *section(7, 2)], "unknown kind or size"),
+        ([FIRST, 0, *HEAD, *section(10, 2)], "unknown kind or size"),
+        ([FIRST, 0, *HEAD, *section(7, 17)], "unknown kind or size"),
+        ([FIRST, 0, *HEAD, *section(9, 17)], "unknown kind or size"),
+        ([FIRST - 1, 0, *HEAD, *section(9, 2)], "unknown kind or size"),
+        ([FIRST - 1, 0, *HEAD, *section(7, 2)], "unknown kind or size"),
         ([FIRST, 0, *HEAD, *section(1, 11)], "unknown kind or size"),
         ([FIRST, 0, *HEAD[:-1]], "length is wrong"),
         ([FIRST, 0, 13 << 16, *HEAD[1:-1]], "unknown kind or size"),
@@ -183,7 +296,7 @@ def test_a_newer_row_is_told_from_a_corrupt_one() -> None:
     newer = resealed([FIRST + 1, 0, *HEAD])
     table = empty()
     before = table.rows.tobytes()
-    with pytest.raises(NewerFormat, match=r"format 2, .* up to 1 .*upgrade"):
+    with pytest.raises(NewerFormat, match=r"format 3, .* up to 2 .*upgrade"):
         RowFormat(LAYOUT, KEY_ID).restore(table, 0, newer)
     assert table.rows.tobytes() == before
     with pytest.raises(NewerFormat):
@@ -191,7 +304,7 @@ def test_a_newer_row_is_told_from_a_corrupt_one() -> None:
     assert tail_of(golden()) == TAIL
     assert stored_clock_ms(resealed([FIRST, 0, *HEAD])) == 1
     assert stored_clock_ms(newer) == TIME_MS_MAX
-    spoiled = (int.from_bytes(golden()[:2], "little") + 1).to_bytes(2, "little") + golden()[2:]
+    spoiled = (int.from_bytes(golden()[:2], "little") + 2).to_bytes(2, "little") + golden()[2:]
     assert "checksum is wrong" in refusal(spoiled)
 
 

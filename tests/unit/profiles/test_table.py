@@ -35,6 +35,7 @@ def test_a_slot_used_again_holds_nothing_of_the_last_row() -> None:
     """Who comes next finds an empty row."""
     table = table_of(1)
     table.rows[0:1].view("u1")[:] = 255
+    table.sections.local[["learned", "habits"]][0] = 0
     table.sections.head[0]["workload"] = 1
     table.remove(0)
     assert table.free == 1

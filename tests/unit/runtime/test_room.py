@@ -13,6 +13,7 @@ from stream.events import (
     DeadLetter,
     Full,
     Growth,
+    InForce,
     Request,
     decode_entry,
     decode_request,
@@ -20,12 +21,13 @@ from stream.events import (
     with_full,
 )
 from stream.runtime import Start, WorkerSpec
+from stream.runtime.baselines import with_baseline
+from stream.runtime.entries import in_era
 from stream.runtime.growth import with_counts
 from stream.runtime.owned import Owned
 from stream.runtime.published import Published
 from stream.runtime.room import full_of, is_closing
 from stream.runtime.saving import Snapshot, _parts
-from stream.runtime.takeover import _in_era
 from stream.store import OTHERS, Checkpoint
 from tests.estate import TOPICS, Estate, stored
 from tests.flood import NAMES, START_MS, flood, profile, quiet_profiles
@@ -249,14 +251,18 @@ def test_only_entries_that_say_who_is_full_have_the_new_format() -> None:
     assert (grown.format, grown.full, grown.growth) == (3, full.full, Growth((2, 4)))
     assert with_full(grown, None).format == 2
     assert with_counts(full, (2,)).format == 3
+    learned = with_baseline(PLAIN, InForce("v"))
+    both = with_full(with_counts(learned, (2, 4)), Full(hashes(7)))
+    assert (both.format, with_full(both, None)) == (3, with_counts(learned, (2, 4)))
+    assert with_full(both, None).format == 3, "who knows no baselines must not read it"
 
 
 def test_who_was_full_among_rows_that_are_gone_is_not() -> None:
     """Where the store forgot, an era begins in which rows are counted from nothing."""
     full = with_full(PLAIN, Full(hashes(7)))
-    assert not _in_era(full, Start(0, 4, 0, 4, ())).full
-    assert _in_era(full, Start(0, 4, 0, 3, ())).full == full.full
-    assert _in_era(full, Start(9, 3, 3, 3, ())).full == full.full
+    assert not in_era(full, Start(0, 4, 0, 4, ())).full
+    assert in_era(full, Start(0, 4, 0, 3, ())).full == full.full
+    assert in_era(full, Start(9, 3, 3, 3, ())).full == full.full
 
 
 def test_a_row_that_came_back_outlives_that_it_was_to_be_forgotten() -> None:

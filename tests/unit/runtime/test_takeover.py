@@ -8,9 +8,10 @@ import pytest
 from stream.bus import Bounds, MemoryPublisher, MemoryReader, Record
 from stream.events import Conditions, Owner, encode_entry
 from stream.runtime import Place, Start, valid_entries, where_to_start
+from stream.runtime.baselines import Baselines
 from stream.runtime.takeover import take
 from stream.store import Checkpoint, MemoryStore
-from tests.estate import TOPICS, Estate, busy, stored
+from tests.estate import KEY, TOPICS, Estate, busy, stored
 
 
 def owner(nonce: str, epoch: int) -> Owner:
@@ -148,8 +149,12 @@ def test_events_applied_between_the_question_and_the_claim_are_no_other_log() ->
                 partition, before[partition], topic_id, TOPICS.requests, TOPICS.journal,
                 (TOPICS.enforcement, partition), "w", "another", (TOPICS.partitions,),
             )  # fmt: skip
-            policy = estate.policy.hash, estate.policy.text
-            taken.append(await take(asked, store, reader, publisher, policy))
+            first = Conditions(
+                nonce="", era=0, from_offset=0, policy_hash=estate.policy.hash,
+                policy_text=estate.policy.text,
+            )  # fmt: skip
+            has = Baselines(KEY).has
+            taken.append(await take(asked, store, reader, publisher, (first, has)))
         ends = await reader.bounds(TOPICS.requests)
         await reader.stop()
         return (

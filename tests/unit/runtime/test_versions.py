@@ -13,7 +13,7 @@ from stream.bus import MemoryPublisher
 from stream.cli.failure import CONFIG, code_of
 from stream.errors import NewerFormat
 from stream.events import Conditions, Request, decode_entry, encode_request
-from stream.profiles.rowformat import _checksum
+from stream.profiles.rowformat import FORMAT_VERSION, _checksum
 from stream.runtime import SystemClock
 from stream.store import Checkpoint, MemoryServer, MemoryStore, Save
 from tests.estate import TOPICS, Estate, stored
@@ -43,7 +43,7 @@ def newer_row(row: bytes) -> bytes:
     """A row as a newer version writes it: another format, intact."""
     count = int.from_bytes(row[4:8], "little")
     words = np.frombuffer(row[: count * 8], np.uint64).copy()
-    words[0] += np.uint64(1)
+    words[0] += np.uint64(FORMAT_VERSION + 1 - (int(words[0]) & 0xFFFF))
     words[1] = _checksum(words, 0, count)
     return words.tobytes()
 
@@ -129,7 +129,7 @@ def test_a_newer_checkpoint_ends_the_worker_before_it_claims(value: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "value", [b'{"type":"conditions","format":4,"nonce":7}', b'{"type":"later","format":1}']
+    "value", [b'{"type":"conditions","format":9,"nonce":7}', b'{"type":"later","format":1}']
 )
 def test_a_newer_journal_entry_ends_the_worker(value: bytes) -> None:
     """What decides cannot be read, so nothing is decided; no conditions are journalled over it."""

@@ -1,9 +1,4 @@
-"""step(): the one place that orders find -> resolve -> count -> judge -> plan.
-
-No I/O, no clock, no random: live, replay, backtest, tests and simulation all run this same step.
-What differs between them is who made the batch and who carries the results away. The order of
-events within a partition decides everything; how they are cut into batches decides nothing.
-"""
+"""Everything a step reads and changes, and the forms in which it is stored."""
 
 from __future__ import annotations
 
@@ -12,74 +7,44 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from stream.baselines import Baseline
 from stream.enforcement import (
-    SCORE,
-    TALLIES,
-    TASKS_MAX,
+    KEPT_HABITS,
+    NOTHING_EXPECTED,
     Closed,
     ConditionTables,
     Expectation,
     Held,
-    Incident,
     Out,
-    Outgoing,
-    Where,
     closed_by,
+    forget_unsound,
     held_tail,
     new_out,
-    plan_decision,
     restore_held,
-    run,
-    shut_out,
 )
 from stream.errors import NewerFormat, RowCorrupt
-from stream.events import MET, Conditions, Finding, RejectCode
+from stream.events import MET, Conditions
 from stream.identity import parent_path
 from stream.kernel import HashKey
 from stream.policy import Policy, PolicyTables
 from stream.profiles import (
     STORED,
-    Batch,
     Layout,
     OperationTable,
     ProfileTable,
     RowFormat,
-    touch,
     with_tail,
 )
 
 PARTITIONS_MAX: Final = 4_096
-_NO_SCORES: Final = np.zeros(0, SCORE)
 FOREVER_MS: Final = (1 << 62) - 1
 
 
-class StepResult(NamedTuple):
-    """What a step came to.
-
-    `outgoing`: records to publish, in order; `findings`: what rules saw; `names`: operations first
-    seen in a partition, (partition, hash, text); `refused`: events that found no row, with a code;
-    `admitted`: workloads that got one; `tallies`: int64 counts, named by `enforcement.TALLIES`.
-    """
-
-    outgoing: list[Outgoing]
-    findings: list[Finding]
-    names: list[tuple[int, int, str]]
-    refused: list[tuple[int, RejectCode]]
-    admitted: list[tuple[int, str]]
-    tallies: Any
-
-
 class Bound(NamedTuple):
-    """A policy bound to the layout of the rows, with the operations seen under it.
-
-    Shapes: thresholds [rule, mode], by the baseline in force.
-    """
+    """A policy bound to the layout of the rows, with the operations seen under it."""
 
     policy: Policy
     tables: PolicyTables
     operations: OperationTable
-    thresholds: Any
 
 
 class State:
@@ -90,7 +55,7 @@ class State:
             raise ValueError(f"partitions must be 1..{PARTITIONS_MAX}, not {partitions}")
         self.key = key
         self.partitions = partitions
-        self.table = ProfileTable(Layout((), (), ()), slots_max)
+        self.table = ProfileTable(Layout((), (), ()), slots_max, KEPT_HABITS)
         self.format = RowFormat(self.table.layout, key.id)
         self.held: dict[int, Held] = {}
         self.conditions: dict[int, Conditions] = {}
@@ -104,7 +69,7 @@ class State:
         )
         self.origins: dict[int, dict[int, int]] = {}
         self.out: Out = new_out()
-        self.expectation = Expectation()
+        self.expected: dict[int, Expectation] = {}
 
     def widen(self, partitions: int) -> None:
         """Let there be more partitions; those that are there stay as they are."""
@@ -117,9 +82,18 @@ class State:
             bound.operations.widen(more)
         self.partitions = partitions
 
-    def adopt(self, partition: int, conditions: Conditions, policy: Policy) -> None:
+    def adopt(
+        self,
+        partition: int,
+        conditions: Conditions,
+        policy: Policy,
+        expectation: Expectation = NOTHING_EXPECTED,
+    ) -> None:
         """Let conditions hold in a partition from its next event on; rows are kept."""
         assert policy.hash == conditions.policy_hash
+        assert expectation.version == conditions.baseline_version
+        assert expectation.shed == conditions.shed
+        self.expected[partition] = expectation
         self.conditions[partition] = conditions
         self.exempt[partition] = {each.workload: each.until_ms for each in conditions.exemptions}
         self.lifted[partition] = {each.workload: each.offset for each in conditions.lifts}
@@ -139,14 +113,6 @@ class State:
         if policy.hash not in self.bound:
             self._bind(policy)
 
-    def expect(self, baseline: Baseline, version: str, tasks_max: int = TASKS_MAX) -> None:
-        """Compare tasks with a baseline from the next event on. Errors: ConfigError."""
-        self.expectation.adopt(baseline, version, self.key, tasks_max)
-        self.table.sections.local["learned"][self.table.used_slots()] = 0
-        for name, each in self.bound.items():
-            thresholds = self.expectation.thresholds(each.policy)
-            self.bound[name] = each._replace(thresholds=thresholds)
-
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions and their rows, saving nothing."""
         gone = set(partitions)
@@ -154,6 +120,7 @@ class State:
             self.evict(slot)
         for partition in gone:
             self.conditions.pop(partition, None)
+            self.expected.pop(partition, None)
             self.closed.pop(partition, None)
             for bound in self.bound.values():
                 bound.operations.seen[:, partition] = 0
@@ -198,6 +165,7 @@ class State:
         except (RowCorrupt, ValueError, RecursionError) as error:
             self.evict(slot)
             raise RowCorrupt(f"the stored row of {name} is corrupt: {error}") from error
+        forget_unsound(self.table, slot)
         self.table.reset_local(slot)
         self.table.sections.local["standing"][slot] = STORED
         if held:
@@ -230,10 +198,7 @@ class State:
             self.evict(slot)
         self._relayout(layout.union(held))
         operations = OperationTable(policy, self.partitions)
-        thresholds = self.expectation.thresholds(policy)
-        self.bound[policy.hash] = Bound(
-            policy, policy.bind(self.table.layout), operations, thresholds
-        )
+        self.bound[policy.hash] = Bound(policy, policy.bind(self.table.layout), operations)
 
     def _relayout(self, layout: Layout) -> None:
         """Give rows, their format and the bound policies another layout."""
@@ -250,7 +215,7 @@ class State:
         names = [self.table.names[slot] or "" for slot in slots.tolist()]
         assert all(names), "every row in use has a name"
         local["class_index"][slots] = [policy.class_of(name) for name in names]
-        if self.expectation.baseline is not None:
+        if any(each.baseline is not None for each in self.expected.values()):
             local["peers"][slots] = self.key.hash_all([parent_path(name) for name in names])
         local["exempt_until_ms"][slots] = [
             FOREVER_MS if policy.is_exempt(name) else self.exempt[partition].get(name, 0)
@@ -261,140 +226,3 @@ class State:
             for partition, name in zip(partitions, names, strict=True)
         ]
         local["serial"][slots] = self.serial
-
-
-def missing(state: State, batch: Batch) -> list[int]:
-    """Return one event for each workload of the batch that has no row in memory."""
-    events = batch.events
-    slots = np.empty(len(events), np.int32)
-    if not len(events) or state.table.locate(events["workload"], slots) == 0:
-        return []
-    absent = np.flatnonzero((slots < 0) & (events["authenticated"] != 0))
-    _, first = np.unique(events["workload"][absent], return_index=True)
-    return sorted(absent[first].tolist())
-
-
-def make_room(state: State, batch: Batch, count: int) -> int:
-    """Evict stored rows until `count` more fit, if they can; return how many went.
-
-    Rows of the batch stay. More go than must, so that the search is not needed each time.
-    """
-    table = state.table
-    if table.free >= count:
-        return 0
-    slots = np.empty(len(batch.events), np.int32)
-    table.locate(batch.events["workload"], slots)
-    # A number of its own: rows that an earlier, larger batch marked as used may go.
-    state.batch_number += 1
-    touch(batch.events, slots, table.sections.local, state.batch_number, state.serial)
-    wanted = max(count - table.free, table.slots_max // 16)
-    victims = table.victims(wanted, state.batch_number).tolist()
-    for slot in victims:
-        state.evict(slot)
-    return len(victims)
-
-
-def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
-    """Apply a batch; return everything that follows from it.
-
-    Shapes:   scores: [event] of SCORE, zeros: where learned evidence goes; or nobody asks.
-    Requires: conditions adopted for every partition of the batch; rows that a store has are
-    restored before (`missing` names them), new ones are made here while there are free slots.
-    Mutates: state, scores.
-    """
-    result = StepResult([], [], [], [], [], np.zeros(len(TALLIES), np.int64))
-    if not len(batch.events):
-        return result
-    hashes = {
-        int(each): state.conditions[int(each)].policy_hash
-        for each in np.unique(batch.events["partition"])
-    }
-    for policy_hash in dict.fromkeys(hashes.values()):
-        bound = state.bound[policy_hash]
-        here = [each for each in hashes if hashes[each] == policy_hash]
-        places = np.flatnonzero(np.isin(batch.events["partition"], here))
-        most = bound.operations.operations_max
-        for start in range(0, len(places), most):
-            chosen, known = places[start : start + most], len(result.refused)
-            sink = _NO_SCORES if scores is None else scores[chosen]
-            _step_one(state, batch.chosen(chosen), bound, result, sink)
-            if scores is not None:
-                scores[chosen] = sink
-            result.refused[known:] = [
-                (int(chosen[event]), code) for event, code in result.refused[known:]
-            ]
-    return result
-
-
-def _step_one(state: State, batch: Batch, bound: Bound, result: StepResult, sink: Any) -> None:
-    """Apply a batch whose partitions are all under one policy. Mutates: state, result, sink."""
-    kept = None
-    events, table = batch.events, state.table
-    state.batch_number += 1
-    slots = np.empty(len(events), np.int32)
-    if table.locate(events["workload"], slots) or state.closed:
-        batch, slots, kept = _admit(state, batch, slots, result)
-        events = batch.events
-    if touch(events, slots, table.sections.local, state.batch_number, state.serial):
-        used = np.unique(slots[slots >= 0])
-        state.resolve(used[table.sections.local["serial"][used] != state.serial], bound.policy)
-    index, names = bound.operations.index(batch)
-    result.names.extend(names)
-    where = Where(slots, *bound.operations.view(index))
-    state_out = state.out._replace(tallies=result.tallies)
-    scores = sink if kept is None or not len(sink) else sink[kept]
-    learning = state.expectation.learning(batch, state.key, bound.thresholds, scores)
-    rest = state.condition_tables, state_out, learning
-    start = 0
-    while start < len(events):
-        state_out.used[0] = 0
-        start = run(events, start, where, table.sections, bound.tables, rest)
-        _plan_all(state, batch, bound, state_out, result)
-    if kept is not None and len(sink):
-        sink[kept] = scores
-
-
-def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[Batch, Any, Any]:
-    """Make rows for new workloads; leave out events that find no place, and say which stay.
-
-    Mutates: state, result. Returns which events are in the batch, None for all of them.
-    """
-    events, table = batch.events, state.table
-    shut = shut_out(table, batch, slots, state.condition_tables, (state.key, state.closed))
-    fresh = [event for event in missing(state, batch) if not shut[event]][: table.free]
-    if fresh:
-        names = [batch.workload(event) for event in fresh]
-        ones = events[fresh]
-        table.admit_all(ones["workload"], names, ones["home"], ones["partition"])
-        result.admitted.extend(zip(ones["partition"].tolist(), names, strict=True))
-    table.locate(events["workload"], slots)
-    kept = None
-    homeless = shut | (slots < 0) & (events["authenticated"] != 0)
-    if homeless.any():
-        codes = RejectCode.TOO_MANY, RejectCode.DOMAIN_FULL
-        places = np.flatnonzero(homeless).tolist()
-        result.refused.extend((event, codes[int(shut[event])]) for event in places)
-        kept = np.flatnonzero(~homeless)
-        batch, slots = batch.chosen(kept), slots[kept]
-    return batch, slots, kept
-
-
-def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepResult) -> None:
-    """Turn the decisions of a run into findings and records. Mutates: state.held, result."""
-    for decision in out.decisions[: out.used[0]]:
-        slot, event = int(decision["slot"]), int(decision["event"])
-        name = state.table.names[slot]
-        assert name is not None
-        one = batch.events[event]
-        era = state.conditions[int(one["partition"])].era
-        held = state.held.get(slot, {})
-        incident = Incident(decision, one, name, batch.request(event), state.expectation)
-        finding, outgoing = plan_decision(incident, bound.policy, held, era)
-        if finding is not None:
-            result.findings.append(finding)
-        if outgoing is not None:
-            result.outgoing.append(outgoing)
-        if held:
-            state.held[slot] = held
-        else:
-            state.held.pop(slot, None)

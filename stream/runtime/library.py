@@ -1,0 +1,195 @@
+"""The baselines of an installation: their bytes by version, where every worker can read them.
+
+A compacted topic of two partitions holds them, beside the journal that names them and as lasting.
+Partition 0 is small, and followed by every worker:
+
+    ["baseline", VERSION]      what there is of a version, written when all its pieces are there
+    ["promoted"]               the version that is wanted, and when somebody said so
+
+Partition 1 has the pieces, and is read by whoever needs a version:
+
+    ["baseline", VERSION, n]   the n-th PIECE_BYTES of its bytes
+
+At most KEPT versions stay: one more and the oldest goes, unless it is to be kept. What is read is
+believed only as a whole, by its hash, which is its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Sequence
+from typing import Annotated, Final
+
+import msgspec
+
+from stream.baselines import BASELINE_BYTES_MAX, version_of
+from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
+from stream.errors import BusUnavailable, ConfigError
+
+log = logging.getLogger(__name__)
+rarely = Rarely(log, every_s=10.0)
+
+PIECE_BYTES: Final = 512 * 1024
+READ_AT_ONCE: Final = 32  # pieces
+KEPT: Final = 8
+PARTITIONS: Final = 2
+_HEADS, _PIECES = range(PARTITIONS)
+_PROMOTED: Final = b'["promoted"]'
+Version = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{0,64}$")]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of a version: from which offset of the pieces on, how many, how many bytes."""
+
+    version: Version
+    pieces: int
+    bytes: int
+    first_offset: int
+    at_ms: int
+
+
+class Promoted(msgspec.Struct, frozen=True, kw_only=True):
+    """The version that is to be in force everywhere, empty for none; who said so, why, and when."""
+
+    version: Version
+    at_ms: int
+    by: str = ""
+    reason: str = ""
+
+
+_held = msgspec.json.Decoder(Held)
+_promoted = msgspec.json.Decoder(Promoted)
+
+
+class Library:
+    """What the topic holds, as far as it was read; `look` reads on."""
+
+    def __init__(self, reader: LogReader, topic: str) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._seen = 0
+        self.held: dict[str, Held] = {}
+        self.promoted: Promoted | None = None
+
+    async def look(self) -> None:
+        """Read what has come. Mutates: self. Errors: BusUnavailable."""
+        start, end = await self._bounds(_HEADS)
+        if end < self._seen:
+            self._seen, self.held, self.promoted = 0, {}, None
+        start = max(start, self._seen)
+        if start < end:
+            for record in await self._reader.read(self._topic, _HEADS, start, end):
+                self._note(record)
+        self._seen = end
+
+    async def _bounds(self, partition: int) -> Bounds:
+        try:
+            return (await self._reader.bounds(self._topic))[partition]
+        except (ConfigError, KeyError) as error:
+            # It was deleted under us: the next session makes it again.
+            raise BusUnavailable(f"{self._topic}: {error}") from error
+
+    def _note(self, record: Record) -> None:
+        """Take one record of the small partition; what is none of ours is left alone."""
+        key, value = record.key or b"", record.value
+        try:
+            if key == _PROMOTED:
+                self.promoted = _promoted.decode(value) if value else None
+            elif value:
+                held = _held.decode(value)
+                if key == _key(held.version):
+                    self.held.pop(held.version, None)
+                    self.held[held.version] = held
+            else:
+                for gone in [each for each in self.held if _key(each) == key]:
+                    del self.held[gone]
+        except (ValueError, RecursionError) as error:
+            rarely.warning("a record of %s cannot be read: %s", self._topic, error)
+
+    async def fetch(self, version: str) -> bytes | None:
+        """Return the bytes of a version, None where they are not there, or not whole.
+
+        Errors: BusUnavailable.
+        """
+        held = self.held.get(version)
+        if held is None or not 0 < held.bytes <= BASELINE_BYTES_MAX:
+            return None
+        start, end = await self._bounds(_PIECES)
+        found: dict[bytes, bytes] = {}
+        keys = [_key(version, each) for each in range(-(-held.bytes // PIECE_BYTES))]
+        wanted = set(keys)
+        for first in range(max(start, held.first_offset), end, READ_AT_ONCE):
+            last = min(end, first + READ_AT_ONCE)
+            for record in await self._reader.read(self._topic, _PIECES, first, last):
+                if record.key in wanted and record.value is not None:
+                    found[record.key] = record.value
+        data = b"".join(found.get(key, b"") for key in keys)
+        if len(data) != held.bytes or _name_of(data) != version:
+            rarely.warning("baseline %s in %s is not what its name says", version, self._topic)
+            return None
+        return data
+
+    async def put(
+        self, publisher: Publisher, data: bytes, at_ms: int, keep: Collection[str]
+    ) -> str:
+        """Have a baseline's bytes in the topic; return its version once they are acknowledged.
+
+        `keep` are versions that stay. Requires: `look` before. Mutates: self.
+        Errors: BusUnavailable; ConfigError when everything that is there is to be kept.
+        """
+        version = version_of(data)
+        if version in self.held and await self.fetch(version) == data:
+            return version
+        old = [each for each in self.held if each not in keep and each != version]
+        if len(self.held) >= KEPT and version not in self.held and not old:
+            raise ConfigError(
+                f"{KEPT} baselines are kept already, and each is in use or was a moment ago",
+                hint="promote one of them everywhere first; `enforcer baseline list --live`",
+            )
+        offsets = []
+        for place in range(0, len(data), PIECE_BYTES):
+            key = _key(version, place // PIECE_BYTES)
+            piece = data[place : place + PIECE_BYTES]
+            offsets.append(await (await publisher.send(self._topic, key, piece, _PIECES)))
+        held = Held(
+            version=version,
+            pieces=len(offsets),
+            bytes=len(data),
+            first_offset=offsets[0],
+            at_ms=at_ms,
+        )
+        await self._tell(publisher, _key(version), msgspec.json.encode(held))
+        self.held[version] = held
+        for gone in old[: max(0, len(self.held) - KEPT)]:
+            await self._forget(publisher, self.held.pop(gone))
+        return version
+
+    async def _forget(self, publisher: Publisher, held: Held) -> None:
+        await self._tell(publisher, _key(held.version), None)
+        for piece in range(held.pieces):
+            key = _key(held.version, piece)
+            await (await publisher.send(self._topic, key, None, _PIECES))
+
+    async def promote(self, publisher: Publisher, promoted: Promoted) -> None:
+        """Say which version is wanted; return once that is acknowledged. Errors: BusUnavailable."""
+        await self._tell(publisher, _PROMOTED, msgspec.json.encode(promoted))
+        self.promoted = promoted
+
+    async def _tell(self, publisher: Publisher, key: bytes, value: bytes | None) -> None:
+        await (await publisher.send(self._topic, key, value, _HEADS))
+
+
+def _key(*parts: object) -> bytes:
+    return msgspec.json.encode(("baseline", *parts))
+
+
+def _name_of(data: bytes) -> str:
+    """Return the version that some bytes are by their own hash, whatever they say of it."""
+    body, said = data[:-32], data[-32:]
+    return version_of(data) if hashlib.sha256(body).digest() == said else ""
+
+
+def oldest_first(held: Collection[Held]) -> Sequence[Held]:
+    """Return what is there in the order of time, for people."""
+    return sorted(held, key=lambda each: (each.at_ms, each.version))

@@ -1,0 +1,57 @@
+"""Baselines live, on real servers: promoted, listed, rolled back, and the same as a replay."""
+
+import json
+from pathlib import Path
+
+from stream.events import encode_request
+from stream.local import Addresses
+from tests.integration.test_cli import Machine, wait
+from tests.models.tasks import THIEF, call, history, pay_bill, task
+
+RULE = """
+- name: odd
+  anomaly: {of: task-novelty, false_alarms: 0.5% of tasks}
+  action: revoke
+  on: task
+  for: 1h
+  mode: enforce
+"""
+STEAL = call("send_money", f"recipient:{THIEF}", "amount:5000", "subject:savings")
+
+
+def test_a_baseline_is_promoted_followed_and_taken_back(
+    servers: Addresses, fresh_name: str, tmp_path: Path
+) -> None:
+    """Every partition journals it, a thief's command names it, and a rollback goes to none."""
+    machine = Machine(servers, fresh_name, tmp_path)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(policy.read_text().replace("rules:\n", f"tasks: vouched\nrules:{RULE}", 1))
+    past, today = tmp_path / "past.jsonl", tmp_path / "today.jsonl"
+    past.write_bytes(b"\n".join(encode_request(each) for each in history(60, agents=12)))
+    events = [*task("usual", "a", "pay-bill", pay_bill(1))]
+    events += task("theft", "b", "pay-bill", pay_bill(2, STEAL))
+    today.write_bytes(b"\n".join(map(encode_request, events)))
+    file = str(tmp_path / "learned.baseline")
+    version = machine.said("baseline", "learn", str(past), "--out", file)["version"]
+    with machine.worker():
+        assert machine.call("baseline", "rollback", "--reason", "no").exit_code == 1
+        done = machine.said("baseline", "promote", file, "--reason", "reviewed", "--wait", "60")
+        assert done["in_force"] == done["partitions"] == 6
+        live = machine.said("baseline", "list", "--live")
+        assert {each["version"] for each in live["partitions"]} == {version}
+        assert [each["version"] for each in live["kept"]] == [version]
+        assert live["promoted"]["reason"] == "reviewed"
+        machine.said("send", str(today))
+        wait(lambda: bool(machine.said("list")["commands"]), machine.logged)
+        (found,) = machine.said("list")["commands"]
+        assert (found["body"]["rule"], found["body"]["baseline"]) == ("odd", version)
+        assert found["body"]["subject"]["task"] == "theft"
+        machine.said("baseline", "rollback", "--reason", "alarms", "--wait", "60")
+        live = machine.said("baseline", "list", "--live")
+        assert {(each["version"], each["previous"]) for each in live["partitions"]} == {
+            ("", version)
+        }
+    commands = tmp_path / "commands.jsonl"
+    machine.said("replay", str(today), "--baseline", file, "--commands", str(commands))
+    replayed = [json.loads(each) for each in commands.read_text().splitlines()]
+    assert replayed == [found["body"]]
