@@ -42,6 +42,7 @@ def test_the_bad_agent_is_stopped_and_nobody_else(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(WITHIN_S + 30)
 def test_keep_stays_until_it_is_told(tmp_path: Path) -> None:
     """With --keep the agents work on, others can look, and Ctrl-C ends it with the same code."""

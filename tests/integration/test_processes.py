@@ -87,6 +87,7 @@ def test_three_count_as_one_and_stop_together(scene: Scene) -> None:
     assert told(story, playing()).is_right
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_one_of_three_is_killed(scene: Scene) -> None:
     """It has its partitions back, under its name, without a rebalance; nothing counts twice."""
