@@ -58,9 +58,8 @@ test: warm ## run all tests, with those on real servers
 test-fast: warm ## run the tests that need no server
 	$(PYTEST) -m 'not soak and not integration' $(ARGS)
 
-# The rooms that have kernels, and what stands right behind them.
-KERNELS := tests/property tests/unit/baselines tests/unit/detectors tests/unit/enforcement \
-  tests/unit/profiles tests/unit/records tests/unit/test_engine.py tests/unit/test_kernel.py
+# What has kernels, and no detector that takes minutes as plain Python.
+KERNELS := tests/property tests/unit/profiles tests/unit/records tests/unit/test_kernel.py
 .PHONY: nojit
 nojit: $(STAMP) ## run the tests of kernels as plain Python
 	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) \

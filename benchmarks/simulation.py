@@ -47,7 +47,6 @@ SWEPT: Final = (
     "nothing-read-back",
     "zombies-believed",
 )
-SWEPT_SHORT: Final = SWEPT[:1]
 BUG_EVERY: Final = 60
 BUGS_SHORT: Final = ("no-fence", "no-skip", "forward-twice")
 
@@ -201,7 +200,7 @@ def main() -> int:
     every = BUGS_SHORT if given.short else [each.name for each in BUGS if not each.is_rare]
     bugs = [] if given.no_bugs else given.bug or every
     faults_every = 0 if given.no_sweep else given.every or (EVERY_SHORT if given.short else 1)
-    swept_bugs = [] if given.no_bugs else SWEPT_SHORT if given.short else SWEPT
+    swept_bugs = [] if given.no_bugs else () if given.short else SWEPT
     seeds = range(given.first, given.first + count)
     shown = figures(seeds, bugs, given.processes, (faults_every, swept_bugs))
     if given.json:

@@ -69,6 +69,7 @@ def test_keep_stays_until_it_is_told(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(WITHIN_S + 30)
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     """SIGTERM in the middle ends servers, worker and agents, and removes their folder."""

@@ -93,6 +93,7 @@ def start_in_another_process(folder: Path) -> tuple[subprocess.Popen[bytes], Add
     return parent, Addresses(kafka=kafka, redis=url)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)  # Four starts of a JVM; a minute and more where cores are busy.
 def test_a_crash_loses_no_data_and_leaves_no_process(tmp_path: Path) -> None:
     """Killed with its parent, the pair comes back at once on its ports, with what was written."""

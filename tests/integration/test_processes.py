@@ -117,6 +117,7 @@ def test_one_of_three_is_killed(scene: Scene) -> None:
     assert result.is_right, result
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_one_joins(scene: Scene) -> None:
     """What the others keep is read from no store, and they stand still for a short while."""
