@@ -9,7 +9,6 @@ without a pause of half an hour, as the product has it; the default budget is 0.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.quality import HELP, VARIABLE, data_folder
+from benchmarks.quality import indented, main_of
 from benchmarks.quality.weblogs import read_events
 from stream.baselines import IDLE_MS, promote
 from stream.cli.score_lines import score_lines
@@ -74,19 +73,5 @@ def measure(folder: Path) -> dict[str, Any]:
     return {"figures": figures, "parts": parts}
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Measure false alarms on real arrivals.")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args()
-    folder = given.data or data_folder()
-    if folder is None:
-        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
-    found = measure(folder)
-    print(json.dumps(found, indent=None if given.json else 1))
-    sys.exit(0 if all(each["met"] for each in found["figures"].values()) else 1)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main_of(measure, "Measure false alarms on real arrivals.", indented))

@@ -14,7 +14,6 @@ first-seen API over the same benign pieces. Prints {"figures", "curve", "decided
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import defaultdict
@@ -25,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from benchmarks.quality import HELP, VARIABLE, data_folder
+from benchmarks.quality import indented, main_of
 from benchmarks.quality.cloudtrail import read
 from stream.baselines import Baseline, promote
 from stream.cli.score_lines import score_lines
@@ -140,19 +139,5 @@ def _at(bits: float, usual: Sequence[Seen], attacks: dict[str, list[Seen]]) -> d
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Replay the CloudTrail events by the product.")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=HELP)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args()
-    folder = given.data or data_folder()
-    if folder is None:
-        parser.error(f"no data: give --data FOLDER or set {VARIABLE} to a folder")
-    found = measure(folder)
-    print(json.dumps(found, indent=None if given.json else 1))
-    sys.exit(0 if all(each["met"] for each in found["figures"].values()) else 1)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main_of(measure, "Replay the CloudTrail events by the product.", indented))
