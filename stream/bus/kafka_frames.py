@@ -24,7 +24,8 @@ from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol, CloseReason
 
 # A frame that fits is read with others at once; of a larger one the rest goes into its own array.
 SMALL_BYTES: Final = 1 << 16
-FRAME_BYTES_MAX: Final = 1 << 28  # what is asked of a broker is less than a fifth of it
+# More than settings may ask for (1 GiB), and the one batch that a broker sends beyond that.
+FRAME_BYTES_MAX: Final = (1 << 30) + (1 << 27)
 _SIZE: Final = struct.Struct(">i")
 
 

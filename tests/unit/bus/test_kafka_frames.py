@@ -7,11 +7,13 @@ import contextlib
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.bus import KafkaSpec
 from stream.bus.kafka_frames import FRAME_BYTES_MAX, SMALL_BYTES, Cursor, Frames
 
 
@@ -93,6 +95,16 @@ def test_frames_are_the_same_however_they_come(sizes: list[int], cuts: list[int]
     connection, _, frames = opened()
     send(frames, framed(bodies), cuts)
     assert connection.frames == bodies
+    assert not connection.closed
+
+
+def test_whatever_settings_ask_for_is_taken() -> None:
+    """An answer as large as the largest `fetch_bytes_max`, and a batch beyond it, is no fault."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"bootstrap": "a:1", "fetch_bytes_max": FRAME_BYTES_MAX}, KafkaSpec)
+    largest = msgspec.convert({"bootstrap": "a:1", "fetch_bytes_max": 1 << 30}, KafkaSpec)
+    connection, _, frames = opened()
+    send(frames, struct.pack(">i", largest.fetch_bytes_max + (1 << 26)) + b"x" * 10, [100])
     assert not connection.closed
 
 
