@@ -6,6 +6,7 @@ No numpy here: a gateway imports this room.
 from .codec import (
     MSGPACK_ARRAY_FIRST,
     MSGPACK_FIRST,
+    REQUEST_BYTES_MIN,
     decode_json,
     decode_request,
     encode_request,
@@ -150,6 +151,7 @@ __all__ = [
     "POLICY_BYTES_MAX",
     "RECORD_BYTES_MAX",
     "REQUESTS_MAX",
+    "REQUEST_BYTES_MIN",
     "RESOURCES_MAX",
     "RESOURCE_LENGTH_MAX",
     "RESOURCE_LENGTH_MIN",

@@ -2,7 +2,7 @@
 
 Each payload is decoded by itself: joined payloads would save nothing and let one record smuggle
 in others (DESIGN section 7). A record may hold several, as an array: that is split into them first,
-so what is wrong with one costs no other.
+so what is wrong with one event costs no other.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ decode_json = _json.decode
 
 MSGPACK_FIRST: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 MSGPACK_ARRAY_FIRST: Final = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
+REQUEST_BYTES_MIN: Final = len(
+    _msgpack_encoder.encode({"at_ms": 0, "workload": "", "operation": ""})
+)
+"""No event is shorter. An array of what is would take much room, and a dead letter for each."""
 _WHITE: Final = b" \t\r\n"
 
 
@@ -85,14 +89,20 @@ def has_many(value: bytes) -> bool:
 def split_requests(value: bytes) -> list[bytes]:
     """Return the payload of each event in a record's value; a value that is no array is one.
 
-    Errors: ValueError or RecursionError where an array cannot be split, or holds none or too many.
+    Errors: ValueError or RecursionError where an array cannot be split, holds none or too many, or
+    something that is too short for an event: then all of it is none.
     """
     if not has_many(value):
         return [value]
     if len(value) > PAYLOAD_BYTES_MAX:
         raise ValueError(f"payload of {len(value)} bytes, at most {PAYLOAD_BYTES_MAX}")
     decoder = _msgpack_parts if value[0] in MSGPACK_ARRAY_FIRST else _json_parts
-    return [bytes(each) for each in decoder.decode(value)]
+    parts = [bytes(each) for each in decoder.decode(value)]
+    least = min(parts, key=len)
+    if len(least) < REQUEST_BYTES_MIN:
+        place = parts.index(least)
+        raise ValueError(f"element {place} is of {len(least)} bytes, which is no event")
+    return parts
 
 
 def decode_request(payload: bytes) -> Request:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from stream.events import FORWARDED, MSGPACK_ARRAY_FIRST, PAYLOAD_BYTES_MAX, REQUESTS_MAX
+from stream.events import (
+    FORWARDED,
+    MSGPACK_ARRAY_FIRST,
+    PAYLOAD_BYTES_MAX,
+    REQUEST_BYTES_MIN,
+    REQUESTS_MAX,
+)
 from stream.kernel import kernel, routine
 
 from .json_event import add_resources, event_end, has_room
@@ -72,7 +78,7 @@ def _split(data: Any, span: Any, rows: Any, at_event: int, hashing: Any, out: An
         is_plain[place] = after >= 0
         if after < 0:
             after = value_end(data, at, end)
-            if after < 0:
+            if after < 0 or after - at < REQUEST_BYTES_MIN:
                 return -1
         elif len(out[0]) > 0:
             add_resources(data, events[place], hashing, out)

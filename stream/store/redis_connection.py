@@ -2,7 +2,8 @@
 
 The client's own closes its side once all that was written is sent. A server that hangs takes
 nothing, so the socket, and what waits in it, stayed for each call that timed out; and closing a
-store failed at the first such connection, and left the others open.
+store failed at the first such connection, and left the others open. A pool of the client's that is
+closed opens connections again for whoever asks, and forgets those that were just being made.
 """
 
 from __future__ import annotations
@@ -18,8 +19,34 @@ from stream.transport import TlsFiles, tls_context
 log = logging.getLogger(__name__)
 
 
+class Lease:
+    """Whether the connections of one pool may be open: until it `is_over`."""
+
+    is_over = False
+
+
 class _Leaving(client.Connection):
-    """Drops what cannot be closed in good order."""
+    """Drops what cannot be closed in good order, and is not opened when its lease is over."""
+
+    def __init__(self, *, lease: Lease, **settings: Any) -> None:
+        self._lease = lease
+        super().__init__(**settings)
+
+    async def connect(self) -> None:
+        """Connect and greet; what is cut short, or comes too late, leaves no socket.
+
+        Errors: the client's.
+        """
+        is_whole = False
+        try:
+            if not self._lease.is_over:
+                await super().connect()
+                is_whole = not self._lease.is_over
+        finally:
+            if not is_whole:
+                await self.disconnect(nowait=True)
+        if not is_whole:
+            raise vendor.ConnectionError("the connections to this server are closed")
 
     async def disconnect(self, *args: Any, **why: Any) -> None:
         """End the connection; no answer is waited for any more, so nothing unsent matters."""

@@ -23,7 +23,7 @@ from redis import exceptions as vendor
 from stream.errors import StoreUnavailable
 
 from .redis_cluster import BySlots
-from .redis_connection import PlainConnection, TlsConnection
+from .redis_connection import Lease, PlainConnection, TlsConnection
 from .redis_link import (
     Address,
     RedisSpec,
@@ -207,6 +207,7 @@ def _opener(
             max_connections=spec.connections,
             timeout=spec.timeout_s,
             connection_class=connection,
+            lease=Lease(),
             host=node.host,
             port=node.port,
             **settings,

@@ -73,9 +73,15 @@ class Servers:
         self._opened = opened
         self._clients: dict[Node, Any] = {}
         self._left: deque[Any] = deque()
+        self._is_stopped = False
 
     def client(self, node: Node) -> Any:
-        """Return the client of a server, made at its first use; it connects when it sends."""
+        """Return the client of a server, made at its first use; it connects when it sends.
+
+        Errors: the client's ConnectionError once all is stopped.
+        """
+        if self._is_stopped:
+            raise vendor.ConnectionError("all connections to Redis are closed")
         if node not in self._clients:
             self._clients[node] = self._opened(node)
         return self._clients[node]
@@ -87,15 +93,16 @@ class Servers:
             self._left.append(self._clients.pop(node))
             await self._left[-1].connection_pool.disconnect(inuse_connections=False)
         while len(self._left) > LEFT_MAX:
-            await self._left.popleft().aclose()
+            await _close(self._left.popleft())
 
     async def stop(self) -> None:
-        """Close everything."""
+        """Close everything for good."""
+        self._is_stopped = True
         clients = [*self._clients.values(), *self._left]
         self._clients.clear()
         self._left.clear()
         # Side by side: each may take its time, and none may keep the others open.
-        await asyncio.gather(*(each.aclose() for each in clients))
+        await asyncio.gather(*map(_close, clients))
 
 
 class Route(Protocol):
@@ -271,6 +278,12 @@ class BySentinels:
         if named is None:
             raise vendor.ConnectionError(f"{sentinel} knows no address of {self._service}")
         return int(pairs[b"config-epoch"]), Node(named[0].decode(), int(named[1]))
+
+
+async def _close(opened: Any) -> None:
+    """Close the connections of a client, those too that are being made."""
+    opened.connection_pool.connection_kwargs["lease"].is_over = True
+    await opened.aclose()
 
 
 async def as_primary(connection: Any) -> None:

@@ -40,6 +40,7 @@ from tests.models.plain import values_of, wanted_values
 
 WORKLOAD = "spiffe://td/a"
 EVENT = {"at_ms": 1, "workload": WORKLOAD, "operation": "tool:x", "resources": ["to:bob@b.example"]}
+LONG = "x" * 40
 # In an array, each as JSON: whether it is an event, and with which code it is none.
 PARTS: list[tuple[bytes, RejectCode | None]] = [
     (json.dumps(EVENT).encode(), None),
@@ -49,10 +50,15 @@ PARTS: list[tuple[bytes, RejectCode | None]] = [
     (json.dumps(EVENT | {"workload": "SPIFFE://TD/a"}).encode(), None),
     (json.dumps(EVENT | {"workload": "td/a"}).encode(), RejectCode.BAD_IDENTITY),
     (json.dumps(EVENT | {"count": 0}).encode(), RejectCode.WRONG_TYPE),
-    (b'{"operation":"\xff"}', RejectCode.BAD_TEXT),
-    *[(each, RejectCode.WRONG_TYPE) for each in (b"{}", b"1", b"null", b'"x"', b"[]", b"[{}]")],
+    (b'{"operation":"\xff","task":"xx"}', RejectCode.BAD_TEXT),
+    *[
+        (json.dumps(each).encode(), RejectCode.WRONG_TYPE)
+        for each in ({"x": LONG}, LONG, [LONG], [{"x": LONG}])
+    ],
 ]
+SHORT = [b"{}", b"1", b"null", b'"x"', b"[]", b"[{}]", b'{"at_ms":1,"workload":"s"}']
 BROKEN = [b"[", b"[]", b"[,]", b"[{}", b"[{},]", b"[{}]]", b"[1 2]", b"[01]", b"[nul]", b"\x91"]
+BROKEN += [b"[" + each + b"]" for each in SHORT]
 BROKEN += [b"[" * 30_000, b"\x90", b"\xdc\x00\x00", b"\xdd\x00\x00\x00\x00", b"\x91\xc1"]
 BROKEN += [b"[" + b"1," * REQUESTS_MAX + b"1]", b"[" + b"1," * 999 + b"1" * 65_000 + b"]"]
 spaces = st.sampled_from([b"", b"", b" ", b"\n\t", b"\r\n  "])
@@ -128,7 +134,12 @@ def test_arrays_of_all_kinds_beside_single_events() -> None:
 
 def test_what_comes_again_is_left_out_whole() -> None:
     """A forwarded array is heard once, as one entry of its source."""
-    value = wrap(Source("requests", 1, 0, 7), b'[{"at_ms":1},7]', 3, KEY.seal)
+    value = wrap(
+        Source("requests", 1, 0, 7),
+        join_requests([b'{"at_ms":1,"operation":"long"}'] * 2),
+        3,
+        KEY.seal,
+    )
     arrival = Arrival("requests", 0, [1, 2], [0, 0], [value, value])
     asked: list[int] = []
 

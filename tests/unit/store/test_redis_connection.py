@@ -24,7 +24,7 @@ async def deaf_servers(count: int) -> AsyncIterator[list[Node]]:
     over = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while b"key" not in (said := await reader.read(65_536)):
+        while (said := await reader.read(65_536)) and b"key" not in said:
             writer.write(b"+OK\r\n" * said.count(b"SETINFO"))
         writer.transport.pause_reading()
         await over.wait()
@@ -102,5 +102,35 @@ def test_all_connections_end_though_one_of_them_cannot_in_good_order() -> None:
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+
+    run(scene)
+
+
+@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("is_gone_first", [True, False])
+def test_what_is_closed_while_it_connects_leaves_no_socket(
+    steps: int, *, is_gone_first: bool
+) -> None:
+    """Nor does what was cancelled then, at whichever step, or what begins when all is closed."""
+
+    async def scene() -> None:
+        servers = servers_of(timeout_s=60)
+        async with deaf_servers(1) as nodes:
+            hop = Hop(nodes[0], servers.client(nodes[0]))
+            calls = [asyncio.create_task(hop.send("SETINFO"))]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if is_gone_first:
+                calls[0].cancel()
+                await asyncio.sleep(0)
+            await servers.stop()
+            calls.append(asyncio.create_task(hop.send("SETINFO")))
+            with pytest.raises(vendor.ConnectionError, match="closed"):
+                servers.client(nodes[0])
+            await asyncio.wait(calls, timeout=0.05)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await until(lambda: not is_connected(nodes))
 
     run(scene)
