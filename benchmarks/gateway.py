@@ -277,7 +277,10 @@ async def measure_kafka(count: int) -> dict[str, dict[str, object]]:
             assert await gateway.wait_ready(600)
             assert gateway.state().records == count
             took_s, cpu_s = monotonic() - began, thread_time() - spent
+        single, together = [await measure_reporting(kafka, most) for most in (1, 200)]
     return {
+        "report_send_kafka_us": informing(single),
+        "report_send_kafka_together_us": informing(together),
         "rebuild_kafka_records_per_s": informing(count / took_s),
         "rebuild_kafka_cpu_us": informing(cpu_s / count * 1e6),
     }
@@ -289,6 +292,21 @@ def informing(value: float) -> dict[str, object]:
 
 def at_most(value: float, target: float) -> dict[str, object]:
     return {"value": round(value, 3), "target": target, "met": value <= target}
+
+
+async def measure_reporting(kafka: KafkaSpec, together_max: int) -> float:
+    """What sending an event to a real Kafka costs the gateway's thread, CPU us."""
+    report = {"kind": "report", "together_max": together_max, "events_max": CHECKS}
+    spec = msgspec.convert({"kind": "gateway", "name": "edge", "report": report}, GatewaySpec)
+    names = [workload_of(place % 100) for place in range(CHECKS)]
+    async with Gateway(KafkaReader(kafka), KafkaPublisher(kafka), Clock(), spec) as gateway:
+        assert await gateway.wait_ready(600)
+        for name in names:
+            gateway.report_plain(name, "GET /customers", "served", 200, 512)
+        began = thread_time()
+        while gateway.tallies()["report.sent"] < CHECKS:
+            await asyncio.sleep(0.01)
+        return (thread_time() - began) / CHECKS * 1e6
 
 
 def main() -> int:

@@ -92,7 +92,7 @@ class Gateway:
         self._spec = spec
         self._follower = Follower(reader, clock, spec, trust)
         self._trust = trust
-        self._reporter = Reporter(spec.reports_to, clock, spec.report, spec.io_s)
+        self._reporter = Reporter(spec.reports_to, clock, spec.report, spec.io_s, self._home_count)
         self._fault = ""
         self._verdicts: dict[str, int] = dict.fromkeys(DECIDING, 0)
         self._tasks = asyncio.TaskGroup()
@@ -259,6 +259,9 @@ class Gateway:
             finally:
                 self._reporter.abandon()
                 await self._stop_doors()
+
+    def _home_count(self) -> int:
+        return self._follower.table.home_count(self._wall_ms())
 
     def _count_shadow(self, verdict: Verdict) -> None:
         for would_have in verdict.shadow:

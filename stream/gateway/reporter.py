@@ -7,19 +7,27 @@ count; what finds no room there is counted in `lost`.
 Each event is handed to Kafka's client once. When the client says that it never took it, it is
 offered again; when the answer to one it had taken is lost, the event is counted in `unconfirmed`
 and not sent again, because an event that is counted twice can revoke the innocent.
+
+With `together_max` above 1 a record holds as many of the events that wait as have one home, in
+their order: what a record costs is most of what sending costs. Homes are told by the number of
+partitions that heartbeats name, and until there is one, or where it is wrong, less well: workers
+send home what lies elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Final, NamedTuple
 
 from stream.bus import Publisher
 from stream.clock import Clock
 from stream.errors import BusUnavailable, ConfigError
-from stream.events import Request
+from stream.events import PAYLOAD_BYTES_MAX, Request, join_requests
+from stream.identity import positive_murmur2
 
 from .fitting import encode_fitting
 from .pauses import Pauses
@@ -39,27 +47,47 @@ COUNTED: Final = ("offered", "sent", "summed", "lost", "unreportable", "unconfir
 ROUND: Final = 200
 """Events sent under one deadline and before the loop's other tasks have their turn."""
 
+_hash_of = lru_cache(maxsize=65_536)(positive_murmur2)
+
+
+class _Waiting(NamedTuple):
+    """An event that waits: its workload, its payload, for how many requests it stands."""
+
+    key: bytes
+    payload: bytes
+    requests: int
+
 
 class Reporter:
     """A bounded buffer of events and the loop that empties it; belongs to one event loop.
 
     `counts`: `offered`, `sent`, `summed` (requests that went into a sum), `lost` (requests that
     nothing will show), `unreportable` (events that no worker would accept), `unconfirmed`,
-    `pauses` (times that Kafka was out of reach). `io_s` is the deadline of one round of sending.
+    `pauses` (times that Kafka was out of reach). `io_s` is the deadline of one round of sending,
+    `partitions` tells how many the workers' topic has, 0 while nobody knows.
     """
 
-    def __init__(self, topic: str, clock: Clock, spec: ReportSpec, io_s: float) -> None:
+    def __init__(
+        self,
+        topic: str,
+        clock: Clock,
+        spec: ReportSpec,
+        io_s: float,
+        partitions: Callable[[], int] = int,
+    ) -> None:
+        self._partitions = partitions
         self._topic = topic
         self._clock = clock
         self._spec = spec
         self._events_max = spec.events_max
         self._bytes_max = spec.bytes_max
         self._io_s = io_s
-        self._waiting: deque[tuple[bytes, bytes, int]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._sums = Sums(spec.sums_max)
         self._sums_sent_s = clock.monotonic_s()
-        self._in_flight: deque[Awaitable[int]] = deque()
+        self._in_flight: deque[tuple[Awaitable[int], int]] = deque()
+        self._events_in_flight = 0
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
         self._settled = asyncio.Event()
@@ -94,7 +122,7 @@ class Reporter:
             if len(waiting) < room and self._waiting_bytes < self._bytes_max:
                 payload = encode(request)
                 key = request.workload.encode()
-                waiting.append((key, payload, request.count))
+                waiting.append(_Waiting(key, payload, request.count))
                 self._waiting_bytes += len(key) + len(payload)
             else:
                 self._sum_up(request)
@@ -126,9 +154,10 @@ class Reporter:
 
     def abandon(self) -> None:
         """Count everything that still waits as lost, after the time for sending is over."""
-        self._counts["lost"] += sum(count for _, _, count in self._waiting)
+        self._counts["lost"] += sum(each.requests for each in self._waiting)
         self._counts["lost"] += sum(request.count for request in self._sums.drain())
-        self._counts["unconfirmed"] += len(self._in_flight)
+        self._counts["unconfirmed"] += self._events_in_flight
+        self._events_in_flight = 0
         self._in_flight.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -137,7 +166,7 @@ class Reporter:
         """Let an event wait. Errors: WRONG_TYPE."""
         payload = encode_fitting(request)
         key = request.workload.encode()
-        self._waiting.append((key, payload, request.count))
+        self._waiting.append(_Waiting(key, payload, request.count))
         self._waiting_bytes += len(key) + len(payload)
 
     def _sum_up(self, request: Request) -> None:
@@ -185,35 +214,66 @@ class Reporter:
     async def _send_round(self, publisher: Publisher) -> None:
         """Send the events that have waited longest.
 
-        Errors: BusUnavailable, ConfigError or TimeoutError; the event that was not taken waits
-                still, as the first.
+        Errors: BusUnavailable, ConfigError or TimeoutError; what was not taken waits still, in its
+                order, and what Kafka would not have is the first.
         """
-        for _ in range(min(ROUND, len(self._waiting))):
-            while len(self._in_flight) >= self._spec.in_flight_max:
-                self._settled.clear()
-                await self._settled.wait()
-            key, payload, _ = self._waiting[0]
-            acknowledged = await publisher.send(self._topic, key, payload)
-            self._pop_first()
-            self._in_flight.append(acknowledged)
-            self._sent.set()
-            self._counts["sent"] += 1
+        some = list(islice(self._waiting, ROUND))
+        sent: set[int] = set()
+        try:
+            for places in self._records_of(some):
+                while self._events_in_flight + len(places) > self._spec.in_flight_max:
+                    self._settled.clear()
+                    await self._settled.wait()
+                value = join_requests([some[each].payload for each in places])
+                acknowledged = await publisher.send(self._topic, some[places[0]].key, value)
+                sent.update(places)
+                self._in_flight.append((acknowledged, len(places)))
+                self._events_in_flight += len(places)
+                self._sent.set()
+                self._counts["sent"] += len(places)
+        finally:
+            for _ in some:
+                self._pop_first()
+            left = [each for place, each in enumerate(some) if place not in sent]
+            self._waiting.extendleft(reversed(left))
+            self._waiting_bytes += sum(len(each.key) + len(each.payload) for each in left)
+
+    def _records_of(self, some: Sequence[_Waiting]) -> list[list[int]]:
+        """Return the places of the events that go in each record, that of the first one first."""
+        most = min(self._spec.together_max, self._spec.in_flight_max)
+        if most == 1:
+            return [[place] for place in range(len(some))]
+        partitions = self._partitions()
+        records: list[list[int]] = []
+        filling: dict[bytes | int, tuple[list[int], int]] = {}
+        for place, each in enumerate(some):
+            home = _hash_of(each.key) % partitions if partitions else each.key
+            places, size = filling.get(home, ([], 2))
+            size += len(each.payload) + 1
+            if not places or len(places) == most or size > PAYLOAD_BYTES_MAX:
+                places, size = [], 3 + len(each.payload)
+                records.append(places)
+            places.append(place)
+            filling[home] = places, size
+        return records
 
     def _pop_first(self) -> int:
         """Take the first that waits away; return for how many requests it stands."""
-        key, payload, count = self._waiting.popleft()
-        self._waiting_bytes -= len(key) + len(payload)
-        return count
+        first = self._waiting.popleft()
+        self._waiting_bytes -= len(first.key) + len(first.payload)
+        return first.requests
 
     async def _settle(self) -> None:
         """Hear the answers to what is in flight, the oldest first, for ever."""
         while True:
             await self._sent.wait()
             while self._in_flight:
+                acknowledged, count = self._in_flight[0]
                 try:
-                    await self._in_flight[0]
+                    await acknowledged
                 except (BusUnavailable, ConfigError):
-                    self._counts["unconfirmed"] += 1
+                    self._counts["unconfirmed"] += count
                 del self._in_flight[0]
+                self._events_in_flight -= count
                 self._settled.set()
             self._sent.clear()

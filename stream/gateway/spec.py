@@ -46,12 +46,15 @@ class ReportSpec(
 
     `events_max` and `bytes_max` bound the events that wait one by one; `sums_max` the groups
     that are summed up beyond; `in_flight_max` those that the broker has not acknowledged yet.
+    `together_max`: how many events one record may hold; above 1 it costs a gateway a fraction, and
+    every worker must know of arrays.
     """
 
     events_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 20_000
     bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 34)] = 16 << 20
     sums_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_000
     in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_000
+    together_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
 
 
 class GatewaySpec(

@@ -225,6 +225,10 @@ class CommandTable:
         """Return the state of each home partition."""
         return self._homes.states_at(now_ms)
 
+    def home_count(self, now_ms: int) -> int:
+        """Return the number of home partitions, 0 while no heartbeat has said."""
+        return self._homes.expected(now_ms)
+
     def in_force(self, now_ms: int) -> Iterator[Command]:
         """Return the commands that bind at a time, in shadow too, without those that are lifted.
 

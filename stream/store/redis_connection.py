@@ -40,7 +40,7 @@ class _Leaving(client.Connection):
         is_whole = False
         try:
             if not self._lease.is_over:
-                await super().connect()
+                await super().connect()  # type: ignore[no-untyped-call]
                 is_whole = not self._lease.is_over
         finally:
             if not is_whole:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import monotonic, time_ns
 
 import msgspec
+import pytest
 
 from stream.bus import (
     KafkaPublisher,
@@ -14,7 +15,7 @@ from stream.bus import (
     Publisher,
     TopicSpec,
 )
-from stream.events import Request, Subject, decode_request
+from stream.events import Request, Subject, decode_request, split_requests
 from stream.gateway import ALLOW, Gateway, GatewaySpec
 from stream.identity import home_partition
 from stream.local import Addresses
@@ -53,9 +54,11 @@ class Site:
         patient = {"kind": "gateway", "name": "edge", "close_s": PATIENCE_S}
         return msgspec.convert(patient | topics, GatewaySpec)
 
-    def gateway(self) -> Gateway:
+    def gateway(self, together_max: int = 1) -> Gateway:
         kafka = kafka_spec(self.address, self.name)
-        return Gateway(KafkaReader(kafka), KafkaPublisher(kafka), CLOCK, self.spec)
+        report = msgspec.structs.replace(self.spec.report, together_max=together_max)
+        spec = msgspec.structs.replace(self.spec, report=report)
+        return Gateway(KafkaReader(kafka), KafkaPublisher(kafka), CLOCK, spec)
 
     async def publish(self, pairs: Sequence[Pair], home: int) -> None:
         topic, partition = self.spec.enforcement, home % LOG_PARTITIONS
@@ -82,7 +85,9 @@ class Site:
             starts = dict.fromkeys(range(HOMES), 0)
             found: list[tuple[int, bytes | None, Request]] = []
             async for records in reader.follow(self.spec.requests, starts):
-                found += [(r.partition, r.key, decode_request(r.value or b"")) for r in records]
+                for record in records:
+                    parts = map(decode_request, split_requests(record.value or b""))
+                    found += [(record.partition, record.key, each) for each in parts]
                 if len(found) >= count and not records:
                     return found
             raise AssertionError("the reader stopped")
@@ -192,12 +197,20 @@ def test_an_operator_stops_everything(servers: Addresses, fresh_name: str) -> No
     run(scene())
 
 
-def test_a_burst_is_reported_in_full(servers: Addresses, fresh_name: str) -> None:
-    """Every request of a burst beyond the buffer arrives, in events or in sums, exactly once."""
+@pytest.mark.parametrize("together_max", [1, 200])
+def test_a_burst_is_reported_in_full(
+    servers: Addresses, fresh_name: str, together_max: int
+) -> None:
+    """Every request of a burst beyond the buffer arrives, in events or in sums, exactly once.
+
+    At the home of its workload, also where many share a record.
+    """
 
     async def scene() -> None:
         async with site_on(servers, fresh_name) as site:
-            async with site.gateway() as gateway:
+            async with site.gateway(together_max) as gateway:
+                await site.beat()
+                assert await gateway.wait_ready(PATIENCE_S)
                 for each in range(30_000):
                     workload = f"{AGENT}/{each % 50}"
                     gateway.report(Request(gateway.now_ms(), workload, "GET /x", bytes=10))
@@ -208,5 +221,7 @@ def test_a_burst_is_reported_in_full(servers: Addresses, fresh_name: str) -> Non
         assert len(found) == tallies["report.sent"]
         assert sum(event.count for _, _, event in found) == 30_000
         assert sum(event.bytes for _, _, event in found) == 300_000
+        homes = {(each[0], home_partition(each[2].workload.encode(), HOMES)) for each in found}
+        assert all(partition == home for partition, home in homes)
 
     run(scene())
