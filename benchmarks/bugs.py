@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+import stream.runtime.journalling
 import stream.runtime.repair
 import stream.runtime.saving
-import stream.runtime.session
 import stream.runtime.takeover
 import stream.runtime.tenure
-from benchmarks import bugs_gateway, bugs_growth, bugs_learned, bugs_room
+from benchmarks import bugs_brake, bugs_gateway, bugs_growth, bugs_learned, bugs_room
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -31,7 +31,7 @@ from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
 
 saving, takeover = stream.runtime.saving, stream.runtime.takeover
-session, tenure = stream.runtime.session, stream.runtime.tenure
+journalling, tenure = stream.runtime.journalling, stream.runtime.tenure
 Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
 
 
@@ -150,12 +150,14 @@ def _start_from_the_group_s_offset() -> Iterator[tuple[Any, str, Any]]:
 
 
 def _journal_after_effect() -> Iterator[tuple[Any, str, Any]]:
-    async def journal(publisher: Any, topic: str, owned: Any, conditions: Any) -> Any:
+    async def journal(
+        publisher: Any, topic: str, owned: Any, conditions: Any, from_offset: int | None = None
+    ) -> Any:
         entry = msgspec.structs.replace(
             conditions,
             nonce=owned.nonce,
             era=owned.conditions.era,
-            from_offset=owned.position,
+            from_offset=owned.position if from_offset is None else from_offset,
         )
         owned.conditions = entry
 
@@ -169,7 +171,7 @@ def _journal_after_effect() -> Iterator[tuple[Any, str, Any]]:
         _kept.append(asyncio.ensure_future(later()))
         return entry
 
-    yield session, "journal", journal
+    yield journalling, "journal", journal
 
 
 _kept: deque[Any] = deque(maxlen=64)
@@ -376,11 +378,10 @@ BUGS: Final = (
         "who is full is refused before that is journalled",
         bugs_room.full_before_journal,
     ),
-    Bug(
-        "gone-go-on",
-        "a row that is gone counts as one where none is admitted",
-        bugs_room.gone_rows_go_on,
-    ),
+    Bug("gone-go-on", "rows that are gone go on where none is admitted", bugs_room.gone_rows_go_on),
+    Bug("braked-unjournalled", "the brake holds unjournalled", bugs_brake.unjournalled),
+    Bug("exact-braked", "the brake holds limits and sequences too", bugs_brake.exact_braked),
+    Bug("braked-late", "a brake is journalled from too late on", bugs_brake.journalled_late),
     Bug("not-counted", "rows are stored and not counted", bugs_room.not_counted),
     Bug("contexts-lost", "learned contexts are not read back", bugs_learned.contexts_lost),
     Bug("habits-lost", "habits of workloads are not read back", bugs_learned.habits_lost),

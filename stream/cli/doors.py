@@ -80,11 +80,12 @@ def metrics_server(
     metrics: Metrics | Merged,
     ready: Callable[[], list[str]],
     healthy: Callable[[], bool],
+    notes: Callable[[], list[str]] = list,
 ) -> MetricsServer:
     """Return the server of metrics, not started. Errors: ConfigError when its port is taken."""
     address = config.metrics.host, config.metrics.port
     try:
-        return MetricsServer(metrics, address, ready, healthy)
+        return MetricsServer(metrics, address, ready, healthy, notes)
     except OSError as error:
         raise ConfigError(
             f"metrics cannot be served at {address[0]}:{address[1]}: {error.strerror}",

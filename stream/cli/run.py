@@ -214,7 +214,8 @@ async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: boo
         await expect(worker, plan.config, plan.baseline, is_reload=is_reload)
     if is_reload:
         worker.reload(plan.policy)
-    server = metrics_server(plan.config, metrics, worker.ready, worker.healthy)
+    shown = worker.ready, worker.healthy, worker.notes
+    server = metrics_server(plan.config, metrics, *shown)
     loop = asyncio.get_running_loop()
 
     def end() -> None:

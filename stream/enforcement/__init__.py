@@ -3,7 +3,8 @@
 from .admission import Closed, closed_by, domains_of, shut_out
 from .anomaly import SCORE
 from .arrival import ConditionTables
-from .decision import TALLIES, Out, new_out
+from .brake import NEVER_CLOSED, Brakes, new_brakes
+from .decision import COUNTED, TALLIES, Out, new_out
 from .expectation import NOTHING_EXPECTED, Expectation, rarity_at
 from .habits import KEPT_HABITS, follow_habits, forget_unsound
 from .loop import Where, run
@@ -20,10 +21,13 @@ from .plan import (
 from .words import printable
 
 __all__ = [
+    "COUNTED",
     "KEPT_HABITS",
+    "NEVER_CLOSED",
     "NOTHING_EXPECTED",
     "SCORE",
     "TALLIES",
+    "Brakes",
     "Closed",
     "ConditionTables",
     "Expectation",
@@ -37,6 +41,7 @@ __all__ = [
     "follow_habits",
     "forget_unsound",
     "held_tail",
+    "new_brakes",
     "new_out",
     "plan_decision",
     "printable",

@@ -41,7 +41,7 @@ from stream.detectors import (
     worth_of,
 )
 from stream.kernel import kernel, routine
-from stream.policy import BEHAVIOUR
+from stream.policy import BEHAVIOUR, ENFORCE, SHADOW
 from stream.profiles import (
     COMPLETION,
     GRANT,
@@ -52,7 +52,8 @@ from stream.profiles import (
     find_learned,
 )
 
-from .decision import Cause, Out
+from .brake import Brakes, is_closed, is_held, is_settled, may_enforce, take
+from .decision import BRAKED, COUNTED, Cause, Out
 from .habits import BITS, NOBODY, RARITY, Habits, follow_habits, rarest_of
 from .ledger import find_subject, is_weaker, issue
 
@@ -83,7 +84,7 @@ class Learning(NamedTuple):
             tokens as in a batch; listed [n] of LISTED, operations that grants list, by event;
             records [n] of LEARNED; free: as `claim_learned` takes it; thresholds [rule, mode], and
             HABIT behind the modes, the last row for no rule; scores [event] of SCORE, or none where
-            nobody asks; habits: see there.
+            nobody asks; habits, brakes: see there.
     """
 
     facts: Any
@@ -96,6 +97,7 @@ class Learning(NamedTuple):
     thresholds: Any
     scores: Any
     habits: Habits
+    brakes: Brakes
 
 
 @kernel
@@ -154,10 +156,11 @@ def _write_score(place: int, effect: int, given: Any, learning: Any, state: Any)
 
 @kernel
 def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out: Out) -> None:
-    """Issue what rules on learned evidence ask for. Mutates: table, out."""
+    """Issue what rules on learned evidence ask for. Mutates: table, out, learning.brakes."""
     learning, state = evidence
     head, ledger = table.head[cause.slot], table.ledger[cause.slot]
-    group = policy.classes[table.local[cause.slot]["class_index"]]
+    tier = int(table.local[cause.slot]["class_index"])
+    group = policy.classes[tier]
     for number in range(group["anomalies_start"], group["anomalies_end"]):
         rule = policy.anomalies[number]
         habit = NOBODY
@@ -171,17 +174,37 @@ def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out
         if observed <= threshold:
             continue
         place = find_subject(ledger, rule, event)
+        is_live = place >= 0 and ledger[place]["until_ms"] > cause.clock_ms
+        enforces = bool(may_enforce(rule, cause.force))
+        is_braked = (
+            enforces
+            and not (is_live and ledger[place]["mode"] == ENFORCE)
+            and bool(is_closed(event, tier, learning.brakes))
+        )
+        force = int(SHADOW) if is_braked else int(cause.force)
         if (
-            place < 0
-            or ledger[place]["until_ms"] <= cause.clock_ms
+            not is_live
             or may_renew(ledger[place], cause.clock_ms)
-            or is_weaker(ledger[place], rule, cause.force)
+            or is_weaker(ledger[place], rule, force)
         ):
-            done = issue(ledger, head, cause, rule, event, out)
+            was_held = bool(is_held(ledger, head, policy, group, cause.clock_ms))
+            done = issue(ledger, head, _with_force(cause, force), rule, event, out)
             if done >= 0:
                 out.decisions[done]["observed"] = observed
                 out.decisions[done]["demand"] = threshold
                 _say_why(out.decisions[done], learning.habits, state, habit)
+                if is_braked:
+                    out.decisions[done]["brake"] = BRAKED
+                elif enforces and not was_held and is_settled(head, cause.clock_ms, policy):
+                    out.decisions[done]["brake"] = COUNTED
+                    take(event, tier, learning.brakes)
+
+
+@kernel
+def _with_force(cause: Cause, force: int) -> Cause:
+    """Return a cause that is enforced as much as this."""
+    at_ms, clock_ms = cause.at_ms, cause.clock_ms
+    return Cause(cause.event, cause.slot, at_ms, clock_ms, cause.context, force, cause.ordinal)
 
 
 @kernel

@@ -14,6 +14,7 @@ from stream.detectors import DETAILS, HABIT_PARTS
 from stream.profiles import PARTS
 
 ISSUE, RENEW, RELEASE, LIFT, RESTART = range(5)
+FREE, COUNTED, BRAKED = range(3)  # what the brake made of a decision, see `brake`
 
 DECISION: Final = np.dtype(
     [
@@ -41,6 +42,7 @@ DECISION: Final = np.dtype(
         ("habits", np.int32, (HABIT_PARTS,)),  # bits of each part of habits
         ("habit", np.int32),  # which of these was too rare, -1 for none: novelty decided
         ("details", np.int64, (DETAILS,)),  # of that part
+        ("brake", np.int32),  # FREE, COUNTED or BRAKED
     ],
     align=True,
 )

@@ -20,6 +20,7 @@ from stream.policy import Policy, Rule
 from stream.profiles import GRANT, LEARNED, VALUE, Batch, ProfileTable, version_number
 
 from .anomaly import HABIT, LISTED, SCORE, Learning
+from .brake import new_brakes
 from .habits import Habits, no_habits
 
 DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
@@ -95,7 +96,10 @@ class Expectation:
     def learning(
         self, batch: Batch, key: HashKey, policy: Policy, table: ProfileTable, scores: Any
     ) -> Learning:
-        """Return what the loop takes for a batch; see `Learning`. Mutates: table (has room)."""
+        """Return what the loop takes for a batch, with brakes that hold nobody; see `Learning`.
+
+        Mutates: table (has room).
+        """
         if self.baseline is None:
             return self._learning
         learned, habits = table.learned, table.habits
@@ -137,6 +141,7 @@ def _no_learning() -> Learning:
         np.full((1, HABIT + 1), NEVER, np.int64),
         np.zeros(0, SCORE),
         no_habits(NOT_READY + 1),
+        new_brakes(1),
     )
 
 

@@ -16,6 +16,7 @@ from stream.policy import ENFORCE
 from stream.profiles import LEDGER
 
 from .decision import (
+    FREE,
     ISSUE,
     ISSUED_TALLY,
     LEDGER_TALLY,
@@ -148,6 +149,7 @@ def record_decision(out: Out, cause: Cause, rule: Any, entry: Any, what: int) ->
     decision["action"] = entry["action"]
     decision["mode"] = entry["mode"]
     decision["kind"] = entry["kind"]
+    decision["brake"] = FREE
     ordinal: Any = cause.ordinal
     if place > 0 and out.decisions[place - 1]["event"] == cause.event:
         ordinal = max(ordinal, out.decisions[place - 1]["ordinal"] + 1)
@@ -166,6 +168,7 @@ def record_restart(out: Out, event: int, slot: int) -> None:
     decision["event"] = event
     decision["slot"] = slot
     decision["ordinal"] = -1
+    decision["brake"] = FREE
     decision["what"] = RESTART
     out.used[0] += 1
 

@@ -34,7 +34,7 @@ from stream.policy import Policy, Rule, spell_duration, stable_id
 from stream.profiles import token_text
 
 from .anomaly_reason import anomaly_reason
-from .decision import ISSUE, LIFT, RELEASE, RENEW, RESTART
+from .decision import BRAKED, ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .expectation import Expectation
 from .habit_reason import BITS
 from .ledger import RELEASE_SHOWN_MS
@@ -111,6 +111,8 @@ def plan_decision(
     if what in (ISSUE, RENEW):
         rule = policy.rules[int(decision["rule"])]
         reason = _with_shed(_reason(incident, rule), incident.expectation.shed)
+        if decision["brake"] == BRAKED:
+            reason = _with_brake(reason, policy, incident.workload)
         finding = _finding(incident, rule.name, rule.detector, reason)
         if rule.spec.action == "observe" or decision["mode"] == 0:
             return finding, None
@@ -352,6 +354,17 @@ def _with_shed(reason: Reason, shed: str) -> Reason:
         return reason
     text = f"{reason.text}. Learned detectors were off ({shed})"
     return msgspec.structs.replace(reason, text=text)
+
+
+def _with_brake(reason: Reason, policy: Policy, workload: str) -> Reason:
+    """Let a reason say that the brake made a shadow of what would be enforced."""
+    tier = policy.class_of(workload)
+    assert policy.brake is not None, "where there is no brake nothing is braked"
+    text = (
+        f"{reason.text}. Shadow by the brake: of class {policy.class_name(tier)} as many were newly"
+        f" enforced as may be ({policy.brake.spelled(tier)})"
+    )
+    return msgspec.structs.replace(reason, text=text, braked=True)
 
 
 def _with_note(text: str, rule: Rule) -> str:

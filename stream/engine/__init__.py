@@ -7,11 +7,12 @@ events within a partition decides everything; how they are cut into batches deci
 
 from .room import make_room, trim_learned
 from .state import PARTITIONS_MAX, Bound, State
-from .steps import StepResult, missing, step
+from .steps import Enforced, StepResult, missing, step
 
 __all__ = [
     "PARTITIONS_MAX",
     "Bound",
+    "Enforced",
     "State",
     "StepResult",
     "make_room",

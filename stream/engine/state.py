@@ -9,7 +9,9 @@ import numpy as np
 
 from stream.enforcement import (
     KEPT_HABITS,
+    NEVER_CLOSED,
     NOTHING_EXPECTED,
+    Brakes,
     Closed,
     ConditionTables,
     Expectation,
@@ -18,6 +20,7 @@ from stream.enforcement import (
     closed_by,
     forget_unsound,
     held_tail,
+    new_brakes,
     new_out,
     restore_held,
 )
@@ -67,6 +70,7 @@ class State:
         self.condition_tables = ConditionTables(
             *(np.zeros(partitions, kind) for kind in (np.int64,) * 2 + (np.int32,) * 3)
         )
+        self.brakes = new_brakes(partitions)
         self.origins: dict[int, dict[int, int]] = {}
         self.out: Out = new_out()
         self.expected: dict[int, Expectation] = {}
@@ -77,6 +81,9 @@ class State:
         more = partitions - self.partitions
         self.condition_tables = ConditionTables(
             *(np.concatenate((each, np.zeros(more, each.dtype))) for each in self.condition_tables)
+        )
+        self.brakes = Brakes(
+            *(np.concatenate(each) for each in zip(self.brakes, new_brakes(more), strict=True))
         )
         for bound in self.bound.values():
             bound.operations.widen(more)
@@ -106,6 +113,11 @@ class State:
         self.condition_tables.era[partition] = conditions.era
         self.condition_tables.log_era[partition] = conditions.log_era
         self.condition_tables.fresh_era[partition] = conditions.fresh_era
+        self.brakes.closed_from[partition] = NEVER_CLOSED
+        for tier in conditions.braked if policy.brake is not None else ():
+            if tier in policy.tiers:
+                # Not from the beginning: some events of the record before may be yet to come.
+                self.brakes.closed_from[partition, policy.tiers[tier]] = conditions.from_offset
         self.serial += 1
         in_use = {each.policy_hash for each in self.conditions.values()}
         for gone in set(self.bound) - in_use:
@@ -122,6 +134,7 @@ class State:
             self.conditions.pop(partition, None)
             self.expected.pop(partition, None)
             self.closed.pop(partition, None)
+            self.brakes.left[partition] = self.brakes.counts_from[partition] = NEVER_CLOSED
             for bound in self.bound.values():
                 bound.operations.seen[:, partition] = 0
 

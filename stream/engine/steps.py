@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from stream.enforcement import (
+    COUNTED,
     SCORE,
     TALLIES,
     Expectation,
@@ -26,12 +27,21 @@ from .state import Bound, State
 _NO_SCORES: Final = np.zeros(0, SCORE)
 
 
+class Enforced(NamedTuple):
+    """A workload on which a rule on learned evidence newly enforces something, and when."""
+
+    partition: int
+    tier: str
+    append_ms: int
+
+
 class StepResult(NamedTuple):
     """What a step came to.
 
     `outgoing`: records to publish, in order; `findings`: what rules saw; `names`: operations first
     seen in a partition, (partition, hash, text); `refused`: events that found no row, with a code;
-    `admitted`: workloads that got one; `tallies`: int64 counts, named by `enforcement.TALLIES`.
+    `admitted`: workloads that got one; `enforced`: what took of the allowance of a brake;
+    `tallies`: int64 counts, named by `enforcement.TALLIES`.
     """
 
     outgoing: list[Outgoing]
@@ -39,6 +49,7 @@ class StepResult(NamedTuple):
     names: list[tuple[int, int, str]]
     refused: list[tuple[int, RejectCode]]
     admitted: list[tuple[int, str]]
+    enforced: list[Enforced]
     tallies: Any
 
 
@@ -61,7 +72,7 @@ def step(state: State, batch: Batch, scores: Any = None) -> StepResult:
     restored before (`missing` names them), new ones are made here while there are free slots.
     Mutates: state, scores.
     """
-    result = StepResult([], [], [], [], [], np.zeros(len(TALLIES), np.int64))
+    result = StepResult([], [], [], [], [], [], np.zeros(len(TALLIES), np.int64))
     if not len(batch.events):
         return result
     here = np.unique(batch.events["partition"]).tolist()
@@ -103,6 +114,7 @@ def _step_one(
     state_out = state.out._replace(tallies=result.tallies)
     scores = sink if kept is None or not len(sink) else sink[kept]
     learning = expectation.learning(batch, state.key, bound.policy, table, scores)
+    learning = learning._replace(brakes=state.brakes)
     rest = state.condition_tables, state_out, learning
     start = 0
     while start < len(events):
@@ -150,6 +162,9 @@ def _plan_all(state: State, batch: Batch, bound: Bound, out: Out, result: StepRe
         expected = state.expected[int(one["partition"])]
         incident = Incident(decision, one, name, batch.request(event), expected)
         finding, outgoing = plan_decision(incident, bound.policy, held, era)
+        if decision["brake"] == COUNTED:
+            tier = bound.policy.class_name(bound.policy.class_of(name))
+            result.enforced.append(Enforced(int(one["partition"]), tier, int(one["append_ms"])))
         if finding is not None:
             result.findings.append(finding)
         if outgoing is not None:

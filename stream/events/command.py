@@ -77,6 +77,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `observed` and `expected` are in the unit of `measure`; `window_ms` is the span they cover;
     `otherwise` says what would not have fired; `controls` are the control ids of the rule.
+    `braked`: it would be enforced, had the brake not held its workload's class.
     """
 
     text: str
@@ -88,6 +89,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     weights: tuple[Weight, ...] = ()
     otherwise: str = ""
     controls: tuple[str, ...] = ()
+    braked: bool = False
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,6 +7,7 @@ everything, and the journal position in a checkpoint is simply that of the entry
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Final
 
 import msgspec
@@ -17,10 +18,12 @@ FORMAT: Final = 1
 GROWN_FORMAT: Final = 2  # of entries that a version without growth must not misread
 FULL_FORMAT: Final = 3  # of entries that a version without caps must not misread
 LEARNED_FORMAT: Final = 3  # likewise without baselines: an entry of it may carry either
-FORMAT_MAX: Final = max(FULL_FORMAT, LEARNED_FORMAT)
+BRAKE_FORMAT: Final = 4  # of entries that a version without a brake must not misread
+FORMAT_MAX: Final = BRAKE_FORMAT
 POLICY_BYTES_MAX: Final = 262_144
 ACTS_MAX: Final = 1_000
 FULL_MAX: Final = 256
+TIERS_MAX: Final = 257  # every class of a policy, and `other`
 ENTRY_BYTES_MAX: Final = 900_000
 MET: Final = -(1 << 62)
 """The offset of a lift that no row waits for any more."""
@@ -90,6 +93,18 @@ class InForce(msgspec.Struct, frozen=True):
     shed: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
+TierName = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Brake(msgspec.Struct, frozen=True):
+    """In which tiers, classes of the policy by name, rules on learned evidence enforce nobody new.
+
+    What they decide there goes out as shadow, unless it renews what is enforced.
+    """
+
+    tiers: Annotated[tuple[TierName, ...], msgspec.Meta(max_length=TIERS_MAX)]
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", tag_field="type"):
     """Everything that holds in a partition from `from_offset` on.
 
@@ -105,6 +120,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     `full`: a workload of which there is no row, or none that is not gone, gets none where its trust
     domain is full, and its events are refused.
     `baseline`: what tasks are compared with, unset where nobody has said.
+    `brake`: where rules on learned evidence enforce nobody new, unset where they may everywhere.
     """
 
     format: int = FORMAT
@@ -124,6 +140,12 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     growth: Growth | msgspec.UnsetType = msgspec.UNSET
     full: Full | msgspec.UnsetType = msgspec.UNSET
     baseline: InForce | msgspec.UnsetType = msgspec.UNSET
+    brake: Brake | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def braked(self) -> tuple[str, ...]:
+        """Return the tiers in which rules on learned evidence enforce nobody new."""
+        return self.brake.tiers if self.brake else ()
 
     @property
     def baseline_version(self) -> str:
@@ -148,13 +170,27 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
 
 def with_full(conditions: Conditions, full: Full | None) -> Conditions:
     """Return conditions under which these trust domains are full, or none."""
-    if full is not None:
-        kind = max(conditions.format, FULL_FORMAT)
-        return msgspec.structs.replace(conditions, full=full, format=kind)
+    return _formatted(
+        msgspec.structs.replace(conditions, full=msgspec.UNSET if full is None else full)
+    )
+
+
+def with_brake(conditions: Conditions, tiers: Collection[str]) -> Conditions:
+    """Return conditions under which the brake holds these tiers, or none."""
+    brake = Brake(tuple(sorted(tiers))) if tiers else msgspec.UNSET
+    return _formatted(msgspec.structs.replace(conditions, brake=brake))
+
+
+def _formatted(conditions: Conditions) -> Conditions:
+    """Return conditions in the lowest format whose readers know all that they say."""
     kind = GROWN_FORMAT if len(conditions.counts) > 1 else FORMAT
+    if conditions.full is not msgspec.UNSET:
+        kind = FULL_FORMAT
     if conditions.baseline is not msgspec.UNSET:
         kind = LEARNED_FORMAT
-    return msgspec.structs.replace(conditions, full=msgspec.UNSET, format=kind)
+    if conditions.brake is not msgspec.UNSET:
+        kind = BRAKE_FORMAT
+    return msgspec.structs.replace(conditions, format=kind)
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, tag="owner", tag_field="type"):

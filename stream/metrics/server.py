@@ -63,7 +63,8 @@ class _Server(ThreadingWSGIServer):
 class MetricsServer:
     """Serves /metrics, /healthz and /readyz from a thread of its own.
 
-    `ready` returns what is missing, nothing when ready; `healthy` tells whether the loop lives.
+    `ready` returns what is missing, nothing when ready; `healthy` tells whether the loop lives;
+    `notes` are lines that /readyz says besides, ready or not.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class MetricsServer:
         address: tuple[str, int],
         ready: Callable[[], list[str]],
         healthy: Callable[[], bool],
+        notes: Callable[[], list[str]] = list,
     ) -> None:
         self._metrics = metrics
+        self._notes = notes
         self._ready = ready
         self._healthy = healthy
         self._server = make_server(
@@ -99,9 +102,10 @@ class MetricsServer:
         if path == "/metrics":
             body, kind = self._metrics.text(), CONTENT_TYPE_LATEST
         elif path == "/readyz":
-            missing = self._ready()
+            missing, notes = self._ready(), self._notes()
+            body = "\n".join([*(missing or ["ok"]), *notes, ""]).encode()
             if missing:
-                status, body = "503 Service Unavailable", "\n".join([*missing, ""]).encode()
+                status = "503 Service Unavailable"
         elif path == "/healthz":
             if not self._healthy():
                 status, body = "503 Service Unavailable", b"the event loop does not turn\n"

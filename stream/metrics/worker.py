@@ -41,6 +41,7 @@ MODES: Final = (
     "log_cut",
     "journal_cut",
     "baseline_missing",
+    "braked",
 )
 STAGES: Final = ("fetch", "read", "decode", "load", "step", "publish", "save", "hand_over")
 
@@ -70,6 +71,9 @@ class Metrics:
         self._zone_lag = gauge("zone_lag_events", "events of a zone not yet read here", ("zone",))
         self._zone_up = gauge("zone_up", "1 while a zone's topic is read", ("zone",))
         self._commands = counter("commands", "commands by rule", ("rule", "action", "mode"))
+        self._braked_commands = counter(
+            "commands_braked", "commands that the brake made a shadow of, by rule", ("rule",)
+        )
         self._findings = counter("findings", "findings by rule", ("rule",))
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
         self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
@@ -126,6 +130,11 @@ class Metrics:
             "1 where learned detectors are off, by a mode",
             ("partition",),
         )
+        self._braked = gauge(
+            "braked_classes",
+            "classes in which rules on learned evidence enforce nobody new, by the brake",
+            ("partition",),
+        )
         self.owned = gauge("partitions_owned", "home partitions of this worker")
         self._full = gauge("partitions_full", "of those, where a trust domain gets no new workload")
         self._domain_rows = gauge(
@@ -171,6 +180,10 @@ class Metrics:
     def count_command(self, rule: str, action: str, mode: str) -> None:
         """Add one published command."""
         self._commands.labels(self._rule(rule), action, mode).inc()
+
+    def count_braked(self, rule: str) -> None:
+        """Add one command that would be enforced but for the brake."""
+        self._braked_commands.labels(self._rule(rule)).inc()
 
     def count_unpublished(self) -> None:
         """Add one command that was not published for want of room."""
@@ -232,9 +245,13 @@ class Metrics:
         """Show whether learned detectors are off in a partition."""
         self._shed.labels(str(partition)).set(int(is_shed))
 
+    def set_braked(self, partition: int, classes: int) -> None:
+        """Show in how many classes of a partition the brake holds."""
+        self._braked.labels(str(partition)).set(classes)
+
     def forget_partition(self, partition: int) -> None:
         """Stop showing a partition that another worker has now."""
-        for metric in (self._lag, self._checkpoint, self._shed):
+        for metric in (self._lag, self._checkpoint, self._shed, self._braked):
             if (str(partition),) in metric._metrics:  # noqa: SLF001 - no public test for a label
                 metric.remove(str(partition))
 

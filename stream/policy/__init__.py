@@ -1,5 +1,6 @@
 """Rules as data: the policy file, its meaning, and the arrays that kernels take."""
 
+from .brake import BrakeMeaning
 from .compiled import (
     ACTION_INDEX,
     KIND_INDEX,
@@ -13,7 +14,17 @@ from .document import Document, read_document
 from .lint import Remark, lint_policy
 from .rule import OperationSet, Rule, demand_of, stable_id
 from .settings import default_policy, default_policy_text, load_settings
-from .spec import AnomalySpec, ClassSpec, ExemptionSpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec
+from .spec import (
+    AnomalySpec,
+    BrakeSpec,
+    ClassBrakeSpec,
+    ClassSpec,
+    ExemptionSpec,
+    ForbidSpec,
+    LimitSpec,
+    PolicySpec,
+    RuleSpec,
+)
 from .tables import (
     ANOMALY,
     BEHAVIOUR,
@@ -27,6 +38,7 @@ from .tables import (
     OFF,
     PAIR,
     POLICY_HASH,
+    SETTLED_MS,
     SHADOW,
     SKEW_MS,
     TASKS_VOUCHED,
@@ -52,11 +64,15 @@ __all__ = [
     "OTHER_CLASS",
     "PAIR",
     "POLICY_HASH",
+    "SETTLED_MS",
     "SHADOW",
     "SKEW_MS",
     "TASKS_VOUCHED",
     "AlarmBudget",
     "AnomalySpec",
+    "BrakeMeaning",
+    "BrakeSpec",
+    "ClassBrakeSpec",
     "ClassSpec",
     "Document",
     "ExemptionSpec",

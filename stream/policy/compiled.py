@@ -6,9 +6,9 @@ fit); `Policy.bind` places the policy in a layout of rows.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -16,13 +16,14 @@ import numpy as np
 from stream.errors import PolicyError
 from stream.events import POLICY_BYTES_MAX, Rate
 from stream.identity import (
-    InvalidPattern,
     Pattern,
     compile_operation_pattern,
     compile_workload_pattern,
 )
 from stream.profiles import FORBIDS_MAX, MEASURES, SUM_MEASURES, Layout, PairId
 
+from .brake import WINDOW_MS_MAX, WINDOW_MS_MIN, brake_meaning
+from .converting import converted_at, span_at
 from .hints import choice_hint
 from .rule import OperationSet, Rule, demand_of, pairs_of, stable_id
 from .spec import ForbidSpec, LimitSpec, PolicySpec, RuleSpec
@@ -39,10 +40,8 @@ from .tables import (
     SHADOW,
     PolicyTables,
 )
-from .units import AlarmBudget, alarm_budget, duration_ms, quantity, rate, spell_duration
+from .units import AlarmBudget, alarm_budget, quantity, rate
 
-WINDOW_MS_MIN: Final = 1_000
-WINDOW_MS_MAX: Final = 86_400_000
 DURATION_MS_MIN: Final = 1_000
 DURATION_MS_MAX: Final = 7 * 86_400_000
 IDLE_MS_MIN: Final = 25 * 3_600_000
@@ -56,9 +55,7 @@ SUMS_MAX: Final = 8
 ACTION_INDEX: Final = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
 KIND_INDEX: Final = {"workload": 0, "task": 1, "token": 2, "operation": 3}
 OTHER_CLASS: Final = "other"
-
-Text = TypeVar("Text")
-Value = TypeVar("Value")
+NOBODY_SETTLED_MS: Final = 1 << 62
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -76,8 +73,8 @@ class Policy:
             raise PolicyError(
                 f"written out the policy has {size} bytes, at most {POLICY_BYTES_MAX} - at $"
             )
-        self.idle_ms = _span(spec.idle, "$.idle", IDLE_MS_MIN, IDLE_MS_MAX)
-        self.skew_ms = _span(spec.skew, "$.skew", 0, SKEW_MS_MAX)
+        self.idle_ms = span_at(spec.idle, "$.idle", IDLE_MS_MIN, IDLE_MS_MAX)
+        self.skew_ms = span_at(spec.skew, "$.skew", 0, SKEW_MS_MAX)
         self.classes = [
             (each.name, _workload_patterns(each.workloads, f"$.classes[{index}].workloads"))
             for index, each in enumerate(spec.classes)
@@ -91,6 +88,8 @@ class Policy:
         self._patterns: dict[str, Pattern] = {}
         self.rules = [self._rule(each, f"$.rules[{i}]") for i, each in enumerate(spec.rules)]
         _check_names(spec)
+        names = [self.class_name(index) for index in range(len(self.classes) + 1)]
+        self.brake = brake_meaning(spec, names)
         self.pairs = pairs_of(self.rules)
         self.layout = self._layout()
 
@@ -105,6 +104,27 @@ class Policy:
         """Return the name of a class by its index."""
         return self.classes[index][0] if index < len(self.classes) else OTHER_CLASS
 
+    @property
+    def tiers(self) -> dict[str, int]:
+        """Return the index of each class by its name, `other` included."""
+        return {self.class_name(index): index for index in range(len(self.classes) + 1)}
+
+    @functools.cached_property
+    def braked_tiers(self) -> tuple[int, ...]:
+        """Return the classes where a rule on learned evidence may enforce something, by index."""
+        if self.brake is None:
+            return ()
+        rules = [
+            rule.spec
+            for rule in self.rules
+            if rule.detector == "anomaly" and rule.mode == ENFORCE and rule.spec.action != "observe"
+        ]
+        return tuple(
+            tier
+            for name, tier in self.tiers.items()
+            if any(not each.classes or name in each.classes for each in rules)
+        )
+
     def is_exempt(self, workload: str) -> bool:
         """Tell whether the policy exempts the workload."""
         return any(each.matches(workload) for group in self.exemptions for each in group)
@@ -118,7 +138,7 @@ class Policy:
         return mask
 
     def _rule(self, spec: RuleSpec, path: str) -> Rule:
-        span = _span(spec.duration, f"{path}.for", DURATION_MS_MIN, DURATION_MS_MAX)
+        span = span_at(spec.duration, f"{path}.for", DURATION_MS_MIN, DURATION_MS_MAX)
         if span > self.idle_ms:
             raise PolicyError(
                 f"a command outlives the row (idle: {self.spec.idle}) - at {path}.for"
@@ -144,7 +164,9 @@ class Policy:
         elif spec.forbid:
             detector, numbers = "forbid", self._forbid(spec.forbid, path)
         elif spec.anomaly:
-            allowed = _at(f"{path}.anomaly.false_alarms", alarm_budget, spec.anomaly.false_alarms)
+            allowed = converted_at(
+                f"{path}.anomaly.false_alarms", alarm_budget, spec.anomaly.false_alarms
+            )
         pair, at_most, within_ms, first, then = numbers
         return Rule(
             spec=spec,
@@ -163,13 +185,13 @@ class Policy:
         )
 
     def _rate(self, text: str, path: str) -> Rate:
-        estate = _at(path, rate, text)
+        estate = converted_at(path, rate, text)
         return Rate(estate.permits, estate.per_ms, self.spec.gateways)
 
     def _limit(self, spec: LimitSpec, path: str) -> tuple[PairId, int, int, int, int]:
         at = f"{path}.limit"
-        window_ms = _span(spec.per, f"{at}.per", WINDOW_MS_MIN, WINDOW_MS_MAX)
-        at_most = _at(f"{at}.at_most", quantity, spec.at_most)
+        window_ms = span_at(spec.per, f"{at}.per", WINDOW_MS_MIN, WINDOW_MS_MAX)
+        at_most = converted_at(f"{at}.at_most", quantity, spec.at_most)
         if at_most > (SUM_AT_MOST_MAX if spec.measure in SUM_MEASURES else COUNT_AT_MOST_MAX):
             raise PolicyError(f"{at_most} is more than a window can count - at {at}.at_most")
         patterns = self._operations(spec.operations or (), f"{at}.operations")
@@ -182,7 +204,7 @@ class Policy:
     ) -> tuple[PairId | None, int, int, int, int]:
         assert spec is not None
         at = f"{path}.forbid"
-        within_ms = _span(spec.within, f"{at}.within", 1, WINDOW_MS_MAX)
+        within_ms = span_at(spec.within, f"{at}.within", 1, WINDOW_MS_MAX)
         firsts = self._operations(spec.first, f"{at}.first")
         thens = self._operations(spec.then, f"{at}.then")
         first = self.set_index(firsts, "", f"{at}.first")
@@ -194,7 +216,7 @@ class Policy:
         for place, text in enumerate(texts):
             if text not in self._patterns:
                 at = f"{path}[{place}]"
-                self._patterns[text] = _at(at, compile_operation_pattern, text)
+                self._patterns[text] = converted_at(at, compile_operation_pattern, text)
         return tuple(sorted(set(texts)))
 
     def set_index(self, patterns: tuple[str, ...], effect: str, path: str) -> int:
@@ -270,7 +292,9 @@ class Policy:
             )
         no_rule = np.zeros(1, LIMIT)
         no_rule["index"] = NO_RULE
-        facts = [self.number, self.spec.tasks == "vouched", self.idle_ms, self.skew_ms]
+        settled_ms = self.brake.settled_ms if self.brake else NOBODY_SETTLED_MS
+        is_vouched = self.spec.tasks == "vouched"
+        facts = [self.number, is_vouched, self.idle_ms, self.skew_ms, settled_ms]
         return PolicyTables(
             classes=classes,
             class_pairs=np.array(class_pairs, np.int32),
@@ -356,23 +380,9 @@ def _check_names(spec: PolicySpec) -> None:
 
 def _workload_patterns(texts: tuple[str, ...], path: str) -> tuple[Pattern, ...]:
     return tuple(
-        _at(f"{path}[{place}]", compile_workload_pattern, text) for place, text in enumerate(texts)
+        converted_at(f"{path}[{place}]", compile_workload_pattern, text)
+        for place, text in enumerate(texts)
     )
-
-
-def _at(path: str, convert: Callable[[Text], Value], text: Text) -> Value:
-    try:
-        return convert(text)
-    except (PolicyError, InvalidPattern) as error:
-        raise PolicyError(f"{error.message} - at {path}", hint=error.hint) from error
-
-
-def _span(text: str, path: str, least_ms: int, most_ms: int) -> int:
-    span_ms = _at(path, duration_ms, text)
-    if not least_ms <= span_ms <= most_ms:
-        least, most = spell_duration(least_ms), spell_duration(most_ms)
-        raise PolicyError(f"{text} is not between {least} and {most} - at {path}")
-    return span_ms
 
 
 def compile_policy(spec: PolicySpec) -> Policy:

@@ -298,9 +298,17 @@ def _why_nothing(text: str) -> tuple[str, str] | None:
     return None
 
 
+def _check_brake(policy: Policy) -> Found:
+    if policy.brake is None:
+        text = "no brake: rules on learned evidence may enforce on every workload at once"
+        hint = "leave `brake` out, or say how many may be: `brake: {share: 25%, window: 10m}`"
+        yield "brake-off", "$.brake", text, hint
+
+
 CHECKS: Final[tuple[Callable[[Policy], Found], ...]] = (
     _check_classes,
     _check_others,
     _check_exemptions,
     _check_rules,
+    _check_brake,
 )

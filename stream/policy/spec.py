@@ -57,6 +57,12 @@ Amount = (
     Annotated[int, msgspec.Meta(ge=0, le=4 * 10**17, description=_AMOUNT)]
     | Annotated[str, msgspec.Meta(min_length=1, max_length=32, description=_AMOUNT)]
 )
+ShareText = Annotated[
+    str, msgspec.Meta(min_length=2, max_length=16, description="a share such as 10% or 0.5%")
+]
+AtLeast = Annotated[
+    int, msgspec.Meta(ge=1, le=1_000_000, description="a whole number of 1..1000000")
+]
 ControlId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, description="a control id such as OWASP ASI02")
 ]
@@ -131,13 +137,36 @@ class ExemptionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     note: Note
 
 
+class ClassBrakeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is otherwise for one class, `name`; unset is as for all."""
+
+    name: Name
+    share: ShareText | None = None
+    at_least: AtLeast | None = None
+
+
+class BrakeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many workloads of a class `anomaly` rules may newly enforce within `window`.
+
+    That is `share` of those that have been there for `settled_after`, but `at_least` so many, in
+    each partition; beyond it their commands go out as shadow. Younger ones do not count.
+    """
+
+    share: ShareText = "10%"
+    window: Duration = "10m"
+    at_least: AtLeast = 5
+    settled_after: Duration = "1h"
+    classes: Annotated[tuple[ClassBrakeSpec, ...], msgspec.Meta(max_length=257)] = ()
+
+
 class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole policy.
 
     `tasks`: `vouched` where the gateways of the topic vouch for task ids, `granted` where a task
     counts only after its grant event. `gateways`: how many share the traffic evenly, and so a
     throttle's rate. `idle`: a row restarts after so long without an event.
-    `skew`: how far ahead of the broker's clock an event's time may be.
+    `skew`: how far ahead of the broker's clock an event's time may be. `brake`: `off` for none;
+    where nothing is said it is on, as `BrakeSpec` has it.
     """
 
     name: Name
@@ -145,6 +174,8 @@ class PolicySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     gateways: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     idle: Duration = "8d"
     skew: Duration = "5s"
+    # Unset, not a default: the canonical text of policies without it, and so their hash, stays.
+    brake: BrakeSpec | Literal["off"] | msgspec.UnsetType = msgspec.UNSET
     classes: Annotated[tuple[ClassSpec, ...], msgspec.Meta(max_length=256)] = ()
     rules: Annotated[tuple[RuleSpec, ...], msgspec.Meta(max_length=1024)] = ()
     exemptions: Annotated[tuple[ExemptionSpec, ...], msgspec.Meta(max_length=256)] = ()

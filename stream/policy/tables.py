@@ -89,7 +89,7 @@ class PolicyTables(NamedTuple):
     `limits` [n] of LIMIT, `forbids` [n] of FORBID and `anomalies` [n] of ANOMALY, which lie class
     by class;
     pairs [pair] of PAIR; no_rule [1] of LIMIT, index NO_RULE;
-    facts [policy hash as int64 bits, tasks vouched, idle_max_ms, skew_ms].
+    facts [policy hash as int64 bits, tasks vouched, idle_max_ms, skew_ms, settled_ms].
     """
 
     classes: Any
@@ -102,4 +102,4 @@ class PolicyTables(NamedTuple):
     facts: Any
 
 
-POLICY_HASH, TASKS_VOUCHED, IDLE_MAX_MS, SKEW_MS = range(4)
+POLICY_HASH, TASKS_VOUCHED, IDLE_MAX_MS, SKEW_MS, SETTLED_MS = range(5)

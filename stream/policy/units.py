@@ -30,6 +30,8 @@ _PER_WORKLOAD = re.compile(r"([0-9]{1,4}) per workload per ([0-9]{1,4}) ?(hour|d
 _SPAN_MS: Final = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000}
 SPAN_MS_MAX: Final = 366 * 86_400_000
 _SHARE = re.compile(r"([0-9]{1,2})(?:\.([0-9]{1,4}))? ?% of tasks")
+_PERCENT = re.compile(r"([0-9]{1,2})(?:\.([0-9]{1,4}))? ?%")
+PERCENT_PPM_MAX: Final = 500_000
 SHARE_PPM_MIN: Final = 10
 SHARE_PPM_MAX: Final = 100_000
 PERMITS_MAX: Final = 1_000_000
@@ -96,7 +98,7 @@ def alarm_budget(text: str) -> AlarmBudget:
     """
     match = _SHARE.fullmatch(text)
     if match is not None:
-        ppm = int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
+        ppm = _ppm(match)
         if SHARE_PPM_MIN <= ppm <= SHARE_PPM_MAX:
             return AlarmBudget(ppm)
     match = _PER_WORKLOAD.fullmatch(text)
@@ -109,6 +111,22 @@ def alarm_budget(text: str) -> AlarmBudget:
         hint="write 0.5% of tasks (0.001 to 10 percent), or 1 per workload per 30 days (hours,"
         " days or weeks, at most a year)",
     )
+
+
+def share_ppm(text: str) -> int:
+    """Return the millionths of `10%` or `0.5 %`.
+
+    Errors: PolicyError.
+    """
+    match = _PERCENT.fullmatch(text)
+    if match is None or not 0 < _ppm(match) <= PERCENT_PPM_MAX:
+        raise PolicyError(f"{text[:40]!r} is no share", hint="write 10% or 0.5%, at most 50%")
+    return _ppm(match)
+
+
+def _ppm(match: re.Match[str]) -> int:
+    """Return the millionths of a percentage in whole and ten-thousandth parts."""
+    return int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
 
 
 def spell_duration(span_ms: int) -> str:

@@ -25,7 +25,7 @@ from .beginning import (
     RECORDS_CORRUPT,
     STORE_FORGOT,
 )
-from .modes import BEHIND, BROKER_DOWN, STORE_DOWN, Modes
+from .modes import BEHIND, BRAKED, BROKER_DOWN, STORE_DOWN, Modes
 from .owned import Owned
 
 Answer = TypeVar("Answer")
@@ -72,6 +72,9 @@ class Looking:
         self._modes.only(beginnings, BEGINNINGS, "a partition is being rebuilt, see the log")
         shed = {each.conditions.shed for each in owned.values()} & {BASELINE_MISSING}
         self._modes.only(shed, (BASELINE_MISSING,), "the baseline in force is nowhere to be read")
+        braked = {tier for each in owned.values() for tier in each.conditions.braked}
+        why = "rules on learned evidence enforce nobody new of class " + ", ".join(sorted(braked))
+        self._modes.only({BRAKED} if braked else (), (BRAKED,), why)
         return ends
 
     async def _ask_broker(self, partitions: list[int]) -> dict[int, Bounds]:

@@ -1,9 +1,9 @@
 """What is degraded in a worker now, by name: told in one place, seen in three.
 
 A mode that holds is 1 in the gauge `enforcer_mode`, a line in /readyz, and a line in the log when
-it begins and when it ends. `store_down` and `broker_down` outlast a session, so they live here and
-not in one. Whoever finds out that something does not answer, or does again, says so; nothing is
-decided by a mode, it only names what is so.
+it begins and when it ends. One of NOTED keeps no worker from being ready. `store_down` and
+`broker_down` outlast a session, so they live here and not in one. Whoever finds out that something
+does not answer, or does again, says so; nothing is decided by a mode, it only names what is so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ STORE_DOWN: Final = "store_down"
 BROKER_DOWN: Final = "broker_down"
 BEHIND: Final = "behind"
 ZONE_DOWN: Final = "zone_down"
+BRAKED: Final = "braked"
+NOTED: Final = (BRAKED,)  # all is done, as it should be, and somebody had better look
 
 log = logging.getLogger(__name__)
 # A link that comes and goes each second must not fill the log: what is left out is counted.
@@ -36,7 +38,7 @@ class Mode(NamedTuple):
 class Modes:
     """The modes that hold, each begun and ended once however often it is said.
 
-    `texts` may be called from another thread.
+    `texts` and `notes` may be called from another thread.
     """
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
@@ -74,9 +76,17 @@ class Modes:
                 self.end(mode)
 
     def texts(self) -> list[str]:
-        """Return a line for each mode that holds."""
+        """Return a line for each mode that holds and keeps a worker from being ready."""
+        return self._lines(is_noted=False)
+
+    def notes(self) -> list[str]:
+        """Return a line for each mode that holds in a worker that may well be ready."""
+        return self._lines(is_noted=True)
+
+    def _lines(self, *, is_noted: bool) -> list[str]:
         now_s = self._clock.monotonic_s()
         return [
             f"{mode} for {now_s - held.since_s:.0f} s: {held.why}"
             for mode, held in sorted(self._holding.copy().items())
+            if (mode in NOTED) == is_noted
         ]

@@ -95,6 +95,8 @@ class Outbox:
             self._watch(owned, each.key, self._timed(sent, each.command.caused_at_ms))
             body = each.command.body
             self._metrics.count_command(body.rule, body.action, body.mode)
+            if body.reason.braked:
+                self._metrics.count_braked(body.rule)
 
     async def send_away(self, owned: Owned, rejects: Sequence[Reject]) -> None:
         """Send misrouted events home, and what is no event to the dead letters. Mutates: owned."""

@@ -17,6 +17,7 @@ from stream.store import Fence
 
 from .heard import Heard
 from .published import Published
+from .recent import Recent
 
 SENT_KEPT: Final = 1_024
 
@@ -55,7 +56,7 @@ class Owned:
     `is_unproven`: the last record applied is to be read again, see `returning`.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     `domains`: how many rows of each trust domain are stored, as the store said last; `fresh`: how
-    many there are in memory that never were.
+    many there are in memory that never were. `enforced`: what the brake counts.
     """
 
     partition: int
@@ -92,6 +93,7 @@ class Owned:
     counts: tuple[int, ...] = ()
     domains: dict[int, int] = field(default_factory=dict)
     fresh: Counter[int] = field(default_factory=Counter)
+    enforced: Recent = field(default_factory=Recent)
 
     def __post_init__(self) -> None:
         self.hold(self.journal_offset, self.conditions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,23 +18,22 @@ from stream.bus import Rarely
 from stream.enforcement import TALLIES
 from stream.engine import make_room, missing, step, trim_learned
 from stream.errors import BusUnavailable, StoreUnavailable
-from stream.events import Conditions, Reject, RejectCode, Source, with_full
+from stream.events import Reject, RejectCode, Source
 from stream.identity import trust_domain
 from stream.profiles import Batch, Read
 from stream.store import BUCKETS
 
 from .ahead import Ahead, beside
-from .baselines import BASELINE_MISSING, is_behind
-from .growth import claimed, longest, speaker_of, with_counts
+from .baselines import BASELINE_MISSING
+from .growth import claimed, speaker_of
 from .handover import is_born
+from .journalling import Journalling
 from .loading import fetch_rows, restore_rows, wanting_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
-from .room import full_of, is_closing, note_admitted, recount
+from .room import note_admitted, recount
 from .saving import settle, verify
 from .sweep import forgettable_before_ms, idle_rows, still_idle
-from .takeover import journal
-from .tenure import Tenure
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
@@ -44,7 +43,7 @@ VERIFY_EVERY_S: Final = 5.0
 BASELINE_S: Final = 120.0  # for reading or writing all of one
 
 
-class Session(Tenure):
+class Session(Journalling):
     """A member of the group at work."""
 
     async def _pause(self, span_ms: int) -> bool:
@@ -112,13 +111,6 @@ class Session(Tenure):
                 await self._close_full({each.arrival.partition for each in now})
             reads = later
 
-    async def _close_full(self, partitions: Iterable[int]) -> None:
-        """Let trust domains be full that what was just applied has filled."""
-        for each in partitions:
-            owned = self.owned[each]
-            if owned.is_settled and is_closing(owned, self.spec):
-                await self._change(owned)
-
     async def _reach(self, owned: Owned) -> None:
         """Let what is journalled from where a partition is on take effect."""
         while (due := owned.due()) is not None:
@@ -127,6 +119,7 @@ class Session(Tenure):
 
     async def _apply_now(self, read: Sequence[Read]) -> None:
         """Apply what was read, all of it before any change of conditions."""
+        self._allow(read)
         began_s = self.clock.monotonic_s()
         batch, rejects = self.decoder.finish(read, self._hears)
         self.metrics.spend("decode", self.clock.monotonic_s() - began_s)
@@ -170,6 +163,7 @@ class Session(Tenure):
         result = await beside(len(batch.events), step, self.state, batch)
         stepped_s = self.clock.monotonic_s()
         note_admitted(self.state, self.owned, result.admitted)
+        await self._close_brakes(batch, result.enforced)
         await self.outbox.publish(result, self.owned)
         self.metrics.spend("load", loaded_s - began_s)
         self.metrics.spend("step", stepped_s - loaded_s)
@@ -277,30 +271,6 @@ class Session(Tenure):
                                 if self._must_journal(owned):
                                     await self._change(owned)
 
-    def _must_journal(self, owned: Owned) -> bool:
-        """Tell whether something else is wanted than holds, or what holds is old, and may be."""
-        return owned.is_settled and (self._wanted(owned) != owned.conditions or self._is_old(owned))
-
-    async def _change(self, owned: Owned) -> None:
-        wanted = self._wanted(owned)
-        await self._journal(owned, wanted)
-        await self._take_effect(owned)
-
-    async def _journal(self, owned: Owned, wanted: Conditions) -> None:
-        """Journal conditions; they hold once nobody else had the partition when they came in.
-
-        An entry behind the next owner's first counts for nobody, so it must not take effect here.
-        """
-        wanted = with_counts(wanted, longest(owned.counts, wanted.counts))
-        await journal(self.publisher, self.topics.journal, owned, wanted)
-        await verify(self.store, [owned])
-        owned.journalled_ms = self.clock.wall_ms()
-
-    def _is_old(self, owned: Owned) -> bool:
-        """Tell whether the entry in force must be written again, before retention takes it."""
-        age_ms = self.clock.wall_ms() - owned.journalled_ms
-        return age_ms > min(self.topics.retention_ms // 4, JOURNAL_AGAIN_MS)
-
     async def keep_sweeping(self) -> None:
         """Forget rows that have been idle too long, a bucket at a time."""
         bucket = 0
@@ -329,24 +299,6 @@ class Session(Tenure):
                     before_ms = owned.conditions.forgotten_before_ms
                     old = await still_idle(self.store, owned, ids, before_ms)
                 owned.forget += [each for each in old if self.state.table.find(each) < 0]
-
-    def _wanted(self, owned: Owned) -> Conditions:
-        wall = self.clock.wall_ms(), owned.position
-        wanted = self.operators.wanted(owned.conditions, owned.partition, owned.count, wall)
-        counts = longest(self.counts, longest(owned.counts, wanted.counts))
-        if counts != wanted.counts:
-            wanted = with_counts(wanted, counts)
-        policy = self.policies.reloaded
-        if policy is not None and policy.hash != wanted.policy_hash:
-            wanted = msgspec.structs.replace(
-                wanted, policy_hash=policy.hash, policy_text=policy.text
-            )
-        full = full_of(owned, self.spec)
-        if full != (wanted.full or None):
-            wanted = with_full(wanted, full)
-        lag = self.ends.get(owned.partition, 0) - owned.position
-        behind = is_behind(owned.conditions, lag, self.spec.behind_events)
-        return self.baselines.wanted(wanted, is_behind=behind)
 
     async def keep_expecting(self) -> None:
         """Hear which baseline is promoted, and make it ready beside all else."""

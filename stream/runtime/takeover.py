@@ -366,18 +366,25 @@ async def _append(publisher: Publisher, place: Place, entry: JournalEntry) -> in
 
 
 async def journal(
-    publisher: Publisher, topic: str, owned: Owned, conditions: Conditions
+    publisher: Publisher,
+    topic: str,
+    owned: Owned,
+    conditions: Conditions,
+    from_offset: int | None = None,
 ) -> Conditions:
-    """Journal new conditions from the next offset on; return them once acknowledged.
+    """Journal new conditions from an offset on, else the next; return them once acknowledged.
 
-    Requires: owned.is_settled; no event of the partition is applied meanwhile. Mutates: owned.
+    Requires: no earlier owner was there; no event of the partition is applied meanwhile, and
+    nothing of what was applied from there on has left. Mutates: owned.
     """
-    assert owned.is_settled
+    start = owned.position if from_offset is None else from_offset
+    assert start >= owned.replay_until
+    assert not owned.coming
     entry = msgspec.structs.replace(
         conditions,
         nonce=owned.nonce,
         era=owned.conditions.era,
-        from_offset=owned.position,
+        from_offset=start,
     )
     sent = await publisher.send(topic, owned.nonce.encode(), encode_entry(entry), owned.partition)
     owned.hold(await sent, entry)

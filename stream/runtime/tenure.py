@@ -24,6 +24,7 @@ from stream.store import Store
 
 from .baselines import Baselines
 from .beginning import Place
+from .brake import Settled, say_braked
 from .counting import known_counts
 from .growth import Counts, children_of, longest, parent_of
 from .handover import HandOver, is_born
@@ -73,6 +74,7 @@ class Tenure:
             self.state.key.seal,
             signer,
         )
+        self.settled = Settled(self.state, self.clock)
         self.counts = (self.state.partitions,)
         self.waiting: set[int] = set()
         self.speakers: set[int] = set()
@@ -232,10 +234,13 @@ class Tenure:
     def _adopt(self, owned: Owned, conditions: Conditions) -> None:
         policy = self.policies.compiled(conditions)
         expectation = self.baselines.expectation(conditions)
+        before = self.state.conditions.get(owned.partition, conditions).braked
+        say_braked(owned.partition, before, conditions.braked, conditions.from_offset)
         self.state.adopt(owned.partition, conditions, policy, expectation)
         is_compared = expectation.baseline is not None
         self.decoder.adopt(owned.partition, owned.count, with_values=is_compared)
         self.metrics.set_shed(owned.partition, is_shed=bool(conditions.shed))
+        self.metrics.set_braked(owned.partition, len(conditions.braked))
 
     # Partitions become more.
 

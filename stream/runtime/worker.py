@@ -84,7 +84,7 @@ class Worker:
         self._metrics.rows_max.set(self.spec.slots_max)
 
     def ready(self) -> list[str]:
-        """Return what is missing, nothing when events are being applied and no mode holds."""
+        """Return what is missing: nothing when events are applied and no mode takes from that."""
         modes = self._modes.texts() + (self._zones.texts() if self._zones else [])
         session = self._session
         if session is None:
@@ -101,6 +101,10 @@ class Worker:
         session = self._session
         owned = session.owned.values() if session else ()
         return {each.partition: (each.position, each.saved_position) for each in owned}
+
+    def notes(self) -> list[str]:
+        """Return what is to be known of a worker that may well be ready."""
+        return self._modes.notes()
 
     def healthy(self) -> bool:
         """Tell whether the loop still turns."""

@@ -1,9 +1,10 @@
 """Baselines in a simulation: promoted, taken back and reloaded while all else happens.
 
 Added to a run by `with_baselines`, as it is in some seeds, so that other runs are what they were.
-Gateways then declare purposes and name resources, every policy has rules on learned evidence, and
-few events that wait are already too many, so that learned detectors are shed and come back. The
-auditor's own laws: at rest nothing is shed, and no partition has missed what was promoted last.
+Gateways then declare purposes and name resources, every policy has rules on learned evidence, most
+of them with a brake that soon holds, and few events that wait are already too many, so that learned
+detectors are shed and come back. The auditor's own laws: at rest nothing is shed, and no partition
+has missed what was promoted last.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ RULE: Final = """
   for: 5s
   mode: enforce
 """
+# Whatever is odd is soon too much, and then not for long; one policy has no brake.
+BRAKES: Final = (
+    "brake: {at_least: 1, window: 4s, settled_after: 1s}\n",
+    "brake: {at_least: 2, share: 50%, window: 2s, settled_after: 0s}\n",
+    "brake: off\n",
+)
 PURPOSES: Final = ("", "mail", "mail", "file", "file", "never-seen")
 RESOURCES: Final[tuple[tuple[str, ...], ...]] = (
     (),
@@ -66,7 +73,9 @@ def is_learned(seed: int) -> bool:
 def with_baselines(estate: Estate) -> None:
     """Let what is expected be learned, and change while a run lasts."""
     world = _World(estate)
-    estate.policies = tuple(text + RULE for text in policies())
+    estate.policies = tuple(
+        text + RULE + brake for text, brake in zip(policies(), BRAKES, strict=True)
+    )
     estate.policy = compiled(estate.policies[0], "simulation")
     is_slow = world.chance.random() < 0.6
     estate.spec = msgspec.structs.replace(
@@ -177,6 +186,7 @@ class _World:
             # Whoever takes over journals an earlier offset anew; what was said of later ones holds.
             entries.sort(key=lambda each: (each.era, each.from_offset))
             held = entries[-1].baseline or None if entries else None
+            estate.network.happened["braked"] += sum(bool(each.braked) for each in entries)
             estate.network.happened["shed"] += sum(bool(each.shed) for each in entries)
             if held is not None and held.shed:
                 broken.append(f"partition {partition}: shed at rest, {held.shed}")

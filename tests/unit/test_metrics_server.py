@@ -41,6 +41,13 @@ def test_paths(server: MetricsServer) -> None:
         assert b"enforcer_events_total" in answer.read() or answer.status == 200
     assert b" 200 OK" in asked(server, "/healthz")
     assert b" 503 " in asked(server, "/readyz") and b"partition 3" in asked(server, "/readyz")
+    noting = MetricsServer(
+        Metrics(), ("127.0.0.1", 0), list, lambda: True, lambda: ["braked for 3 s: why"]
+    )
+    noting.start()
+    answer = asked(noting, "/readyz")
+    noting.stop()
+    assert b" 200 OK" in answer and answer.endswith(b"ok\nbraked for 3 s: why\n")
     assert b" 404 " in asked(server, "/x%0d%0aSet-Cookie:a")
 
 

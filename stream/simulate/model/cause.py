@@ -84,3 +84,4 @@ class Cause(NamedTuple):
     ordinals: list[int]
     baseline: str
     expected: Expectation | None
+    braked: tuple[str, ...] = ()

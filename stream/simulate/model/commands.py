@@ -36,9 +36,10 @@ def publish(cause: Cause, entry: Entry, rule: Rule, observed: int, learned: Weig
             reason,
             detector=spec.anomaly.of if spec.anomaly else "",
             measure="bits",
-            expected=learned[0],
+            expected=learned.allowed,
             window_ms=0,
-            weights=learned[1],
+            weights=learned.weights,
+            braked=learned.braked,
         )
     body = Body(
         subject=_subject(row.workload, entry),

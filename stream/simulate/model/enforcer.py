@@ -23,6 +23,7 @@ from .meaning import (
     Line,
     amount_of,
     bin_of,
+    class_of,
     ends_of,
     firsts_of,
     has_demand,
@@ -92,9 +93,8 @@ class Enforcer:
             force = EXEMPT
         under = conditions.baseline_version
         expected = None if conditions.shed else self.baselines.get(under)
-        cause = Cause(
-            line, request, row, policy, at_ms, force, conditions.era, [], [0], under, expected
-        )
+        versions = under, expected, conditions.braked
+        cause = Cause(line, request, row, policy, at_ms, force, conditions.era, [], [0], *versions)
         lifts = [each.offset for each in conditions.lifts if each.workload == name]
         if lifts and max(lifts) > row.lift_offset:
             row.lift_offset = max(lifts)
@@ -159,14 +159,28 @@ class Enforcer:
         for rule in rules_of(cause.policy, row.workload):
             if not rule.spec.anomaly:
                 continue
-            observed, weighed = rarity, (rarity_allowed(rule), parts)
+            observed, weighed = rarity, Weighed(rarity_allowed(rule), parts)
             if rule.spec.anomaly.of == "task-novelty":
                 if mode is None:
                     continue
                 allowed = allowed_by(expected, rule.false_alarms_ppm, mode)
-                observed, weighed = bits, (allowed, weights)
-            if observed > weighed[0] and not self._is_recent(cause, rule):
-                self._issue(cause, rule, observed, weighed)
+                observed, weighed = bits, Weighed(allowed, weights)
+            mine = cause
+            if self._is_braked(cause, rule):
+                mine = cause._replace(force=SHADOW)
+                weighed = weighed._replace(braked=True)
+            if observed > weighed.allowed and not self._is_recent(mine, rule):
+                self._issue(mine, rule, observed, weighed)
+
+    def _is_braked(self, cause: Cause, rule: Rule) -> bool:
+        """A rule would newly enforce something where the brake holds."""
+        row, policy = cause.row, cause.policy
+        is_held = class_of(policy, row.workload) in cause.braked and policy.spec.brake != "off"
+        if rule.spec.action == "observe" or min(rule.mode, cause.force) < ENFORCE or not is_held:
+            return False
+        entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
+        goes_on = entry is not None and entry.until_ms > row.clock_ms and entry.mode == ENFORCE
+        return not goes_on
 
     def _is_recent(self, cause: Cause, rule: Rule) -> bool:
         """What is in force and not renewed yet, unless it would be more serious now."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,8 +38,14 @@ from stream.profiles import LEARNED, Arrival, Batch, Decoder, version_number
 
 AGAINST = ("operation", "identifier", "entity", "detail", "found", "deeds", "ungranted")
 Weights = tuple[Weight, ...]
-Weighed = tuple[int, Weights]
-"""What was allowed, and what weighed most."""
+
+
+class Weighed(NamedTuple):
+    """What was allowed, what weighed most, and whether the brake made a shadow of it."""
+
+    allowed: int
+    weights: Weights
+    braked: bool = False
 
 
 LOCAL = np.dtype([("habits", np.int32), ("peers", np.uint64)], align=True)

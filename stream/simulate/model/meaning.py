@@ -77,13 +77,17 @@ def has_demand(rule: Rule) -> bool:
     return limit is not None and limit.measure == "requests" and rule.spec.action != "observe"
 
 
-def rules_of(policy: Policy, workload: str) -> list[Rule]:
-    """The rules about a workload that are not off."""
-    found = "other"
+def class_of(policy: Policy, workload: str) -> str:
+    """The first class that has a workload, `other` where none does."""
     for group in policy.spec.classes:
         if any(model_workload_matches(each, workload) for each in group.workloads):
-            found = group.name
-            break
+            return group.name
+    return "other"
+
+
+def rules_of(policy: Policy, workload: str) -> list[Rule]:
+    """The rules about a workload that are not off."""
+    found = class_of(policy, workload)
     return [
         each
         for each in policy.rules
