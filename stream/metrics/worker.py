@@ -71,9 +71,6 @@ class Metrics:
         self._zone_lag = gauge("zone_lag_events", "events of a zone not yet read here", ("zone",))
         self._zone_up = gauge("zone_up", "1 while a zone's topic is read", ("zone",))
         self._commands = counter("commands", "commands by rule", ("rule", "action", "mode"))
-        self._braked_commands = counter(
-            "commands_braked", "commands that the brake made a shadow of, by rule", ("rule",)
-        )
         self._findings = counter("findings", "findings by rule", ("rule",))
         self._stages = counter("stage_seconds", "seconds spent, by stage", ("stage",))
         self._modes = counter("modes", "partitions that began in a named mode", ("mode",))
@@ -129,6 +126,9 @@ class Metrics:
             "learned_shed",
             "1 where learned detectors are off, by a mode",
             ("partition",),
+        )
+        self._braked_commands = counter(
+            "commands_braked", "commands that the brake made a shadow of, by rule", ("rule",)
         )
         self._braked = gauge(
             "braked_classes",

@@ -45,7 +45,7 @@ from .tables import (
     PolicyTables,
 )
 from .text import load_policy, read_policy
-from .units import AlarmBudget, alarm_budget, duration_ms, quantity, rate, spell_duration
+from .units import AlarmBudget, alarm_budget, duration_ms, quantity, rate, share_ppm, spell_duration
 
 __all__ = [
     "ACTION_INDEX",
@@ -99,6 +99,7 @@ __all__ = [
     "rate",
     "read_document",
     "read_policy",
+    "share_ppm",
     "spell_duration",
     "stable_id",
 ]
