@@ -104,7 +104,7 @@ class Policy:
         """Return the name of a class by its index."""
         return self.classes[index][0] if index < len(self.classes) else OTHER_CLASS
 
-    @property
+    @functools.cached_property
     def tiers(self) -> dict[str, int]:
         """Return the index of each class by its name, `other` included."""
         return {self.class_name(index): index for index in range(len(self.classes) + 1)}

@@ -4,7 +4,8 @@ A folder is written once, and never again: what it holds was written by a versio
 runs, and every later version must read it to the same values. So a folder that is there is left
 alone; a change of a format makes a new folder beside it. Only before the first release, while
 nobody runs what writes it, `v1` may be removed and written again. `v2` has entries of
-format 3 too, which say whose trust domain has no room, and which baseline is in force.
+format 3 too, which say whose trust domain has no room, and which baseline is in force; `v3` has
+those of format 4, which say where the brake holds, and policies that name it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from stream.events import (
     encode_request,
     encode_request_msgpack,
     marker_key,
+    with_brake,
     with_full,
 )
 from stream.policy import default_policy, load_policy
@@ -50,10 +52,11 @@ from tests.golden.meaning import KEY, PARTITIONS, READERS, meaning
 from tests.live import POLICY
 from tests.models.owner import AGENT, NOW_MS, act, command, subject_record
 
-FOLDER = Path(__file__).parent / "v2"
+FOLDER = Path(__file__).parent / "v3"
 START_MS = 1_790_000_000_000
 SMALL = """
 name: small
+brake: {share: 5%, classes: [{name: other, at_least: 1}]}
 rules:
 - name: few
   limit: {measure: requests, at_most: 2, per: 10s}
@@ -144,6 +147,8 @@ def journal() -> Iterator[tuple[str, bytes, Fields]]:
     shed = msgspec.structs.replace(held, shed="behind")
     learned = msgspec.structs.replace(grown, format=LEARNED_FORMAT, baseline=shed)
     yield "shed, no room, grown", encode_entry(with_full(learned, Full(("00ff00ff00ff00ff",)))), {}
+    yield "braked", encode_entry(with_brake(plain, ("agents", "other"))), {}
+    yield "braked, shed, grown", encode_entry(with_brake(learned, ("other",))), {}
 
 
 def checkpoints() -> Iterator[tuple[str, bytes, Fields]]:
