@@ -381,6 +381,7 @@ BUGS: Final = (
     Bug("gone-go-on", "rows that are gone go on where none is admitted", bugs_room.gone_rows_go_on),
     Bug("braked-unjournalled", "the brake holds unjournalled", bugs_brake.unjournalled),
     Bug("exact-braked", "the brake holds limits and sequences too", bugs_brake.exact_braked),
+    Bug("brake-never", "the brake lets everybody through", bugs_brake.never),
     Bug("braked-late", "a brake is journalled from too late on", bugs_brake.journalled_late),
     Bug("not-counted", "rows are stored and not counted", bugs_room.not_counted),
     Bug("contexts-lost", "learned contexts are not read back", bugs_learned.contexts_lost),

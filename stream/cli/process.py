@@ -35,11 +35,12 @@ log = logging.getLogger("stream.processes")
 
 
 class Look(NamedTuple):
-    """What a process said of itself last: what it lacks, and whether its loop turns."""
+    """What a process said of itself last: what it lacks, what else, and whether its loop turns."""
 
     at_s: float
     missing: tuple[str, ...]
     is_healthy: bool
+    notes: tuple[str, ...] = ()
 
 
 class Member:
@@ -184,9 +185,9 @@ class Member:
         while True:
             found = await asyncio.to_thread(_asked, self._port)
             if found is not None:
-                page, ready, is_healthy = found
+                page, said = found
                 self._merged.show(self.number, page)
-                self._look = Look(time.monotonic(), ready, is_healthy)
+                self._look = said
             await asyncio.sleep(LOOK_EVERY_S)
 
     def missing(self) -> list[str]:
@@ -197,6 +198,11 @@ class Member:
         if time.monotonic() - look.at_s > LOOK_EVERY_S + 2 * len(PATHS) * ANSWER_S:
             return [f"process {self.number} does not answer"]
         return [f"process {self.number}: {each}" for each in look.missing]
+
+    def notes(self) -> list[str]:
+        """Return what is to be known of it though it is ready; from any thread."""
+        look = self._look
+        return [f"process {self.number}: {each}" for each in look.notes] if look else []
 
     @property
     def is_spare(self) -> bool:
@@ -228,17 +234,20 @@ def command_of(number: int, options: tuple[str, ...]) -> list[str]:
     ]  # fmt: skip
 
 
-def _asked(port: int) -> tuple[bytes, tuple[str, ...], bool] | None:
-    """Return a process's metrics, what it lacks and whether it is healthy; None: no answer."""
+def _asked(port: int) -> tuple[bytes, Look] | None:
+    """Return a process's metrics, and what it says of itself; None: no answer."""
     try:
         pages = [_page(port, path) for path in PATHS]
     except (OSError, http.client.HTTPException):
         return None
-    (_, metrics), (ready, lacks), (health, _) = pages
-    missing = (
-        tuple(lacks.decode("utf-8", "replace").splitlines()) if ready != http.client.OK else ()
+    (_, metrics), (ready, text), (health, _) = pages
+    is_healthy, lines = (
+        health == http.client.OK,
+        tuple(text.decode("utf-8", "replace").splitlines()),
     )
-    return metrics, missing, health == http.client.OK
+    if ready != http.client.OK:
+        return metrics, Look(time.monotonic(), lines, is_healthy)
+    return metrics, Look(time.monotonic(), (), is_healthy, lines[1:])
 
 
 def _page(port: int, path: str) -> tuple[int, bytes]:

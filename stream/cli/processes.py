@@ -81,7 +81,11 @@ async def work_together(order: Order, *, has_stdin: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="enforcer-") as folder:
         together = Together(order, Path(folder))
         server = metrics_server(
-            order.config, together.merged, together.missing, together.is_healthy
+            order.config,
+            together.merged,
+            together.missing,
+            together.is_healthy,
+            together.notes,
         )
         together.listen(has_stdin=has_stdin)
         server.start()
@@ -218,6 +222,10 @@ class Together:
         return [
             line for each in self.members if each.number not in spares for line in each.missing()
         ]
+
+    def notes(self) -> list[str]:
+        """Return what is to be known of processes that are ready."""
+        return [line for each in self.members for line in each.notes()]
 
     def is_healthy(self) -> bool:
         """Tell whether the loops of all processes turn."""

@@ -262,6 +262,9 @@ def _notes(reader: _Reader, conditions: Conditions | None) -> Iterator[str]:
         yield "idle rows of its age are forgotten: its profile starts anew at its next event"
     if conditions.stopped_until_ms > read_ms:
         yield "enforcement is stopped by an operator: commands are published as shadow"
+    tier = policy.class_name(policy.class_of(image.workload))
+    if tier in conditions.braked and policy.brake is not None:
+        yield f"the brake holds class {tier}: rules on learned evidence enforce nothing new on it"
     for exemption in conditions.exemptions:
         if exemption.workload == image.workload and exemption.until_ms > read_ms:
             yield f"exempt by an operator: {exemption.reason}"

@@ -32,6 +32,7 @@ from stream.events import (
 from stream.gateway import CommandTable, TableSpec
 from stream.identity import InvalidIdentity, canonical_workload, home_partition
 
+from .brake import audit_brake
 from .estate import KEY, NEVER, Estate, compiled
 from .heritage import Expected, Heritage, longest, outlived
 from .model import Change, Enforcer, Held, Line, Outcome, without_texts
@@ -170,6 +171,7 @@ class _Auditor:
         here = self.estate, self.partition
         broken += await audit_rows(*here, self.model, eras[last].at(1 << 60))
         broken += audit_full(*here, eras[last].at(1 << 60))
+        broken += audit_brake(*here, self.model.enforced)
         return [f"partition {self.partition}: {each}" for each in broken]
 
     def _eras(self) -> dict[int, Era]:

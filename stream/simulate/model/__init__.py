@@ -4,9 +4,19 @@ Nothing here is shared with the engine but the words of events, commands and pol
 lists, each rule as its definition reads.
 """
 
-from .cause import Change, Held, Outcome, Row
+from .cause import Change, Held, Newly, Outcome, Row
 from .commands import without_texts
 from .enforcer import Enforcer
 from .meaning import Line, has_room
 
-__all__ = ["Change", "Enforcer", "Held", "Line", "Outcome", "Row", "has_room", "without_texts"]
+__all__ = [
+    "Change",
+    "Enforcer",
+    "Held",
+    "Line",
+    "Newly",
+    "Outcome",
+    "Row",
+    "has_room",
+    "without_texts",
+]

@@ -37,6 +37,14 @@ class Held(NamedTuple):
         return self.version.era, self.home, self.version.offset, self.version.ordinal
 
 
+class Newly(NamedTuple):
+    """A workload on which a rule on learned evidence newly enforces, having been there for long."""
+
+    append_ms: int
+    tier: str
+    policy: Policy
+
+
 class Outcome(NamedTuple):
     """One decision: the finding, the command if there is one, and all its record carries."""
 

@@ -13,7 +13,7 @@ from stream.enforcement import Expectation
 from stream.identity import canonical_workload, trust_domain
 from stream.policy import Policy, Rule
 
-from .cause import Cause, Change, Outcome, Row
+from .cause import Cause, Change, Newly, Outcome, Row
 from .commands import end, publish
 from .contexts import ContextModel
 from .learned import Weighed, allowed_by, rarity_allowed, seen_as
@@ -38,7 +38,10 @@ from .meaning import (
 
 
 class Enforcer:
-    """Applies a log line by line; `tallies` are named as the engine's, `refused` are offsets."""
+    """Applies a log line by line; `tallies` are named as the engine's, `refused` are offsets.
+
+    `enforced` is what a brake counts.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Enforcer:
         self.changes, self.hashed = changes, hashed
         self.baselines = baselines or {}
         self.refused: list[int] = []
+        self.enforced: list[Newly] = []
         self.rows: dict[str, Row] = {}
         self.tallies: Counter[str] = Counter()
 
@@ -170,13 +174,16 @@ class Enforcer:
                 mine = cause._replace(force=SHADOW)
                 weighed = weighed._replace(braked=True)
             if observed > weighed.allowed and not self._is_recent(mine, rule):
-                self._issue(mine, rule, observed, weighed)
+                is_newly = _enforces(mine, rule) and not _is_held(cause)
+                if self._issue(mine, rule, observed, weighed) and is_newly and _is_settled(cause):
+                    tier = class_of(cause.policy, row.workload)
+                    self.enforced.append(Newly(cause.line.append_ms, tier, cause.policy))
 
     def _is_braked(self, cause: Cause, rule: Rule) -> bool:
         """A rule would newly enforce something where the brake holds."""
         row, policy = cause.row, cause.policy
         is_held = class_of(policy, row.workload) in cause.braked and policy.spec.brake != "off"
-        if rule.spec.action == "observe" or min(rule.mode, cause.force) < ENFORCE or not is_held:
+        if not _enforces(cause, rule) or not is_held:
             return False
         entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
         goes_on = entry is not None and entry.until_ms > row.clock_ms and entry.mode == ENFORCE
@@ -239,7 +246,7 @@ class Enforcer:
 
     def _issue(
         self, cause: Cause, rule: Rule, observed: int, learned: Weighed | None = None
-    ) -> None:
+    ) -> bool:
         row = cause.row
         kind, subject = subject_of(rule, cause.request)
         mode, until_ms = min(rule.mode, cause.force), row.clock_ms + rule.duration_ms
@@ -248,6 +255,31 @@ class Enforcer:
         self.tallies[{"issue": "issued", "renew": "renewed", "": "ledger_dropped"}[what]] += 1
         if what:
             publish(cause, entry, rule, observed, learned)
+        return bool(what)
+
+
+def _enforces(cause: Cause, rule: Rule) -> bool:
+    """A rule would do something to the workload."""
+    return rule.spec.action != "observe" and min(rule.mode, cause.force) == ENFORCE
+
+
+def _is_held(cause: Cause) -> bool:
+    """A rule on learned evidence does something to the workload now."""
+    row = cause.row
+    mine = {each.name for each in rules_of(cause.policy, row.workload) if each.spec.anomaly}
+    return any(
+        each.rule in mine
+        and (each.mode, each.until_ms > row.clock_ms) == (ENFORCE, True)
+        and each.action != "observe"
+        for each in row.ledger.entries()
+    )
+
+
+def _is_settled(cause: Cause) -> bool:
+    """The workload has been there for so long that it counts."""
+    row, brake = cause.row, cause.policy.brake
+    age_ms = row.clock_ms - (row.clock_ms if row.first_ms is None else row.first_ms)
+    return brake is not None and age_ms >= brake.settled_ms
 
 
 def _adopt(row: Row, policy: Policy) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream.enforcement import printable
 from stream.engine import State
 from stream.errors import RowCorrupt
-from stream.events import Conditions, Exemption, Lift, Request, Token, encode_request
+from stream.events import Brake, Conditions, Exemption, Lift, Request, Token, encode_request
 from stream.explain import Profile, RowImage, StoredRow, open_row, read_profile
 from stream.explain.reading import total_at
 from stream.identity import home_partition
@@ -202,9 +202,10 @@ def test_what_outranks_the_rules_is_noted() -> None:
         exemptions=(Exemption(workload=AGENT, until_ms=forever_ms, reason="agreed"),),
         lifts=(Lift(AGENT, 5, BEGAN_MS),),
         forgotten_before_ms=BEGAN_MS + 1,
+        brake=Brake((desk.policy.class_name(desk.policy.class_of(AGENT)),)),
     )
     noted = " | ".join(desk.read(1, conditions).notes)
-    for word in ("stopped by an operator", "agreed", "lifted", "forgotten"):
+    for word in ("stopped by an operator", "agreed", "lifted", "forgotten", "the brake holds"):
         assert word in noted
     assert any("silent for longer than 8d" in each for each in desk.read(9 * 86_400).notes)
 
