@@ -22,6 +22,7 @@ from stream.events import (
     Request,
     decode_request,
     encode_request,
+    join_requests,
 )
 from stream.policy import Policy, load_policy
 from stream.profiles import Arrival, Decoder
@@ -250,15 +251,25 @@ def test_without_a_brake_nothing_is_braked() -> None:
     assert not any(each.body.reason.braked for each in free.commands)
 
 
-def test_a_brake_that_holds_from_the_next_record_spares_the_rest_of_this() -> None:
-    """Events of one record are all before it, however the record is cut."""
+def test_events_of_the_record_that_closes_a_tier_are_all_before_it() -> None:
+    """Offsets decide, however the record is cut; the next record is braked."""
+    at_ms = T0_MS + 10**9
+    names = ("u1", "u2", "u3")
+    first = [encode_request(steal("none", each, at_ms)) for each in names]
+    odd = [encode_request(steal(f"k{each}", each, at_ms + 20_000)) for each in names]
+    quiet = [each.replace(THIEF.encode(), b"bill") for each in first]
+    payloads = [*quiet, join_requests(odd[:2]), odd[2]]
+    for cuts in (set(), {4}, {1, 2, 3, 4}):
+        came = told(payloads, (1, 1), cuts)
+        assert came.closed_from[UPPER] == 4
+        assert {each.version.offset for each in binding(came.commands, ("odd",))} & {3, 4} == {3}
+        assert len({each.body.subject for each in binding(came.commands, ("odd",))}) >= 2
+        assert any(each.body.reason.braked for each in came.commands)
     state = State(KEY, 8, 1)
     state.adopt(0, *under(POLICY, ("upper",), 7))
-    assert state.brakes.closed_from[0, UPPER] == 7
-    assert state.brakes.closed_from[0, OTHER] == NEVER_CLOSED
+    assert state.brakes.closed_from[0, :2].tolist() == [7, NEVER_CLOSED]
     state.widen(3)
-    assert state.brakes.closed_from.shape[0] == 3
-    assert state.brakes.closed_from[2, UPPER] == NEVER_CLOSED
+    assert state.brakes.closed_from[:, UPPER].tolist() == [7, NEVER_CLOSED, NEVER_CLOSED]
 
 
 def test_a_command_says_that_it_was_braked() -> None:
