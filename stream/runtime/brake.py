@@ -89,7 +89,8 @@ def allow(
 ) -> None:
     """Say how many may be newly enforced from the next event on, if it is time to.
 
-    What has left the window since gives nothing back until then, so it is never too many. `now` is
+    That is once a second, a sixteenth of the window, or under other conditions. What has left the
+    window since gives nothing back until then, so it is never too many. `now` is
     the append time of the next event, and the process's time. Mutates: state, owned.
     """
     brakes, recent, brake = state.brakes, owned.enforced, policy.brake
@@ -97,11 +98,11 @@ def allow(
     at_ms, at_s = max(now[0], owned.clock_ms), now[1]
     recent.began_ms = recent.began_ms or at_ms
     brakes.counts_from[owned.partition] = NEVER_CLOSED if owned.coming else owned.replay_until
-    is_known = recent.policy == policy.hash
+    is_known = recent.under is owned.conditions
     is_soon = at_s - recent.looked_s < LOOK_EVERY_S
     if is_known and is_soon and at_ms - recent.looked_ms < bin_ms(brake.window_ms):
         return
-    recent.policy, recent.looked_ms, recent.looked_s = policy.hash, at_ms, at_s
+    recent.under, recent.looked_ms, recent.looked_s = owned.conditions, at_ms, at_s
     brakes.left[owned.partition] = NEVER_CLOSED
     for name, tier in policy.tiers.items():
         if tier in policy.braked_tiers:

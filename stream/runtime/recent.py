@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from stream.events import Conditions
+
 BINS: Final = 16  # of a window; with one more it never counts too few
 
 
@@ -14,8 +16,8 @@ class Recent:
     """Counts by tier and by the start of a sixteenth of the window, in the log's clock.
 
     `began_ms` is that clock as the owner came to it, 0 before: what was before nobody counted here.
-    `closed`: tiers that the owner has closed itself. `looked_ms`, `looked_s`, `policy`: when the
-    allowance was last computed, and by which policy.
+    `closed`: tiers that the owner has closed itself. `looked_ms`, `looked_s`, `under`: when the
+    allowance was last computed, and under which conditions.
     """
 
     starts: dict[str, Counter[int]] = field(default_factory=dict)
@@ -23,7 +25,7 @@ class Recent:
     closed: set[str] = field(default_factory=set)
     looked_ms: int = 0
     looked_s: float = 0.0
-    policy: str = ""
+    under: Conditions | None = None
 
     def add(self, tier: str, at_ms: int, window_ms: int) -> None:
         """Count one, and forget what no window holds any more. Mutates: self."""

@@ -120,6 +120,10 @@ def test_an_allowance_is_what_is_left_of_the_window() -> None:
     assert state.brakes.left[0, 0] == 7, "the kernel counts until the next look"
     allow(state, here, policy, _Counted(100), (10**9, 6.0))
     assert state.brakes.left[0, 0] == 6
+    note_enforced(here, policy, [Enforced(0, "upper", 10**9)])
+    here.conditions = with_brake(PLAIN, ())
+    allow(state, here, policy, _Counted(100), (10**9, 6.0))
+    assert state.brakes.left[0, 0] == 5, "what has opened again begins with what is allowed"
     allow(state, here, policy, _Counted(100), (10**9 + 17_000, 6.0))
     assert state.brakes.left[0, 0] == 10
     here.coming = [(3, PLAIN)]
