@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli.process import ending_of
+from stream.cli.process import _asked, ending_of
 from stream.cli.processes import spares_of, stem_of, together_rows
 from stream.config import Config, load_config
 from stream.errors import ConfigError
+from stream.metrics import Metrics, MetricsServer
 
 
 def test_names_and_sums() -> None:
@@ -39,3 +40,21 @@ def test_waits_that_contradict(tmp_path: Path) -> None:
     file.write_text("processes: {restart_wait_ms: 1000, restart_wait_max_ms: 999}")
     with pytest.raises(ConfigError, match="must not be below"):
         load_config(str(file), {})
+
+
+def test_what_a_ready_process_notes_is_not_what_it_lacks() -> None:
+    """A line besides `ok` keeps nobody waiting; beside what is missing it is one of the lines."""
+    missing: list[str] = []
+    server = MetricsServer(
+        Metrics(), ("127.0.0.1", 0), lambda: missing, lambda: True, lambda: ["braked for 1 s"]
+    )
+    server.start()
+    found = _asked(server.port)
+    missing.append("partition 3 is replaying")
+    later = _asked(server.port)
+    server.stop()
+    assert found is not None
+    assert later is not None
+    assert (found[1].missing, found[1].notes) == ((), ("braked for 1 s",))
+    assert later[1].missing == ("partition 3 is replaying", "braked for 1 s")
+    assert (found[1].is_healthy, later[1].notes) == (True, ())
