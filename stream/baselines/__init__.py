@@ -26,6 +26,7 @@ from .entries import (
     RATE,
     TASKS,
     Entries,
+    ask_entry,
     find_entry,
     key_of,
     place_of,
@@ -33,7 +34,7 @@ from .entries import (
     whole,
 )
 from .entries import DEEDS as DEEDS_KIND
-from .expected import asked_of, level_of, odd_bits, rate_bits
+from .expected import ask_call, asked_of, level_of, odd_bits, rate_bits
 from .format import (
     BASELINE_BYTES_MAX,
     MAGIC,
@@ -102,6 +103,8 @@ __all__ = [
     "Tail",
     "Tasks",
     "View",
+    "ask_call",
+    "ask_entry",
     "asked_of",
     "certain",
     "decode_baseline",

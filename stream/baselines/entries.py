@@ -5,7 +5,8 @@ mixes a place (a purpose of a class, a class, or the estate), a kind, and what i
 them keyed hashes. An entry of a thing that was seen carries how many tasks saw it (of a class: how
 many purposes); one of a rate carries bits, quantised when the baseline was made.
 
-Sizes: 16 bytes an entry, at most three quarters of the array used, ENTRIES_MAX entries.
+Sizes: 16 bytes an entry, ENTRIES_MAX entries, at most half of the array used: much of what is
+looked up is not there, and a search ends at the first free place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.kernel import kernel, mix64, routine
+from stream.kernel import kernel, mix64, prefetch_entry, routine
 
 ENTRIES_MAX: Final = 1 << 25
 SUPPORT_MAX: Final = 0xFFFF
@@ -74,6 +75,12 @@ def find_entry(entries: Any, key: np.uint64) -> int:
     return -1
 
 
+@kernel
+def ask_entry(entries: Any, key: np.uint64) -> None:
+    """Ask for the memory of a key's entry, which is to be found soon; waits for none."""
+    prefetch_entry(entries, whole(key >> np.uint64(1)) & whole(len(entries) - 1))
+
+
 @routine
 def support_of(entries: Any, where: Any, kind: np.uint64, what: np.uint64) -> int:
     """Return how many others saw something at a place; 0 or less for none.
@@ -112,7 +119,7 @@ def table_of(listed: Entries) -> Entries:
     Requires: keys that differ and are not 0.
     """
     size = 16
-    while 3 * size < 4 * (len(listed) + 1):
+    while size < 2 * (len(listed) + 1):
         size *= 2
     entries = np.zeros(size, ENTRY)
     _fill(entries, listed)

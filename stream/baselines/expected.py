@@ -17,11 +17,16 @@ from stream.kernel import kernel, minus64, mix64, routine
 from .entries import (
     BITS_MAX,
     ESTATE,
+    LARGEST,
+    OPERATION,
+    TASKS,
     TOKEN_SEEN,
     USE,
     VALUE_SEEN,
+    ask_entry,
     find_entry,
     key_of,
+    place_of,
     support_of,
     whole,
 )
@@ -45,6 +50,8 @@ def level_of(entries: Any, where: Any, operation: np.uint64, value: Any, tokens:
         return 1
     count, known = whole(value["tokens_count"]), 0
     first = whole(value["tokens_from"])
+    for token in range(first, first + count):
+        ask_entry(entries, key_of(where[0], TOKEN_SEEN, tokens[token]))
     for token in range(first, first + count):
         if support_of(entries, where, TOKEN_SEEN, tokens[token]) > 0:
             known += 1
@@ -90,3 +97,21 @@ def asked_of(call: Any, values: Any) -> np.uint64:
     for number in range(first, first + call["values_count"]):
         asked = minus64(asked, use_of(call["operation"], values[number]))
     return asked  # type: ignore[no-any-return]
+
+
+@routine
+def ask_call(entries: Any, group: np.uint64, call: Any, values: Any) -> None:
+    """Ask for the memory of what a call of a declared purpose is going to be compared with.
+
+    A large baseline is in no cache: waiting for each look-up in turn would take most of the time.
+    """
+    place, operation = place_of(group, call["purpose"]), call["operation"]
+    ask_entry(entries, key_of(place, TASKS, np.uint64(0)))
+    ask_entry(entries, key_of(place, OPERATION, operation))
+    asked = operation
+    first = whole(call["values_from"])
+    for number in range(first, first + call["values_count"]):
+        use = use_of(operation, values[number])
+        ask_entry(entries, key_of(place, USE, use))
+        asked = minus64(asked, use)
+    ask_entry(entries, key_of(group, LARGEST, asked))

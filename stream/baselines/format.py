@@ -73,7 +73,9 @@ def decode_baseline(data: bytes, file: str) -> Baseline:
             f"{file}: this is no baseline", hint="`enforcer baseline learn` makes one"
         )
     _, version, facts_bytes, *counts = _HEAD.unpack_from(data)
-    if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
+    # Nothing is cut out of the bytes: that copies, and whoever copies much keeps all other threads.
+    whole = memoryview(data)
+    if hashlib.sha256(whole[:-_DIGEST]).digest() != data[-_DIGEST:]:
         raise ConfigError(f"{file}: its hash is wrong, so it is not what was written")
     if version > FORMAT_VERSION:
         raise NewerFormat(f"{file}: format {version} of baselines")
@@ -89,10 +91,10 @@ def decode_baseline(data: bytes, file: str) -> Baseline:
     place = _HEAD.size + facts_bytes
     arrays = []
     for kind, size in zip(kinds, sizes, strict=True):
-        arrays.append(np.frombuffer(data[place : place + size], kind))
+        arrays.append(np.frombuffer(whole[place : place + size], kind))
         place += size
     try:
-        facts = _decoder.decode(data[_HEAD.size : _HEAD.size + facts_bytes])
+        facts = _decoder.decode(whole[_HEAD.size : _HEAD.size + facts_bytes])
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: its facts cannot be read: {error}") from error
     baseline = Baseline(facts, *arrays)

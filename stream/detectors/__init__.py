@@ -56,7 +56,7 @@ from .novelty import (
 from .novelty_tasks import score_tasks
 from .rarity import RARITY_MAX, SHARE, STEPS, rarity_of, worth_of
 from .rate_watch import RateWatch
-from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
+from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, ask_sequence, score_sequence
 from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
 from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share, learn_shares
@@ -138,6 +138,7 @@ __all__ = [
     "Facts",
     "RateWatch",
     "amount_of",
+    "ask_sequence",
     "asserted_tails",
     "begin_rates",
     "belongs",

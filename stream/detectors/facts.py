@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.kernel import kernel, mix64, routine
+from stream.kernel import kernel, mix64, prefetch_entry, routine
 
 from .bits import BIT
 
@@ -52,6 +52,13 @@ CLASS, POOLED, ASSERTED, UNREADY = range(4)
 def fact_key(place: np.uint64, kind: np.uint64, what: np.uint64) -> np.uint64:
     """Return the key of a fact; never 0."""
     return mix64(mix64(place, kind), what) | np.uint64(1)
+
+
+@kernel
+def ask_fact(facts: Any, key: np.uint64) -> None:
+    """Ask for the memory of a key's fact, which is to be found soon; waits for none."""
+    place: Any = np.int64(key >> np.uint64(1)) & (len(facts) - 1)
+    prefetch_entry(facts, place)
 
 
 @routine

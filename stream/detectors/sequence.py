@@ -52,6 +52,7 @@ from .facts import (
     SEQUENCE_PAIR,
     SEQUENCE_TRIPLE,
     UNREADY,
+    ask_fact,
     fact_key,
     find_fact,
 )
@@ -115,6 +116,19 @@ def _score(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> i
     state["weight"] = weight
     parts[X_PART], parts[EVIDENCE_PART] = x, max(0, weight)
     return int(parts[EVIDENCE_PART])
+
+
+@routine
+def ask_sequence(state: Any, operation: np.uint64, group: np.uint64, facts: Any) -> None:
+    """Ask for the memory of what `score_sequence` is going to look up of a class."""
+    one = state["before"] if state["before"] != np.uint64(0) else START
+    two = state["earlier"] if state["earlier"] != np.uint64(0) else START
+    pair = mix64(two, one)
+    ask_fact(facts, fact_key(group, SEQUENCE_TRIPLE, mix64(pair, operation)))
+    ask_fact(facts, fact_key(group, AFTER_PAIR, pair))
+    ask_fact(facts, fact_key(group, SEQUENCE_PAIR, mix64(one, operation)))
+    ask_fact(facts, fact_key(group, AFTER_ONE, one))
+    ask_fact(facts, fact_key(group, SEQUENCE_ONE, operation))
 
 
 @kernel

@@ -31,8 +31,8 @@ def anomaly_reason(decision: Any, request: Request, expectation: Expectation) ->
     said = _novelties(parts, request, mode)
     if decision["exposed"]:
         said.append("after a read that brought more than ever before")
-    baseline = expectation.baseline
-    often = _often(baseline.facts.tails[mode], bits) if baseline is not None else ""
+    facts = expectation.facts
+    often = _often(facts.tails[mode], bits) if facts is not None else ""
     text = (
         f"{printable(request.operation)}: {', '.join(said) or 'all of it together'}"
         f" ({bits / BIT:.1f} bits; {often})"

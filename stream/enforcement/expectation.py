@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.baselines import BIT, NEVER, Baseline, Facts, no_view, share_of, threshold_of
+from stream.baselines import BIT, NEVER, Baseline, Facts, View, no_view, share_of, threshold_of
 from stream.detectors import NOT_READY, SHARE, STEPS, asserted_tails
 from stream.errors import ConfigError
 from stream.kernel import HashKey
@@ -32,13 +32,16 @@ class Expectation:
     """What tasks are compared with: a baseline and its version, or nothing.
 
     Making one takes as long as a baseline is large, and touches nothing that a loop reads: so it
-    may be made in another thread. Errors: ConfigError when it was learned under another hash key.
+    may be made in another thread. Of the baseline its facts are kept and what kernels search, not
+    the entries that this was made of: that would be twice the memory.
+    Errors: ConfigError when it was learned under another hash key.
     """
 
     def __init__(
         self, baseline: Baseline | None = None, version: str = "", key: HashKey | None = None
     ) -> None:
-        self.baseline, self.version, self.key, self.shed = baseline, version, key, ""
+        self.facts: Facts | None = None
+        self.version, self.key, self.shed = version, key, ""
         self._learning = _no_learning()
         self._thresholds: dict[str, Any] = {}
         if baseline is None or key is None:
@@ -49,13 +52,14 @@ class Expectation:
                 f" {key.id} is in use: its hashes say nothing here",
                 hint="learn it again with this key, or give the key it was learned with",
             )
+        self.facts = baseline.facts
         view = baseline.view()
         # What bytes were read into cannot be written, and for that kernels would be compiled anew.
         view = view._replace(groups=view.groups.copy(), places=view.places.copy())
         self._learning = self._learning._replace(
             facts=np.array([1, version_number(version)], np.int64),
             expected=view,
-            habits=_calibrated(no_habits(NOT_READY + 1), baseline),
+            habits=_calibrated(no_habits(NOT_READY + 1), baseline.facts),
         )
 
     @classmethod
@@ -64,6 +68,16 @@ class Expectation:
         expectation = cls(version=version)
         expectation.shed = shed
         return expectation
+
+    @property
+    def view(self) -> View:
+        """Return the arrays that kernels search."""
+        return self._learning.expected
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of these arrays."""
+        return sum(each.nbytes for each in self.view)
 
     @property
     def habits(self) -> Habits:
@@ -82,7 +96,7 @@ class Expectation:
         return self._thresholds[policy.hash]
 
     def _allowed(self, policy: Policy) -> Any:
-        facts = self.baseline.facts if self.baseline is not None else Facts(key_id=0, tasks=0)
+        facts = self.facts or Facts(key_id=0, tasks=0)
         tails = facts.tails
         out = np.full((len(policy.rules) + 1, HABIT + 1), NEVER, np.int64)
         budgets = [_ppm_of(each, facts) for each in policy.rules] + [DEFAULT_PPM]
@@ -100,7 +114,7 @@ class Expectation:
 
         Mutates: table (has room).
         """
-        if self.baseline is None:
+        if self.facts is None:
             return self._learning
         learned, habits = table.learned, table.habits
         learned.reserve(len(batch.events))
@@ -150,7 +164,7 @@ def rarity_at(rate: float) -> int:
     return round(-math.log2(rate) * BIT)
 
 
-def _calibrated(habits: Habits, baseline: Baseline) -> Habits:
+def _calibrated(habits: Habits, facts: Facts) -> Habits:
     """Return habits with the scales of a baseline; asserted ones where it measured none.
 
     Where novelty was measured, what habits are worth beside it is what novelty has as rarely: as
@@ -158,13 +172,13 @@ def _calibrated(habits: Habits, baseline: Baseline) -> Habits:
     more tasks show is worth nothing: there novelty tells attacks apart, and habits do not.
     """
     scales, worths = np.zeros_like(habits.scales), np.zeros_like(habits.worths)
-    for part, tail in enumerate(baseline.facts.habits or asserted_tails()):
+    for part, tail in enumerate(facts.habits or asserted_tails()):
         for step in range(STEPS):
             bits = threshold_of(tail, 0.5 ** (step + 1))
             scales[part, step] = max(bits, scales[part, step - 1] + 1 if step else 1)
     worths[:] = (np.arange(STEPS) + 1) * BIT
     budget = DEFAULT_PPM / 1e6
-    for mode, tail in enumerate(baseline.facts.tails):
+    for mode, tail in enumerate(facts.tails):
         if tail.tasks:
             for step in range(STEPS):
                 rate = SHARE * 0.5 ** (step + 1)

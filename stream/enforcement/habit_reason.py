@@ -95,8 +95,8 @@ def _repeated(place: int, repeats: int, operation: str) -> str:
 
 def _often(part: int, rarity: int, expectation: Expectation) -> str:
     """Return how many benign tasks show as much; not beyond what so many tasks can tell."""
-    baseline = expectation.baseline
-    tails = (baseline.facts.habits if baseline is not None else ()) or asserted_tails()
+    facts = expectation.facts
+    tails = (facts.habits if facts is not None else ()) or asserted_tails()
     most = BEYOND * tails[part].tasks
     tasks = round(2.0 ** (rarity / BIT))
     if tasks > most:

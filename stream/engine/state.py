@@ -228,7 +228,7 @@ class State:
         names = [self.table.names[slot] or "" for slot in slots.tolist()]
         assert all(names), "every row in use has a name"
         local["class_index"][slots] = [policy.class_of(name) for name in names]
-        if any(each.baseline is not None for each in self.expected.values()):
+        if any(each.facts is not None for each in self.expected.values()):
             local["peers"][slots] = self.key.hash_all([parent_path(name) for name in names])
         local["exempt_until_ms"][slots] = [
             FOREVER_MS if policy.is_exempt(name) else self.exempt[partition].get(name, 0)

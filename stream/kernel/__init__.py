@@ -9,7 +9,7 @@ from __future__ import annotations
 from .arithmetic import minus64, mix64, rotate64, zeros64
 from .compiling import CACHES_MAX, KERNEL_ROOMS, cache_folder, is_compiled, kernel, routine
 from .hashing import KEY_BYTES, HashKey, murmur, sip
-from .memory import load64, prefetch
+from .memory import load64, prefetch, prefetch_entry
 
 __all__ = [
     "CACHES_MAX",
@@ -24,6 +24,7 @@ __all__ = [
     "mix64",
     "murmur",
     "prefetch",
+    "prefetch_entry",
     "rotate64",
     "routine",
     "sip",

@@ -12,7 +12,9 @@ from numba.extending import intrinsic
 
 from .compiling import is_compiled, kernel
 
-PREFETCHED_LINES: Final = 32  # of 64 bytes: about what an event touches of its row
+LINE_BYTES: Final = 64
+PREFETCHED_LINES: Final = 32  # about what an event touches of its row
+ENTRY_LINES_MAX: Final = 7  # and of any other record: what follows is needed seldom
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
@@ -40,25 +42,35 @@ def load64(data: Any, place: int) -> np.uint64:
     return _load64(data, place)  # type: ignore[no-any-return]
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
-def _prefetch(_: Any, rows: Any, place: Any) -> Any:
-    """Ask for the cache lines of an array's entry, wherever the entry begins."""
-    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+def _asking(lines: int, is_written: int) -> Any:
+    """Return what asks for so many cache lines from an array's entry on; 0 for its own."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        stride = builder.extract_value(array.strides, 0)
-        at = context.cast(builder, args[1], signature.args[1], types.intp)
-        data = builder.bitcast(array.data, byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        for line in range(PREFETCHED_LINES):
-            offset = builder.add(builder.mul(at, stride), ir.Constant(at.type, 64 * line))
-            to_write, keep, of_data = (ir.Constant(number, each) for each in (1, 3, 1))
-            builder.call(ask, [builder.gep(data, [offset]), to_write, keep, of_data])
-        return context.get_dummy_value()
+    @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+    def ask(_: Any, rows: Any, place: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        asked = lines or min(-(-rows.dtype.size // LINE_BYTES), ENTRY_LINES_MAX)
 
-    return types.void(rows, place), generate
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            stride = builder.extract_value(array.strides, 0)
+            at = context.cast(builder, args[1], signature.args[1], types.intp)
+            data = builder.bitcast(array.data, byte)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            for line in range(asked):
+                ahead = ir.Constant(at.type, LINE_BYTES * line)
+                offset = builder.add(builder.mul(at, stride), ahead)
+                how = (ir.Constant(number, each) for each in (is_written, 3, 1))
+                builder.call(ask, [builder.gep(data, [offset]), *how])
+            return context.get_dummy_value()
+
+        return types.void(rows, place), generate
+
+    return ask
+
+
+_ask_row = _asking(PREFETCHED_LINES, 1)
+_ask_entry = _asking(0, 0)
 
 
 @kernel
@@ -67,7 +79,16 @@ def prefetch(rows: Any, place: int) -> None:
 
     Requires: 0 <= place < len(rows).
     """
-    _prefetch(rows, place)
+    _ask_row(rows, place)
+
+
+@kernel
+def prefetch_entry(rows: Any, place: int) -> None:
+    """Ask for the first cache lines of one record of an array, no others; waits for none.
+
+    Requires: 0 <= place < len(rows).
+    """
+    _ask_entry(rows, place)
 
 
 def _load64_python(data: Any, place: int) -> np.uint64:
@@ -79,4 +100,4 @@ def _prefetch_python(rows: Any, place: int) -> None:
 
 
 if not is_compiled():
-    load64, prefetch = _load64_python, _prefetch_python
+    load64, prefetch, prefetch_entry = _load64_python, _prefetch_python, _prefetch_python

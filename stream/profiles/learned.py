@@ -23,7 +23,8 @@ import numpy as np
 
 from stream.kernel import kernel
 
-RECORDS_MIN: Final = 1_024
+# Untouched pages cost nothing, and to grow is to copy all, which events wait for.
+RECORDS_MIN: Final = 1 << 17
 PARTS: Final = 10
 NOVEL: Final = 24
 DEEDS: Final = 8

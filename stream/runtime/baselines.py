@@ -29,7 +29,8 @@ from .modes import BEHIND
 log = logging.getLogger(__name__)
 
 BASELINE_MISSING: Final = "baseline_missing"
-KNOWN_MAX: Final = 4  # beyond those in use
+KNOWN_MAX: Final = 4  # beyond those in use, and
+KNOWN_BYTES_MAX: Final = 1 << 28  # of these together: a large one is fetched again if it comes back
 
 
 class Offer(NamedTuple):
@@ -144,11 +145,17 @@ class Baselines:
         return wanted | self._known.keys()
 
     def forget(self, in_use: Collection[str]) -> None:
-        """Forget versions beyond KNOWN_MAX that nobody uses, those known longest first."""
+        """Forget versions beyond KNOWN_MAX that nobody uses, those known longest first.
+
+        And those that together take more than KNOWN_BYTES_MAX.
+        """
         kept = {self._wanted.version} if self._wanted else set()
         spare = [each for each in self._known if each not in in_use and each not in kept]
-        for version in spare[: max(0, len(spare) - KNOWN_MAX)]:
-            del self._known[version]
+        taken = sum(self._known[each].nbytes for each in spare)
+        for gone, version in enumerate(spare):
+            if len(spare) - gone <= KNOWN_MAX and taken <= KNOWN_BYTES_MAX:
+                break
+            taken -= self._known.pop(version).nbytes
         self._without = {name: each for name, each in self._without.items() if name[0] in in_use}
 
     def expectation(self, conditions: Conditions) -> Expectation:

@@ -237,7 +237,7 @@ class Tenure:
         before = self.state.conditions.get(owned.partition, conditions).braked
         say_braked(owned.partition, before, conditions.braked, conditions.from_offset)
         self.state.adopt(owned.partition, conditions, policy, expectation)
-        is_compared = expectation.baseline is not None
+        is_compared = expectation.facts is not None
         self.decoder.adopt(owned.partition, owned.count, with_values=is_compared)
         self.metrics.set_shed(owned.partition, is_shed=bool(conditions.shed))
         self.metrics.set_braked(owned.partition, len(conditions.braked))

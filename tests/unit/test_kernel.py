@@ -31,6 +31,7 @@ from stream.kernel import (
     mix64,
     murmur,
     prefetch,
+    prefetch_entry,
     rotate64,
     sip,
     zeros64,
@@ -247,3 +248,12 @@ def test_asking_for_a_row_early_changes_nothing() -> None:
     rows = np.arange(6, dtype=np.int64).reshape(3, 2)[:, 0]
     prefetch(rows, 2)
     assert rows.tolist() == [0, 2, 4]
+
+
+def test_asking_for_a_record_early_changes_nothing() -> None:
+    """Be it one line or several."""
+    for kind in ("u8,u2", "u8,(200,)u4"):
+        records = np.zeros(3, kind)
+        records["f0"] = 7
+        prefetch_entry(records, 2)
+        assert records["f0"].tolist() == [7, 7, 7]

@@ -165,15 +165,15 @@ def rarity_allowed(rule: Rule) -> int:
 
 def allowed_by(expected: Expectation, ppm: int, mode: int) -> int:
     """The evidence that so many false alarms allow."""
-    assert expected.baseline is not None, MODES[mode]
-    return int(threshold_of(expected.baseline.facts.tails[mode], ppm / 1e6))
+    assert expected.facts is not None, MODES[mode]
+    return int(threshold_of(expected.facts.tails[mode], ppm / 1e6))
 
 
 @cache
 def view_of(expected: Expectation) -> Any:
     """The arrays of a baseline."""
-    assert expected.baseline is not None, "a version that nobody has is shed"
-    return expected.baseline.view()
+    assert expected.facts is not None, "a version that nobody has is shed"
+    return expected.view
 
 
 def key_of(expected: Expectation) -> HashKey:

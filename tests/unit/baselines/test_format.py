@@ -28,6 +28,8 @@ def test_what_was_written_is_what_is_read():
     assert again.facts == MADE.facts
     assert (again.listed == MADE.listed).all()
     assert version_of(DATA) == DATA[-32:].hex()[:16]
+    # Who copies hundreds of megabytes lets no other thread go on meanwhile.
+    assert np.shares_memory(again.listed, np.frombuffer(DATA, np.uint8))
 
 
 @pytest.mark.parametrize("place", [0, 7, 9, 40, 200, -40, -1])

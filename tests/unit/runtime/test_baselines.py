@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from stream.baselines import encode_baseline, promote, version_of
+from stream.baselines import decode_baseline, encode_baseline, promote, version_of
 from stream.bus import MemoryPublisher, MemoryReader
 from stream.detectors import JUDGES
 from stream.enforcement.loop import run as run_kernel
@@ -17,7 +17,7 @@ from stream.events import Conditions, InForce, Request, decode_entry, encode, en
 from stream.kernel import is_compiled
 from stream.policy import load_policy
 from stream.replay import History, Replay
-from stream.runtime import Library, Promoted, Worker
+from stream.runtime import Library, Promoted, Worker, baselines
 from stream.runtime.baselines import BASELINE_MISSING, Baselines, with_baseline
 from stream.runtime.library import KEPT, PIECE_BYTES
 from stream.warm import warm
@@ -80,7 +80,7 @@ def offered(worker: Worker, data: bytes, reloaded_ms: int = 0) -> Worker:
 def replayed(payloads: list[bytes], data: bytes) -> list[bytes]:
     """The bodies of an undisturbed replay under a baseline."""
     replay = Replay(load_policy(POLICY, "test"), KEY, TOPICS.partitions, 64)
-    replay.expect(Baselines(KEY).made(data, "file").baseline, version_of(data))
+    replay.expect(decode_baseline(data, "file"), version_of(data))
     result, rejects = replay.apply(payloads)
     assert not rejects
     return [encode(each.command.body) for each in result.outgoing]
@@ -314,8 +314,7 @@ def test_a_large_one_comes_in_pieces() -> None:
             Library(MemoryReader(estate.log), TOPICS.baselines),
         )
         await library.look()
-        plain = Baselines(KEY).made(ONE, "file").baseline
-        assert plain is not None
+        plain = decode_baseline(ONE, "file")
         names = {f"{each:016x}": "n" * 60 for each in range(20_000)}
         facts = msgspec.structs.replace(plain.facts, names=names)
         large = encode_baseline(plain._replace(facts=facts))
@@ -362,3 +361,18 @@ def test_what_is_wanted_follows_the_latest_words() -> None:
     behind = known.wanted(here, is_behind=True)
     assert (behind.shed, behind.baseline_version) == ("behind", version_of(ONE))
     assert known.wanted(behind, is_behind=False) == here
+
+
+def test_spare_ones_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of versions that nobody uses the latest stay, no more than so many and so many bytes."""
+    known = Baselines(KEY)
+    versions = [version_of(each) for each in (ONE, TWO)]
+    for data in (ONE, TWO):
+        known._know(known.made(data, "file"))
+    known.forget(())
+    assert list(known._known) == versions
+    monkeypatch.setattr(baselines, "KNOWN_BYTES_MAX", known._known[versions[1]].nbytes)
+    known.forget(versions[:1])
+    assert list(known._known) == versions
+    known.forget(())
+    assert list(known._known) == versions[1:]
