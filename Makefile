@@ -97,7 +97,7 @@ bench: $(STAMP) ## measure throughput beside its floor and its peers, in one run
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 # The other questions; each is `python -m benchmarks.NAME` too.
-BENCHES := throughput hot scale latency recovery growth
+BENCHES := throughput hot scale latency recovery growth learned
 .PHONY: bench-all
 bench-all: $(STAMP) ## measure everything, for an hour or two
 	@failed=0; for each in $(BENCHES); do \

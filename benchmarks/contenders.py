@@ -6,7 +6,8 @@ Prints one JSON object: events, wall seconds from the assignment of partitions t
 handled (for ours: applied, published, stored, and the checkpoint at the end of the log), and the
 CPU-seconds of the process in between. Ours says more: seconds until all was applied, bytes of
 memory, rows, commands, seconds by stage. With `warm` in the settings its clocks start once so
-many records are applied, and `events` are those that were left, unless too few are.
+many records are applied, and `events` are those that were left, unless too few are. `baseline`
+names a file: that baseline is in force from the first event on.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def worker_of(settings: dict[str, Any], metrics: Metrics) -> Worker:
     """A worker as `enforcer run` makes it."""
     config = msgspec.convert(settings["config"], Config)
     specs = config.worker, config.topics
-    return Worker(
+    worker = Worker(
         specs,
         worker_doors(config, metrics),
         (load_policy(settings["policy"], "benchmark"), load_policy),
@@ -141,6 +142,10 @@ def worker_of(settings: dict[str, Any], metrics: Metrics) -> Worker:
         (SystemClock(), metrics, "bench"),
         keys_of(config, "worker"),
     )
+    if "baseline" in settings:
+        data = Path(settings["baseline"]).read_bytes()
+        worker.baselines.offer(data, worker.baselines.made(data, "benchmark"))
+    return worker
 
 
 async def ours(settings: dict[str, Any]) -> dict[str, Any]:

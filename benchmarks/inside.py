@@ -9,11 +9,13 @@ from __future__ import annotations
 from time import thread_time
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.contenders import KEY
+from stream.enforcement import NOTHING_EXPECTED, Expectation
 from stream.engine import State, make_room, missing, step
-from stream.events import Conditions
+from stream.events import LEARNED_FORMAT, Conditions, InForce
 from stream.policy import Policy
 from stream.profiles import Arrival, Batch, Decoder
 
@@ -26,17 +28,33 @@ def arrival_of(payloads: list[bytes], at_ms: int) -> Arrival:
     return Arrival("inside", 0, range(count), [at_ms] * count, payloads)
 
 
-class Inside:
-    """A state under a policy, and events to apply to it again and again."""
+def conditions_of(policy: Policy, version: str) -> Conditions:
+    """A policy and a baseline in force from the first event on; an empty version for none."""
+    conditions = Conditions(
+        nonce="inside", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
+    )
+    if not version:
+        return conditions
+    held = InForce(version)
+    return msgspec.structs.replace(conditions, format=LEARNED_FORMAT, baseline=held)
 
-    def __init__(self, policy: Policy, payloads: list[bytes], slots: int, end_ms: int) -> None:
+
+class Inside:
+    """A state under a policy and a baseline, and events to apply to it again and again."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        payloads: list[bytes],
+        slots: int,
+        end_ms: int,
+        expected: Expectation = NOTHING_EXPECTED,
+    ) -> None:
         self.state = State(KEY, slots, 1)
-        conditions = Conditions(
-            nonce="inside", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
-        )
-        self.state.adopt(0, conditions, policy)
+        self.state.adopt(0, conditions_of(policy, expected.version), policy, expected)
         arrival = arrival_of(payloads, end_ms + APPENDED_LATER_MS)
-        self._batch, rejects = Decoder(KEY, 1).decode([arrival])
+        decoder = Decoder(KEY, 1, with_values=bool(expected.version))
+        self._batch, rejects = decoder.decode([arrival])
         assert not rejects, rejects[:1]
         at_ms = self._batch.events["at_ms"]
         self._span_ms = int(at_ms.max() - at_ms.min()) + 1
@@ -65,9 +83,10 @@ class Inside:
         assert not result.refused, "there is a slot for every workload"
 
 
-def decode_us(payloads: list[bytes], at_ms: int) -> float:
+def decode_us(payloads: list[bytes], at_ms: int, *, with_values: bool = False) -> float:
     """Microseconds an event to read payloads into a batch."""
-    decoder, arrival = Decoder(KEY, 1), arrival_of(payloads, at_ms)
+    decoder = Decoder(KEY, 1, with_values=with_values)
+    arrival = arrival_of(payloads, at_ms)
     began_s = thread_time()
     batch, rejects = decoder.decode([arrival])
     took_s = thread_time() - began_s

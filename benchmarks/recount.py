@@ -12,9 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from benchmarks.contenders import KEY
+from benchmarks.inside import conditions_of
+from stream.baselines import decode_baseline, version_of
 from stream.config import Config
+from stream.enforcement import NOTHING_EXPECTED, Expectation
 from stream.engine import State, step
-from stream.events import Conditions, encode
+from stream.events import encode
 from stream.identity import home_partition
 from stream.local import Addresses
 from stream.policy import load_policy
@@ -62,17 +65,17 @@ def expected(some: Iterable[tuple[bytes, bytes]], partitions: int, workloads: in
 
 
 def replayed(
-    policy_text: str, logs: list[Log], workloads: int = 4 * SAMPLE
+    policy_text: str, logs: list[Log], workloads: int = 4 * SAMPLE, baseline: bytes | None = None
 ) -> tuple[Counter[bytes], dict[int, bytes]]:
     """The command bodies and the rows of logs of which only some events are known."""
-    policy = load_policy(policy_text, "benchmark")
-    state, decoder = State(KEY, workloads + BATCH, len(logs)), Decoder(KEY, len(logs))
+    policy, under = load_policy(policy_text, "benchmark"), NOTHING_EXPECTED
+    if baseline is not None:
+        under = Expectation(decode_baseline(baseline, "baseline"), version_of(baseline), KEY)
+    state = State(KEY, workloads + BATCH, len(logs))
+    decoder = Decoder(KEY, len(logs), with_values=baseline is not None)
     bodies: Counter[bytes] = Counter()
     for partition, log in enumerate(logs):
-        conditions = Conditions(
-            nonce="recount", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
-        )
-        state.adopt(partition, conditions, policy)
+        state.adopt(partition, conditions_of(policy, under.version), policy, under)
         for part in _parts(log):
             # Append times only bound event times, and none of these was in the future.
             append_ms = [1 << 45] * len(part.offsets)

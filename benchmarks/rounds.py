@@ -31,6 +31,20 @@ from stream.local import LocalServers
 from tests.live import opened
 
 POLICY = Path(__file__).with_name("policy.yaml")
+# The same with tasks, and with rules on all that is learned.
+LEARNED_POLICY = f"""tasks: vouched
+{POLICY.read_text()}
+  - name: task-novelty
+    anomaly: {{of: task-novelty, false_alarms: 0.5% of tasks}}
+    action: revoke
+    on: task
+    for: 1h
+  - name: behaviour
+    anomaly: {{of: behaviour, false_alarms: 0.5% of tasks}}
+    action: throttle
+    rate: 1/s
+    for: 5m
+"""
 CONTENDER_S = 1_800
 SERVERS = ("ENFORCER_KAFKA", "ENFORCER_REDIS")
 SENT_AT_ONCE = 64

@@ -1,0 +1,157 @@
+"""How long a worker under load applies nothing while another baseline comes into force.
+
+A small and a large baseline are promoted in turns, as an operator does it, and before each the
+same worker is watched for as long without: what a busy machine does to it is seen beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmarks.belt import belt, pieces
+from benchmarks.estate import SMALL, Estate, estate_baseline, estate_events
+from benchmarks.events import Load, recent
+from benchmarks.figures import Figures, at_most, informs, say
+from benchmarks.latency import quantile
+from benchmarks.rounds import LEARNED_POLICY, Scene, create_topics, fresh, settings_of
+from stream.baselines import encode_baseline, version_of
+from stream.bus import KafkaPublisher, KafkaReader
+from stream.config import Config
+from stream.runtime import Library, Promoted
+from tests.live import opened
+
+PAUSE_MS_MAX = 100.0
+RESIDENT_BYTES_MAX = 1 << 30  # of the worker, each time that a baseline has come into force
+IN_FORCE_S = 300.0
+# Of a promotion, so long after it is in force everywhere: rows are looked at anew, and stored.
+AFTER_S = 2.0
+
+
+class Span(NamedTuple):
+    """What was watched, and from when until when, in seconds."""
+
+    name: str
+    from_s: float
+    until_s: float
+
+
+async def promote_live(config: Config, data: bytes) -> None:
+    """Put a baseline where workers find it, and say that it is to be in force."""
+    now_ms = time.time_ns() // 1_000_000
+    async with (
+        opened(KafkaReader(config.kafka)) as reader,
+        opened(KafkaPublisher(config.kafka)) as publisher,
+    ):
+        library = Library(reader, config.topics.baselines)
+        await library.look()
+        await library.put(publisher, data, now_ms, ())
+        await library.promote(publisher, Promoted(version=version_of(data), at_ms=now_ms))
+
+
+@contextlib.asynccontextmanager
+async def watching(settings: dict[str, Any], at: Scene) -> AsyncIterator[Any]:
+    """The process that is watched, until the block ends."""
+    file = at.folder / "watched.json"
+    file.write_text(json.dumps(settings))
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-m", "benchmarks.watched", str(file)]
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=1 << 28)
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def said(process: Any) -> dict[str, Any]:
+    """The next that a watched process says."""
+    async with asyncio.timeout(IN_FORCE_S):
+        line = await process.stdout.readline()
+    assert line, "the worker has ended"
+    return dict(json.loads(line))
+
+
+async def watch(args: argparse.Namespace, config: Config, at: Scene) -> dict[str, Any]:
+    """Promote in turns under load; return spans, and the moments of progress."""
+    estates: dict[str, Estate] = {"small": SMALL, "large": args.large}
+    baselines = {name: encode_baseline(estate_baseline(each)) for name, each in estates.items()}
+    load = recent(Load(args.pool, args.workloads, "M"))
+    ready = list(pieces(estate_events(load, args.large), config.topics.partitions))
+    spans, over, resident = [], asyncio.Event(), 0
+    settings = settings_of("watched", config, 0) | {
+        "config": msgspec.to_builtins(config),
+        "policy": LEARNED_POLICY,
+    }
+    async with (
+        belt(config.kafka, config.topics.requests) as one,
+        watching(settings, at) as process,
+    ):
+        assert (await said(process))["version"] == ""
+        feeding = asyncio.create_task(one.keep(itertools.cycle(ready), args.rate, over))
+        await asyncio.sleep(args.seconds)
+        for _ in range(args.rounds):
+            for name, data in baselines.items():
+                began_s = time.monotonic()
+                await asyncio.sleep(args.seconds)
+                spans.append(Span("none", began_s, time.monotonic()))
+                began_s = time.monotonic()
+                await promote_live(config, data)
+                there = await said(process)
+                assert there["version"] == version_of(data), "another one came into force"
+                resident = max(resident, there["resident_bytes"])
+                await asyncio.sleep(AFTER_S)
+                spans.append(Span(name, began_s, time.monotonic()))
+                say(f"{name} is in force {there['at_s'] - began_s:.1f} s after")
+        over.set()
+        fed_per_s = await feeding
+        process.stdin.write_eof()
+        last = await said(process)
+    return {
+        "spans": spans,
+        "moved": last["moved"],
+        "fed_per_s": fed_per_s,
+        "resident_bytes": resident,
+    }
+
+
+def gaps_in(moved: list[float], span: Span) -> list[float]:
+    """Milliseconds between moments of progress, of those that touch a span."""
+    return [
+        (after - before) * 1_000
+        for before, after in pairwise(moved)
+        if after >= span.from_s and before <= span.until_s
+    ]
+
+
+def pause_figures(args: argparse.Namespace, at: Scene) -> tuple[Figures, dict[str, Any]]:
+    """Figures of pauses, and what they were made of."""
+    config = fresh(at.config, "pause")
+    names = {each: f"{getattr(config.topics, each)}.pause" for each in ("requests", "baselines")}
+    config = msgspec.structs.replace(config, topics=msgspec.structs.replace(config.topics, **names))
+    asyncio.run(create_topics(config))
+    found = asyncio.run(watch(args, config, at))
+    by_name: dict[str, list[float]] = {}
+    for span in found["spans"]:
+        by_name.setdefault(span.name, []).extend(gaps_in(found["moved"], span))
+    figures: Figures = {}
+    for name, gaps in by_name.items():
+        judged = name != "none"
+        longest = max(gaps)
+        figures[f"pause_{name}_max_ms"] = (
+            at_most(longest, PAUSE_MS_MAX) if judged else informs(longest)
+        )
+        figures[f"pause_{name}_p99_ms"] = informs(quantile(gaps, 0.99))
+    figures["pause_resident_bytes"] = at_most(found["resident_bytes"], RESIDENT_BYTES_MAX)
+    figures["pause_fed_per_s"] = informs(found["fed_per_s"])
+    return figures, {"pauses_ms": {name: sorted(each)[-20:] for name, each in by_name.items()}}

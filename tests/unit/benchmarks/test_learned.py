@@ -1,0 +1,39 @@
+"""What the benchmark of learned detection measures: a known estate, and what a pause is."""
+
+import numpy as np
+
+from benchmarks.contenders import KEY
+from benchmarks.estate import Estate, _of_purposes, estate_baseline, estate_events
+from benchmarks.events import Load
+from benchmarks.pausing import Span, gaps_in
+from benchmarks.rounds import LEARNED_POLICY
+from stream.baselines import decode_baseline, encode_baseline
+from stream.policy import load_policy
+from stream.replay import Replay
+
+FEW = Estate(2, 3, 40)
+
+
+def test_a_purpose_of_the_estate_has_120_entries():
+    """So many are asked for by the budget."""
+    places = np.arange(1, 3, dtype=np.uint64)
+    large = Estate(1, 2, 40)
+    assert sum(map(len, _of_purposes(places, large))) == 120 * len(places)
+
+
+def test_events_of_the_estate_are_what_its_baseline_knows():
+    """All are compared with a known purpose, and all but one in sixteen or so speak for it."""
+    replay = Replay(load_policy(LEARNED_POLICY, "test"), KEY)
+    made = encode_baseline(estate_baseline(FEW))
+    replay.expect(decode_baseline(made, "estate"), "estate")
+    payloads = [payload for _, payload in estate_events(Load(2_000, 50, "M"), FEW)]
+    _, rejects, scores = replay.score(payloads)
+    assert not rejects
+    assert (scores.rows["mode"] == 0).all()
+    assert 0.9 < (scores.rows["bits"] < 0).mean() < 0.97
+
+
+def test_a_pause_counts_where_it_touches_a_span():
+    """Also one that began before, or ends after."""
+    moved = [0.0, 1.0, 1.5, 3.0, 3.25]
+    assert gaps_in(moved, Span("small", 1.25, 1.75)) == [500.0, 1_500.0]
