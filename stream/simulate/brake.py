@@ -21,7 +21,6 @@ def audit_brake(estate: Estate, partition: int, enforced: list[Newly]) -> list[s
     journal = [each for each in estate.log.of(estate.topics.journal) if each.partition == partition]
     taken_ms = _taken_ms(journal)
     mine = [each for each in enforced if each.append_ms > taken_ms]
-    estate.network.happened["newly enforced"] += len(mine)
     for place, last in enumerate(mine):
         brake = last.policy.brake
         if brake is None:
