@@ -12,11 +12,10 @@ import click
 import msgspec
 
 from stream.config import load_config
-from stream.errors import ConfigError
 from stream.policy import spell_duration
 from stream.runtime import SystemClock
 
-from .doors import keys_of, wait_for
+from .doors import operator_keys, wait_for
 from .failure import NotSo
 from .operating import LIFT_LASTS_MS, Change, Written, perform
 from .options import SENTENCE, WORKLOAD, SpanType, examples, json_option, reaching
@@ -122,12 +121,7 @@ def _perform(environment: dict[str, str], change: Change, screen: Screen) -> Wri
             believed that this machine writes.
     """
     config = load_config("", environment)
-    keys = keys_of(config, "operator")
-    if keys.trust is not None and keys.signer is None:
-        raise ConfigError(
-            "this installation believes keys only, and there is none to sign with",
-            hint="name one in ENFORCER_OPERATOR_KEY_FILE; `enforcer keys generate` makes it",
-        )
+    keys = operator_keys(config, config.topics.enforcement)
     written = wait_for(perform(config, change, SystemClock(), keys))
     if not change.lasts_ms and not written.had_before:
         said = f"{change.workload} is not exempt" if change.workload else "nothing is stopped"

@@ -20,9 +20,10 @@ from stream.config import Config, hash_key, load_config
 from stream.errors import ConfigError
 from stream.events import Conditions, InForce
 from stream.runtime import Library, Promoted, SystemClock, oldest_first, valid_entries
+from stream.signing import trust_of
 
 from .baseline_file import read_bytes
-from .doors import opened, wait_for
+from .doors import opened, operator_keys, wait_for
 from .failure import NotSo
 from .operating import operator_name
 from .options import INPUT, SENTENCE, examples, json_option, reaching
@@ -163,6 +164,7 @@ async def _say(
     """Say which version is wanted, None for the one before, and wait until it is journalled."""
     version, data, reason = what
     now_ms = SystemClock().wall_ms()
+    signer = operator_keys(config, config.topics.baselines).signer
     async with _reading(config) as reader, opened(KafkaPublisher(config.kafka)) as publisher:
         found = await _live(config, reader)
         if version is None:
@@ -172,7 +174,7 @@ async def _say(
         promoted = Promoted(
             version=version, at_ms=found.next_ms(now_ms), by=operator_name(), reason=reason
         )
-        await found.library.promote(publisher, promoted)
+        await found.library.promote(publisher, promoted, signer)
         held = await _followed(config, reader, version, wait_s)
     there = sum(each is not None and each.version == version for each in held.values())
     screen.emit({"promoted": promoted, "in_force": there, "partitions": len(held)})
@@ -205,7 +207,8 @@ async def _reading(config: Config) -> AsyncIterator[LogReader]:
 
 
 async def _live(config: Config, reader: LogReader) -> Live:
-    library = Library(reader, config.topics.baselines)
+    trust = trust_of(config.signing, config.topics.baselines)
+    library = Library(reader, config.topics.baselines, trust)
     await library.look()
     return Live(await _held(config, reader), library)
 

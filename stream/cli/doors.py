@@ -98,7 +98,24 @@ def keys_of(config: Config, role: Role) -> Keys:
 
     Errors: ConfigError.
     """
-    topic = config.topics.enforcement
+    return _keys_on(config, role, config.topics.enforcement)
+
+
+def operator_keys(config: Config, topic: str) -> Keys:
+    """Return who signs what an operator says on a topic, and who is believed there.
+
+    Errors: ConfigError, also when nothing could be believed that this machine writes.
+    """
+    keys = _keys_on(config, "operator", topic)
+    if keys.trust is not None and keys.signer is None:
+        raise ConfigError(
+            "this installation believes keys only, and there is none to sign with",
+            hint="name one in ENFORCER_OPERATOR_KEY_FILE; `enforcer keys generate` makes it",
+        )
+    return keys
+
+
+def _keys_on(config: Config, role: Role, topic: str) -> Keys:
     signer = signer_of(config.signing, topic, role, int(time.time()))
     return Keys(signer, trust_of(config.signing, topic))
 

@@ -11,7 +11,9 @@ Partition 1 has the pieces, and is read by whoever needs a version:
     ["baseline", VERSION, n]   the n-th PIECE_BYTES of its bytes
 
 At most KEPT versions stay: one more and the oldest goes, unless it is to be kept. What is read is
-believed only as a whole, by its hash, which is its name.
+believed only as a whole, by its hash, which is its name. So it matters who says which is wanted:
+with keys, only what an operator's key has signed says it, no older word undoes it, and no tombstone
+does.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -27,6 +29,8 @@ import msgspec
 from stream.baselines import BASELINE_BYTES_MAX, version_of
 from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
 from stream.errors import BusUnavailable, ConfigError
+from stream.events import split_signature
+from stream.signing import Signer, Trust
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
@@ -64,11 +68,23 @@ _promoted = msgspec.json.Decoder(Promoted)
 
 
 class Library:
-    """What the topic holds, as far as it was read; `look` reads on."""
+    """What the topic holds, as far as it was read; `look` reads on.
 
-    def __init__(self, reader: LogReader, topic: str) -> None:
+    `trust` are the keys without whose signature nothing is promoted; `refused` is told why a word
+    was not believed, or, in mode `warn`, would not be.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        topic: str,
+        trust: Trust | None = None,
+        refused: Callable[[str], None] = lambda why: None,
+    ) -> None:
         self._reader = reader
         self._topic = topic
+        self._trust = trust.on(topic) if trust is not None else None
+        self._refused = refused
         self._seen = 0
         self.held: dict[str, Held] = {}
         self.promoted: Promoted | None = None
@@ -96,7 +112,7 @@ class Library:
         key, value = record.key or b"", record.value
         try:
             if key == _PROMOTED:
-                self.promoted = _promoted.decode(value) if value else None
+                self._note_promoted(record)
             elif value:
                 held = _held.decode(value)
                 if key == _key(held.version):
@@ -107,6 +123,24 @@ class Library:
                     del self.held[gone]
         except (ValueError, RecursionError) as error:
             rarely.warning("a record of %s cannot be read: %s", self._topic, error)
+
+    def _note_promoted(self, record: Record) -> None:
+        """Take who says which version is wanted, if it is believed. Errors: ValueError."""
+        signed = split_signature(record.value or b"")
+        said = _promoted.decode(signed.payload) if record.value else None
+        if self._trust is not None:
+            fault: str | None
+            fault = self._trust.fault_in("operator", _PROMOTED, record.append_ms, signed)
+            if said is None:
+                fault = "unexplained"
+            elif fault is None and self.promoted and said.at_ms < self.promoted.at_ms:
+                fault = "older"
+            if fault is not None:
+                self._refused(fault)
+                rarely.warning("a promotion in %s is not believed: %s", self._topic, fault)
+                if self._trust.is_strict:
+                    return
+        self.promoted = said
 
     async def fetch(self, version: str) -> bytes | None:
         """Return the bytes of a version, None where they are not there, or not whole.
@@ -173,9 +207,17 @@ class Library:
             key = _key(held.version, piece)
             await (await publisher.send(self._topic, key, None, _PIECES))
 
-    async def promote(self, publisher: Publisher, promoted: Promoted) -> None:
-        """Say which version is wanted; return once that is acknowledged. Errors: BusUnavailable."""
-        await self._tell(publisher, _PROMOTED, msgspec.json.encode(promoted))
+    async def promote(
+        self, publisher: Publisher, promoted: Promoted, signer: Signer | None = None
+    ) -> None:
+        """Say which version is wanted; return once that is acknowledged.
+
+        Requires: `signer`, if any, signs for this topic. Errors: BusUnavailable.
+        """
+        value = msgspec.json.encode(promoted)
+        if signer is not None:
+            value = signer.sign(_PROMOTED, value)
+        await self._tell(publisher, _PROMOTED, value)
         self.promoted = promoted
 
     async def _tell(self, publisher: Publisher, key: bytes, value: bytes | None) -> None:

@@ -178,7 +178,9 @@ class Worker:
             await opened(publisher)
             await opened(reader)
             await opened(shelf)
-            library = Library(shelf, self.topics.baselines)
+            library = Library(
+                shelf, self.topics.baselines, self._keys.trust, self._metrics.count_refused
+            )
             await self.baselines.begin(library, publisher, self._clock.wall_ms())
             counts = await known_counts(store, reader, self.topics, states[0].partitions)
             store.first_partitions = counts[0]

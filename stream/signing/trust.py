@@ -52,7 +52,7 @@ class Trust:
         if not 1 <= len(keys) <= KEYS_MAX:
             raise ConfigError(f"{len(keys)} keys to verify with, where 1 to {KEYS_MAX} are allowed")
         self.is_strict = is_strict
-        self._place = place
+        self._given, self._place = tuple(keys), place
         self._keys: dict[str, _Trusted] = {}
         for key in keys:
             if key.kid in self._keys:
@@ -66,6 +66,10 @@ class Trust:
     def key_ids(self) -> tuple[str, ...]:
         """Return the ids of all keys."""
         return tuple(self._keys)
+
+    def on(self, topic: str) -> Trust:
+        """Return the same keys as they are believed on another topic of the installation."""
+        return Trust(self._given, (self._place[0], topic), is_strict=self.is_strict)
 
     def fault_of(
         self, key: bytes, append_ms: int, signed: Signed, value: EnforcementValue

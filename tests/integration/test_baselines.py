@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from stream.events import encode_request
 from stream.local import Addresses
 from tests.integration.test_cli import Machine, wait
@@ -19,11 +21,37 @@ RULE = """
 STEAL = call("send_money", f"recipient:{THIEF}", "amount:5000", "subject:savings")
 
 
-def test_a_baseline_is_promoted_followed_and_taken_back(
+def signing(machine: Machine) -> None:
+    """Let a machine, and what runs on it, believe keys only, and have one of each role."""
+    trusted = str(machine.folder / "trusted.jwks")
+    for role in ("worker", "operator"):
+        file = str(machine.folder / f"{role}.jwk")
+        made = machine.call("keys", "generate", file, "--role", role, "--trust", trusted)
+        assert made.exit_code == 0, made.stderr
+        machine.environment[f"ENFORCER_{role.upper()}_KEY_FILE"] = file
+    machine.environment["ENFORCER_TRUST_FILE"] = trusted
+
+
+def test_without_a_key_to_sign_with_nothing_is_promoted(
     servers: Addresses, fresh_name: str, tmp_path: Path
+) -> None:
+    """Where keys are believed only, the operator hears at once that nobody would follow."""
+    machine = Machine(servers, fresh_name, tmp_path)
+    signing(machine)
+    del machine.environment["ENFORCER_OPERATOR_KEY_FILE"]
+    refused = machine.call("baseline", "rollback", "--reason", "no")
+    assert refused.exit_code not in (0, 1)
+    assert "ENFORCER_OPERATOR_KEY_FILE" in refused.stderr
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_a_baseline_is_promoted_followed_and_taken_back(
+    servers: Addresses, fresh_name: str, tmp_path: Path, *, is_signed: bool
 ) -> None:
     """Every partition journals it, a thief's command names it, and a rollback goes to none."""
     machine = Machine(servers, fresh_name, tmp_path)
+    if is_signed:
+        signing(machine)
     policy = tmp_path / "policy.yaml"
     policy.write_text(policy.read_text().replace("rules:\n", f"tasks: vouched\nrules:{RULE}", 1))
     past, today = tmp_path / "past.jsonl", tmp_path / "today.jsonl"
