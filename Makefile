@@ -62,7 +62,7 @@ test-fast: warm ## run the tests that need no server
 KERNELS := tests/property tests/unit/profiles tests/unit/records tests/unit/test_kernel.py
 .PHONY: nojit
 nojit: $(STAMP) ## run the tests of kernels as plain Python
-	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) \
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit nice $(PYTEST) \
 	  -m 'not soak and not integration' $(KERNELS) $(ARGS)
 
 .PHONY: soak
