@@ -175,17 +175,15 @@ class Worker:
             self._modes.end(BROKER_DOWN)
             self.facts = await opened(store)
             self._modes.end(STORE_DOWN)
-            await opened(publisher)
-            await opened(reader)
-            await opened(shelf)
-            library = Library(
-                shelf, self.topics.baselines, self._keys.trust, self._metrics.count_refused
-            )
+            for door in (publisher, reader, shelf):
+                await opened(door)
+            believed = self._keys.trust, self._metrics.count_refused
+            library = Library(shelf, self.topics.baselines, *believed)
             await self.baselines.begin(library, publisher, self._clock.wall_ms())
             counts = await known_counts(store, reader, self.topics, states[0].partitions)
             store.first_partitions = counts[0]
             state = State(self._key, self.spec.slots_max, counts[-1])
-            operators = Operators(self._keys.trust, self._metrics.count_refused)
+            operators = Operators(*believed)
             starts, speakers = await _read_operators(reader, self.topics.enforcement, operators)
             source = self._doors.source()
             session = Session(
