@@ -59,10 +59,11 @@ test-fast: warm ## run the tests that need no server
 	$(PYTEST) -m 'not soak and not integration' $(ARGS)
 
 # What has kernels, and no detector that takes minutes as plain Python.
-KERNELS := tests/property tests/unit/profiles tests/unit/records tests/unit/test_kernel.py
+KERNELS := tests/property tests/unit/profiles tests/unit/records tests/unit/test_kernel.py \
+  $(foreach each,brake learned policy signed,--ignore=tests/property/test_$(each).py)
 .PHONY: nojit
 nojit: $(STAMP) ## run the tests of kernels as plain Python
-	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit nice $(PYTEST) \
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) \
 	  -m 'not soak and not integration' $(KERNELS) $(ARGS)
 
 .PHONY: soak

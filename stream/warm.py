@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec.structs import replace
 
 from stream.baselines import Baseline, Facts, decode_baseline, encode_baseline, no_view
@@ -11,13 +12,17 @@ from stream.events import Conditions, InForce, Request, encode_request, join_req
 from stream.kernel import HashKey
 from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
 from stream.profiles import Arrival, Decoder
+from stream.records import find_batches, read_batches
 
 
 def warm() -> None:
     """Compile every kernel of the step, or load it from the cache, so that no event waits for it.
 
-    Runs one event through decoding, the step, storing and restoring, and eviction.
+    Runs one event through decoding, the step, storing and restoring, and eviction; and what a
+    broker answers through taking apart.
     """
+    answer = np.frombuffer(b"", np.uint8)
+    read_batches(answer, np.zeros((0, 2), np.int64), find_batches(answer))
     limit = LimitSpec(measure="requests", at_most=0, per="10s")
     volume = LimitSpec(measure="bytes", at_most=0, per="1m")
     forbid = ForbidSpec(first=("*",), then=("*",), within="1m")

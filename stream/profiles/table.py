@@ -125,6 +125,15 @@ def touch(events: Any, slots: Any, local: Any, number: int, serial: int) -> int:
     return stale
 
 
+def _rows(slots_max: int, layout: Layout) -> Rows:
+    """Return room for rows.
+
+    Never for a single one: to kernels that would be an array of another kind, for which all of them
+    are compiled once more.
+    """
+    return np.zeros(max(slots_max, 2), layout.dtype)
+
+
 class ProfileTable:
     """Rows, the index that finds them, and the names behind their hashes.
 
@@ -136,7 +145,7 @@ class ProfileTable:
             raise ValueError(f"slots_max must be 1..{SLOTS_MAX_MAX}, not {slots_max}")
         self.layout = layout
         self.slots_max = slots_max
-        self.rows: Rows = np.zeros(slots_max, layout.dtype)
+        self.rows: Rows = _rows(slots_max, layout)
         self.sections: Sections = sections(self.rows)
         size = 1 << (2 * slots_max - 1).bit_length()
         self.keys: Words = np.zeros(size, np.uint64)
@@ -321,7 +330,7 @@ class ProfileTable:
         """Give the rows another layout; what both layouts name is kept, the rest is dropped."""
         if layout == self.layout:
             return
-        rows = np.zeros(self.slots_max, layout.dtype)
+        rows = _rows(self.slots_max, layout)
         new, count = sections(rows), self._untouched
         for name in ("head", "local", "contexts", "transitions", "ledger"):
             rows[name][:count] = self.rows[name][:count]
