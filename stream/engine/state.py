@@ -163,27 +163,56 @@ class State:
 
         Errors: RowCorrupt, NewerFormat; the row is then not there.
         """
-        slot = self.table.admit(ids[0], name, ids[1], ids[2])
+        keys, homes, partitions = np.array([ids[0]], np.uint64), *np.array([ids[1:]]).T
+        slots, faults = self.restore_all(keys, [name], (homes, partitions), [stored])
+        if faults:
+            raise faults[0]
+        return slots[0]
+
+    def restore_all(
+        self, keys: Any, names: Sequence[str], places: tuple[Any, Any], stored: Sequence[bytes]
+    ) -> tuple[list[int], list[RowCorrupt]]:
+        """Admit stored rows; return the slots of those that are sound, and why others are not.
+
+        To admit them one by one would take most of the time.
+        Shapes: keys, names, stored [row], hashes that differ; places: homes and partitions [row].
+        Errors: NewerFormat; none of the rows that follow is there then.
+        """
+        slots = self.table.admit_all(keys, names, *places).tolist()
+        good: list[int] = []
+        faults: list[RowCorrupt] = []
+        rows = zip(slots, names, places[1].tolist(), stored, strict=True)
         try:
+            for place, (slot, name, partition, row) in enumerate(rows):
+                try:
+                    self._fill(slot, partition, row)
+                except NewerFormat as error:
+                    for left in slots[place:]:
+                        self.evict(left)
+                    raise NewerFormat(f"partition {partition}, {name}: {error.message}") from error
+                except (RowCorrupt, ValueError, RecursionError) as error:
+                    self.evict(slot)
+                    said = f"partition {partition}: the stored row of {name} is corrupt: {error}"
+                    faults.append(RowCorrupt(said))
+                else:
+                    good.append(slot)
+        finally:
+            self.table.reset_local(good)
+            self.table.sections.local["standing"][good] = STORED
+        return good, faults
+
+    def _fill(self, slot: int, partition: int, stored: bytes) -> None:
+        """Make an empty row what is stored. Errors: RowCorrupt, NewerFormat, ValueError."""
+        tail = self.format.restore(self.table, slot, stored)
+        self.table.rehome(slot, partition, self.origins[partition])
+        if self._is_ahead(slot, partition) and (unnamed := self.format.unnamed(stored)):
+            self._relayout(self.table.layout.union(unnamed))
             tail = self.format.restore(self.table, slot, stored)
-            self.table.rehome(slot, ids[2], self.origins[ids[2]])
-            if self._is_ahead(slot, ids[2]) and (unnamed := self.format.unnamed(stored)):
-                self._relayout(self.table.layout.union(unnamed))
-                tail = self.format.restore(self.table, slot, stored)
-                self.table.rehome(slot, ids[2], self.origins[ids[2]])
-            held = restore_held(self.key, tail)
-        except NewerFormat as error:
-            self.evict(slot)
-            raise NewerFormat(f"partition {ids[2]}, {name}: {error.message}") from error
-        except (RowCorrupt, ValueError, RecursionError) as error:
-            self.evict(slot)
-            raise RowCorrupt(f"the stored row of {name} is corrupt: {error}") from error
+            self.table.rehome(slot, partition, self.origins[partition])
+        held = restore_held(self.key, tail)
         forget_unsound(self.table, slot)
-        self.table.reset_local(slot)
-        self.table.sections.local["standing"][slot] = STORED
         if held:
             self.held[slot] = held
-        return slot
 
     def _is_ahead(self, slot: int, partition: int) -> bool:
         """Tell whether a row was stored under conditions that this process has yet to reach.

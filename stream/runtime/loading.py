@@ -12,7 +12,6 @@ import logging
 from stream.bus import Rarely
 from stream.enforcement import domains_of
 from stream.engine import State
-from stream.errors import RowCorrupt
 from stream.metrics import Metrics
 from stream.profiles import Batch
 from stream.store import Store
@@ -66,12 +65,12 @@ def restore_rows(state: State, metrics: Metrics, batch: Batch, stored: dict[int,
     A row that cannot be ours is discarded, and its workload starts anew.
     Requires: as many free slots. Errors: NewerFormat.
     """
-    for event, row in stored.items():
-        one = batch.events[event]
-        ids = int(one["workload"]), int(one["home"]), int(one["partition"])
-        try:
-            state.restore(batch.workload(event), ids, row)
-            metrics.count_rows(loaded=1)
-        except RowCorrupt as error:
-            metrics.count_rows(corrupt=1)
-            rarely.warning("partition %d: discarded: %s", ids[2], error.message)
+    if not stored:
+        return
+    some = batch.events[list(stored)]
+    names = [batch.workload(event) for event in stored]
+    places = some["home"], some["partition"]
+    good, faults = state.restore_all(some["workload"], names, places, list(stored.values()))
+    metrics.count_rows(loaded=len(good), corrupt=len(faults))
+    for fault in faults:
+        rarely.warning("discarded: %s", fault.message)
