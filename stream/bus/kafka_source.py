@@ -85,7 +85,9 @@ class KafkaSource:
             undo.pop_all()
         self._consumer = consumer
         if spec.member_id:
-            self._static = StaticName(consumer, spec.member_id, spec.group)
+            self._static = StaticName(
+                consumer, spec.member_id, spec.group, self._topic, self._request_s
+            )
         self._members = Membership(listener, self._place)
         # Kernels and numpy, which a gateway that imports this room must not pay for.
         from .kafka_whole import open_whole  # noqa: PLC0415
@@ -210,6 +212,8 @@ class KafkaSource:
             await asyncio.wait({letting_go})
         finally:
             consumer, self._consumer = self._consumer, None
+            if self._static is not None:
+                self._static.stop()
             # A join that waits for other members ends with its own request.
             await stop_client("a consumer", consumer, self._request_s + STOP_GRACE_S)
         letting_go.result()
