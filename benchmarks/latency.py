@@ -229,7 +229,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--share", type=float, default=0.5, help="of full load")
     args = parser.parse_args()
-    args.warm_s = 5.0
+    args.warm_s = 15.0
     if args.short:
         args.events, args.workloads, args.seconds, args.warm_s = 50_000, 2_000, 4.0, 1.0
     with scene() as at:

@@ -57,8 +57,43 @@ class Snapshot(NamedTuple):
     gone: list[bytes]
     forget: list[int]
     outputs: list[Awaitable[int]]
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
     position: int
+
+
+class Slice(NamedTuple):
+    """Rows of one partition that a save may begin with; with the `last`, its checkpoint moves."""
+
+    owned: Owned
+    slots: Any
+    is_last: bool
+
+
+def slices(state: State, owned: Iterable[Owned], rows_max: int, rows_each: int) -> list[Slice]:
+    """Return what is unsaved now in the order to save it, at most `rows_max` rows in all.
+
+    Each partition has at least one slice. Of a partition the longest unsaved rows go first.
+    """
+    unsaved_from = state.table.sections.local["unsaved_from"]
+    result = []
+    for one, unsaved in _unsaved(state, list(owned), rows_max):
+        slots = unsaved[np.argsort(unsaved_from[unsaved], kind="stable")]
+        starts = range(0, len(slots), rows_each) or range(1)
+        cut = [Slice(one, slots[start : start + rows_each], is_last=False) for start in starts]
+        result += [*cut[:-1], cut[-1]._replace(is_last=True)]
+    return result
+
+
+def sliced(state: State, some: Slice, wall_ms: int) -> Snapshot:
+    """Return what to save of a slice now: what has been saved, or left, meanwhile is not.
+
+    Mutates as `snapshots` does.
+    """
+    local, slots = state.table.sections.local, some.slots
+    slots = slots[(local["unsaved_from"][slots] != 0) & (local["saving"][slots] == 0)]
+    homes = state.table.sections.head["partition"][slots]
+    slots = slots[homes == some.owned.partition]
+    return _snapshot(state, some.owned, slots, wall_ms, moves=some.is_last)
 
 
 def snapshots(state: State, owned: Iterable[Owned], rows_max: int, wall_ms: int) -> list[Snapshot]:
@@ -67,8 +102,13 @@ def snapshots(state: State, owned: Iterable[Owned], rows_max: int, wall_ms: int)
     The longest unsaved rows go first. The rows are clean from here on, and marked as being saved
     until `save` has ended. Mutates: state, owned.
     """
+    unsaved = _unsaved(state, list(owned), rows_max)
+    return [_snapshot(state, one, slots, wall_ms, moves=True) for one, slots in unsaved]
+
+
+def _unsaved(state: State, owned: Sequence[Owned], rows_max: int) -> list[tuple[Owned, Any]]:
+    """Return the slots of unsaved rows that nobody is saving, by partition."""
     table = state.table
-    by_partition = {each.partition: each for each in owned}
     slots = table.used_slots()
     local, head = table.sections.local, table.sections.head
     slots = slots[local["unsaved_from"][slots] != 0]
@@ -80,16 +120,13 @@ def snapshots(state: State, owned: Iterable[Owned], rows_max: int, wall_ms: int)
         rank = np.empty(len(slots), np.int64)
         starts = np.searchsorted(partitions[order], partitions[order], side="left")
         rank[order] = np.arange(len(slots)) - starts
-        keep = rank < max(1, rows_max // max(1, len(by_partition)))
+        keep = rank < max(1, rows_max // max(1, len(owned)))
         slots, partitions = slots[keep], partitions[keep]
-    result = []
-    for partition, one in by_partition.items():
-        mine = slots[partitions == partition]
-        result.append(_snapshot(state, one, mine, wall_ms))
-    return result
+    return [(one, slots[partitions == one.partition]) for one in owned]
 
 
-def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
+def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int, *, moves: bool) -> Snapshot:
+    """Take rows, and all that stands before them; where it `moves`, the checkpoint too."""
     table = state.table
     local, head = table.sections.local, table.sections.head
     numbers = slots.tolist()
@@ -98,13 +135,33 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
     domains, fresh = joining(state, slots)
     local["unsaved_from"][slots] = 0
     local["saving"][slots] = 1
-    rest = table.slots_of([owned.partition])
-    waiting = local["unsaved_from"][rest]
+    snapshot = Snapshot(
+        owned=owned,
+        slots=slots,
+        rows=rows,
+        records=owned.published.take_unsaved(ids),
+        names=owned.names,
+        domains=domains,
+        fresh=fresh,
+        gone=owned.gone,
+        forget=owned.forget,
+        outputs=owned.outputs,
+        checkpoint=_checkpoint(state, owned, wall_ms) if moves else None,
+        position=owned.position,
+    )
+    owned.names, owned.outputs, owned.gone, owned.forget = {}, [], [], []
+    return snapshot
+
+
+def _checkpoint(state: State, owned: Owned, wall_ms: int) -> Checkpoint:
+    """Return the checkpoint before the first offset that a row in memory alone knows of."""
+    table = state.table
+    waiting = table.sections.local["unsaved_from"][table.slots_of([owned.partition])]
     waiting = waiting[waiting != 0]
     next_offset = int(waiting.min()) - 1 if len(waiting) else owned.position
     next_offset, heard = owned.heard.at(min(next_offset, owned.position))
     has_grown = len(owned.counts) > 1
-    checkpoint = Checkpoint(
+    return Checkpoint(
         format=GROWN_FORMAT if has_grown else CHECKPOINT_FORMAT,
         next_offset=next_offset,
         journal_offset=owned.journal_from(next_offset),
@@ -120,22 +177,6 @@ def _snapshot(state: State, owned: Owned, slots: Any, wall_ms: int) -> Snapshot:
         heard=heard,
         growth=Grown(owned.counts) if owned.counts else msgspec.UNSET,
     )
-    snapshot = Snapshot(
-        owned=owned,
-        slots=slots,
-        rows=rows,
-        records=owned.published.take_unsaved(ids),
-        names=owned.names,
-        domains=domains,
-        fresh=fresh,
-        gone=owned.gone,
-        forget=owned.forget,
-        outputs=owned.outputs,
-        checkpoint=checkpoint,
-        position=owned.position,
-    )
-    owned.names, owned.outputs, owned.gone, owned.forget = {}, [], [], []
-    return snapshot
 
 
 def has_news(snapshot: Snapshot) -> bool:
@@ -147,7 +188,7 @@ def has_news(snapshot: Snapshot) -> bool:
         or snapshot.gone
         or snapshot.forget
         or snapshot.outputs
-        or snapshot.position != snapshot.owned.saved_position
+        or (snapshot.checkpoint and snapshot.position != snapshot.owned.saved_position)
     )
 
 
@@ -167,9 +208,10 @@ async def save(state: State, store: Store, snapshot: Snapshot) -> None:
             owned.domains = await store.domains(owned.partition)
             owned.fresh -= snapshot.fresh
     state.table.sections.local["saving"][snapshot.slots] = 0
-    owned.saved_position = snapshot.position
-    owned.heard.forget_before(snapshot.checkpoint.next_offset)
-    owned.passed_by(snapshot.checkpoint.next_offset)
+    if snapshot.checkpoint is not None:
+        owned.saved_position = snapshot.position
+        owned.heard.forget_before(snapshot.checkpoint.next_offset)
+        owned.passed_by(snapshot.checkpoint.next_offset)
 
 
 def _parts(snapshot: Snapshot) -> list[Save]:
@@ -205,7 +247,7 @@ def _counted(rows: Sequence[tuple[int, bytes]], domains: dict[int, int]) -> list
     return [(row_id, domains[row_id]) for row_id, _ in rows if row_id in domains]
 
 
-def _joined(parts: list[Save], checkpoint: Checkpoint) -> list[Save]:
+def _joined(parts: list[Save], checkpoint: Checkpoint | None) -> list[Save]:
     """Put the checkpoint into the last call, and small calls of different kinds into one."""
     small = [
         part

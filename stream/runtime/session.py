@@ -32,7 +32,7 @@ from .loading import fetch_rows, restore_rows, wanting_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
 from .room import note_admitted, recount
-from .saving import settle, verify
+from .saving import Snapshot, settle, verify
 from .sweep import forgettable_before_ms, idle_rows, still_idle
 
 log = logging.getLogger(__name__)
@@ -213,10 +213,21 @@ class Session(Journalling):
     # Regular work.
 
     async def keep_saving(self) -> None:
-        """Save at the declared pace, and see that the store keeps what was saved."""
+        """Save at the declared pace, and see that the store keeps what was saved.
+
+        A round goes in slices over all of its time: events wait for one slice at most.
+        """
         verified_s = self.clock.monotonic_s()
-        while await self._pause(self.spec.save_every_ms):
-            await self.save_beside(self.spec.save_rows_max)
+        while not self.stopping.is_set():
+            due = await self.slices()
+            stored: list[Snapshot] = []
+            for each in due:
+                if not await self._pause(self.spec.save_every_ms // len(due)):
+                    return
+                stored += await self.save_slice(each)
+            if not due and not await self._pause(self.spec.save_every_ms):
+                return
+            await self.tell_group(stored)
             if self.clock.monotonic_s() - verified_s >= VERIFY_EVERY_S:
                 # Inside a round, so that no partition is let go while it is asked about.
                 async with self._round:

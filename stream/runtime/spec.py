@@ -135,7 +135,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     partition, and of at most `stored_domains_max` trust domains, beyond which no new workload is
     admitted; a fetch brings at most `batch_events_max` events, fewer where
     applying them would take longer than `batch_ms`; rows are written at most every
-    `save_every_ms`, at most `save_rows_max` at a time, the longest unsaved first. Tombstones wait
+    `save_every_ms`, at most `save_rows_max` in that time, the longest unsaved first, and
+    `save_slice_rows` of one partition in one go, which events wait for. Tombstones wait
     `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
     are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
     `store_down`. More than `behind_events` waiting events of a partition are `behind`. At most
@@ -153,6 +154,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     fetch_wait_ms: Millis = 200
     save_every_ms: Millis = 1_000
     save_rows_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
+    save_slice_rows: Annotated[int, msgspec.Meta(ge=1, le=8_192)] = 1_024
     heartbeat_ms: Millis = 1_000
     tombstone_after_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 60_000
     sweep_every_ms: Annotated[int, msgspec.Meta(ge=100, le=86_400_000)] = 600_000

@@ -34,7 +34,7 @@ from .owned import Owned
 from .policies import Policies
 from .repair import Repairs
 from .returning import returned, start_of
-from .saving import Snapshot, has_news, save, snapshots
+from .saving import Slice, Snapshot, has_news, save, sliced, slices, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .takeover import Unborn, take
 
@@ -310,12 +310,20 @@ class Tenure:
             # Nor may it save for one that was let go meanwhile: its rows may be another's now.
             owned = [each for each in owned if self.owned.get(each.partition) is each]
             with self._careful():
-                taken = self._snapshots(owned, rows_max)
+                wall_ms = self.clock.wall_ms()
+                taken = self._with_news(snapshots(self.state, owned, rows_max, wall_ms))
                 await self._store(taken)
-        await self._show(taken, began_s)
+        await self.tell_group(taken)
+        self._show(taken, began_s)
 
-    async def save_beside(self, rows_max: int) -> None:
-        """Save what is unsaved of all partitions, and let others have the turn meanwhile.
+    async def slices(self) -> list[Slice]:
+        """Return what is unsaved of all partitions, in pieces that hold nobody up for long."""
+        async with self.turn:
+            spec, owned = self.spec, list(self.owned.values())
+            return slices(self.state, owned, spec.save_rows_max, spec.save_slice_rows)
+
+    async def save_slice(self, some: Slice) -> list[Snapshot]:
+        """Save a piece of a round, and let others have the turn meanwhile; return what was stored.
 
         A step's rows must not be stored before all that it gives is on its way, so the snapshot
         has a turn of its own. Whoever saves asks for the turn first and for the round then.
@@ -324,29 +332,33 @@ class Tenure:
         async with contextlib.AsyncExitStack() as until_stored:
             async with self.turn:
                 await until_stored.enter_async_context(self._round)
-                if self.is_broken:
-                    return
+                if self.is_broken or self.owned.get(some.owned.partition) is not some.owned:
+                    return []
                 until_stored.enter_context(self._careful())
-                taken = self._snapshots(list(self.owned.values()), rows_max)
+                taken = self._with_news([sliced(self.state, some, self.clock.wall_ms())])
             await self._store(taken)
-        await self._show(taken, began_s)
+        self._show(taken, began_s)
+        return taken
 
-    def _snapshots(self, owned: Sequence[Owned], rows_max: int) -> list[Snapshot]:
-        """Return what is to be stored now, of those partitions that have any news."""
-        taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
+    def _with_news(self, taken: Sequence[Snapshot]) -> list[Snapshot]:
+        """Return those that have anything to store, and show how far behind all are."""
         for each in taken:
-            lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
-            age = each.position - each.checkpoint.next_offset
-            self.metrics.set_partition(each.owned.partition, lag, age)
+            if each.checkpoint is not None:
+                lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
+                age = each.position - each.checkpoint.next_offset
+                self.metrics.set_partition(each.owned.partition, lag, age)
         return [each for each in taken if has_news(each)]
 
     async def _store(self, taken: Sequence[Snapshot]) -> None:
         """Store snapshots side by side."""
         await asyncio.gather(*(save(self.state, self.store, each) for each in taken))
 
-    async def _show(self, stored: Sequence[Snapshot], began_s: float) -> None:
-        """Tell the group and the metrics what was stored."""
-        if stored:
-            await self.source.commit({each.owned.partition: each.position for each in stored})
+    def _show(self, stored: Sequence[Snapshot], began_s: float) -> None:
         self.metrics.count_rows(saved=sum(len(each.rows) for each in stored))
         self.metrics.spend("save", self.clock.monotonic_s() - began_s)
+
+    async def tell_group(self, stored: Sequence[Snapshot]) -> None:
+        """Tell the group how far partitions are whose checkpoints were stored."""
+        moved = [each for each in stored if each.checkpoint is not None]
+        if moved:
+            await self.source.commit({each.owned.partition: each.position for each in moved})

@@ -57,6 +57,7 @@ class Plan(NamedTuple):
     batch_events_max: int
     save_every_ms: int
     save_rows_max: int
+    save_slice_rows: int
     rate: float
     gateways: str
     faults: frozenset[str]
@@ -116,6 +117,7 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
         batch_events_max=chance.choice((1, 3, 20, 1_000)),
         save_every_ms=chance.choice((20, 200, 1_000)),
         save_rows_max=stream(seed, "budget").choice((2, 10, 50_000)),
+        save_slice_rows=stream(seed, "slices").choice((2, 5, 1_024)),
         rate=chance.choice((0.01, 0.03, 0.1)),
         gateways=stream(seed, "gateways").choice(GATEWAYS),
         faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),

@@ -191,6 +191,7 @@ class Estate:
             batch_events_max=plan.batch_events_max,
             save_every_ms=plan.save_every_ms,
             save_rows_max=plan.save_rows_max,
+            save_slice_rows=plan.save_slice_rows,
             heartbeat_ms=500,
             tombstone_after_ms=5_000,
             sweep_every_ms=25_600,

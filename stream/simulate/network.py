@@ -107,6 +107,10 @@ class Network:
             return self._chance.random() * SLOW_S
         return self._chance.random() * LATENCY_S
 
+    def given_up_s(self) -> float:
+        """Return after how long a caller hears that its call never came: at once, or as late."""
+        return self._chance.random() * LATE_S if self._chance.random() < 0.5 else self.delay_s()
+
     async def call(
         self, op: Callable[[], Coroutine[Any, Any, Result]], error: type[Exception], what: str
     ) -> Result:
@@ -114,7 +118,7 @@ class Network:
         mine = current_process()
         kind = self.draw(what, ("refuse", "lose_reply", "repeat"), CALLED, mine)
         if kind == "refuse":
-            await asyncio.sleep(self.delay_s())
+            await asyncio.sleep(self.given_up_s())
             raise error(f"{what}: cut on the way there")
         if kind == "kill":
             await self.struck(kind, mine)

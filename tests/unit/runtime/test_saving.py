@@ -1,0 +1,130 @@
+"""A round of saves goes in slices; the checkpoint moves with the last of each partition."""
+
+import asyncio
+from itertools import pairwise
+
+from benchmarks.bugs import BUGS, planted
+from stream.errors import StoreUnavailable
+from stream.runtime.session import Session
+from stream.store import MemoryStore, Save
+from tests.estate import TOPICS, Estate, busy, stored
+from tests.live import differences, other_rows, wait_until
+
+SLICE_ROWS = 7
+EVENTS = 1_500
+
+
+class Noted(MemoryStore):
+    """A store that notes what it is to save, and may fail at one of the calls."""
+
+    saves: list[tuple[int, Save]]
+    fails_at = 0
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Save, or fail once, writing nothing."""
+        Noted.saves.append((partition, save))
+        if len(Noted.saves) == Noted.fails_at:
+            raise StoreUnavailable("away")
+        return await super().save(partition, save)
+
+
+async def applied(estate: Estate, payloads: list[bytes], **settings: int) -> dict[int, bytes]:
+    """What is stored when a worker has applied all."""
+    await estate.topics()
+    await estate.feed(payloads)
+    async with estate.worker(slots_max=1_024, save_slice_rows=SLICE_ROWS, **settings) as worker:
+        await stored(worker, len(payloads))
+    return await estate.rows()
+
+
+def test_round_goes_in_slices() -> None:
+    """No call writes more rows than a slice has, and what stands before its end moves nothing."""
+    estate, payloads = Estate(), busy(EVENTS, agents=600)
+    estate.store, Noted.saves, Noted.fails_at = Noted, [], 0
+    rows = asyncio.run(applied(estate, payloads))
+    bodies, images = estate.replayed(payloads)
+    assert differences(estate.bodies(), bodies) == ""
+    assert other_rows(rows, images) == []
+    # The last round is that of the end, in one go.
+    regular = Noted.saves[: -TOPICS.partitions]
+    assert max(len(save.rows) for _, save in regular) == SLICE_ROWS
+    assert {save.checkpoint is None for _, save in regular} == {True, False}
+    for partition in range(TOPICS.partitions):
+        moved = [save.checkpoint for each, save in Noted.saves if each == partition]
+        offsets = [each.next_offset for each in moved if each is not None]
+        assert all(before <= after for before, after in pairwise(offsets))
+
+
+def test_round_that_breaks_off() -> None:
+    """What a round had stored before it failed is counted once by the session that follows."""
+    for fails_at in (2, 5, 11, 23):
+        estate, payloads = Estate(), busy(EVENTS, agents=600)
+        estate.store, Noted.saves, Noted.fails_at = Noted, [], fails_at
+        rows = asyncio.run(applied(estate, payloads, restart_wait_ms=10))
+        bodies, images = estate.replayed(payloads)
+        assert differences(estate.bodies(), bodies) == ""
+        assert other_rows(rows, images) == []
+        assert len(Noted.saves) > fails_at
+
+
+class Stuck(MemoryStore):
+    """A store whose second regular save of rows hangs until it is let go, and then fails."""
+
+    held: asyncio.Event
+    let_go: asyncio.Event
+    regular = 0
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Save; the second time that rows come without the end of a round, fail, late."""
+        if save.rows and save.checkpoint is None:
+            Stuck.regular += 1
+            if Stuck.regular == 2:
+                Stuck.held.set()
+                await Stuck.let_go.wait()
+                raise StoreUnavailable("away")
+        return await super().save(partition, save)
+
+
+def rebalanced_while_saving() -> list[tuple[int, int]]:
+    """Let partitions be asked back while a save hangs that then fails; return wrong rows."""
+    estate, payloads = Estate(), busy(EVENTS, agents=600)
+    estate.store = Stuck
+
+    async def story() -> dict[int, bytes]:
+        Stuck.held, Stuck.let_go, Stuck.regular = asyncio.Event(), asyncio.Event(), 0
+        await estate.topics()
+        await estate.feed(payloads)
+        settings = {"slots_max": 1_024, "save_slice_rows": SLICE_ROWS, "restart_wait_ms": 10}
+        async with estate.worker(**settings) as first:
+            await Stuck.held.wait()
+            session = first._session
+            assert session is not None
+            async with estate.worker(**settings) as second:
+                # Whoever lets go has the turn, and waits for the round that hangs.
+                await wait_until(lambda: _is_waiting(session), bool)
+                Stuck.let_go.set()
+
+                async def applied() -> int:
+                    parts = (*first.progress().items(), *second.progress().items())
+                    return sum({p: saved for p, (_, saved) in parts}.values())
+
+                await wait_until(applied, lambda count: count == len(payloads))
+        return await estate.rows()
+
+    return other_rows(asyncio.run(story()), estate.replayed(payloads)[1])
+
+
+async def _is_waiting(session: Session) -> bool:
+    return session.turn.locked() and bool(session._round._waiters)
+
+
+def test_save_that_waits_for_one_that_fails() -> None:
+    """It writes nothing: what the other left looks stored, and the checkpoint would pass it."""
+    assert rebalanced_while_saving() == []
+
+
+def test_save_that_waits_for_one_that_fails_is_noticed() -> None:
+    """The same where it does write, so that the test above is known to see it."""
+    bug = next(each for each in BUGS if each.name == "round-after-failure")
+    with planted(bug):
+        assert rebalanced_while_saving() != []

@@ -1,0 +1,34 @@
+"""Long commands are put together here; they read as those that the client packs."""
+
+from typing import Any
+
+import pytest
+import redis.asyncio as client
+
+from stream.store.redis_connection import LONG_COMMAND, Lease, PlainConnection
+
+VALUES: list[Any] = [
+    b"",
+    b"\x00\r\n$5",
+    "text",
+    "\u00e9",
+    7,
+    0.5,
+    memoryview(b"view"),
+    b"x" * 7_000,
+]
+
+
+@pytest.mark.parametrize("count", [1, LONG_COMMAND - 1, LONG_COMMAND, 500])
+def test_packed_as_by_the_client(count: int) -> None:
+    """Whatever the arguments are, the bytes are the same."""
+    ours, theirs = PlainConnection(lease=Lease()), client.Connection()
+    args = ["EVALSHA", *(VALUES[each % len(VALUES)] for each in range(count - 1))]
+    assert b"".join(ours.pack_command(*args)) == b"".join(theirs.pack_command(*args))
+
+
+def test_command_of_two_words() -> None:
+    """The client sends the words of a command's name one by one; so do we."""
+    ours, theirs = PlainConnection(lease=Lease()), client.Connection()
+    args = ["CONFIG GET", *[b"a"] * LONG_COMMAND]
+    assert b"".join(ours.pack_command(*args)) == b"".join(theirs.pack_command(*args))
