@@ -148,13 +148,15 @@ class StaticName:
         Errors: BusUnavailable, ConfigError.
         """
         async with answered(f"ask what the members of {self._group} have", self._request_s):
-            answer = await self._client.send(
-                self._coordinator.coordinator_id, DescribeGroupsRequest([self._group])
-            )
+            node = self._coordinator.coordinator_id
+            if node is None:
+                raise vendor.GroupCoordinatorNotAvailableError
+            answer = await self._client.send(node, DescribeGroupsRequest([self._group]))
             code, *_, members = answer.groups[0][:6]
             if code:
                 raise vendor.for_code(code)(self._group)
-            given = [ConsumerProtocol.ASSIGNMENT.decode(each[4]) for each in members]
+            # While the group deals anew, its members have nothing.
+            given = [ConsumerProtocol.ASSIGNMENT.decode(each[4]) for each in members if each[4]]
         return sum(
             len(partitions)
             for each in given
