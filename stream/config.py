@@ -62,7 +62,8 @@ class ProcessesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     One that ends by itself is started again after `restart_wait_ms`, after twice that the next
     time, and so on up to `restart_wait_max_ms`; one that had run for `steady_ms` begins anew with
-    the shortest wait. What has not ended `stop_wait_ms` after it was told to is killed.
+    the shortest wait. What has not ended `stop_wait_ms` after it was told to is killed. So is what
+    has not answered, or has said that its loop does not turn, for `hung_after_ms` (0: never).
     """
 
     count: Annotated[int, msgspec.Meta(ge=1, le=PROCESSES_MAX)] = 1
@@ -70,6 +71,7 @@ class ProcessesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     restart_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=3_600_000)] = 30_000
     steady_ms: Annotated[int, msgspec.Meta(ge=100, le=3_600_000)] = 60_000
     stop_wait_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = 20_000
+    hung_after_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 60_000
 
     def __post_init__(self) -> None:
         """Refuse a longest wait that is shorter than the first. Errors: ValueError."""

@@ -30,6 +30,7 @@ SILENT_S: Final = 60.0
 PAGE_BYTES_MAX: Final = 8 * 1_048_576
 HOST: Final = "127.0.0.1"
 PATHS: Final = ("/metrics", "/readyz", "/healthz")
+LOOK_S_MAX: Final = LOOK_EVERY_S + 2 * len(PATHS) * ANSWER_S
 
 log = logging.getLogger("stream.processes")
 
@@ -69,6 +70,7 @@ class Member:
         self._look: Look | None = None
         self._why = "has not begun"
         self._must_reload = False
+        self._has_hung = False
         self._stopping = asyncio.Event()
 
     async def keep(self) -> int:
@@ -87,7 +89,8 @@ class Member:
             lived_s = time.monotonic() - began_s
             if lived_s * 1_000 >= spec.steady_ms:
                 wait_ms = spec.restart_wait_ms
-            self._merged.count_restart(self.number, "signal" if code < 0 else "exit")
+            how = "hung" if self._has_hung else "signal" if code < 0 else "exit"
+            self._merged.count_restart(self.number, how)
             self._why = f"{ending_of(code)}, and begins again"
             log.error(
                 "process %d %s after %.1f s; it begins again in %.1f s",
@@ -100,6 +103,7 @@ class Member:
     async def _live(self) -> int:
         """Live once; return the exit code, negative for a signal."""
         self.lives += 1
+        self._has_hung = False
         process = self._process = await asyncio.create_subprocess_exec(
             *self._command(),
             stdin=PIPE,
@@ -182,20 +186,31 @@ class Member:
         self._look = Look(time.monotonic(), (self._why,), is_healthy=True)
         if self._must_reload:
             self._signal_reload()
-        while True:
+        hung_s, hung_max_s = 0.0, self._spec.hung_after_ms / 1_000
+        while not hung_max_s or hung_s < hung_max_s:
+            began_s = time.monotonic()
             found = await asyncio.to_thread(_asked, self._port)
             if found is not None:
                 page, said = found
                 self._merged.show(self.number, page)
                 self._look = said
             await asyncio.sleep(LOOK_EVERY_S)
+            # Where we stood still ourselves, no more of that counts than a look may take.
+            took_s = min(time.monotonic() - began_s, LOOK_S_MAX)
+            hung_s = 0.0 if found is not None and found[1].is_healthy else hung_s + took_s
+        self._has_hung = True
+        log.error(
+            "process %d has hung for %.1f s: it is killed, and replays what it had not saved",
+            *(self.number, hung_s),
+        )
+        process.kill()
 
     def missing(self) -> list[str]:
         """Return what keeps it from being ready; from any thread."""
         look = self._look
         if look is None:
             return [f"process {self.number} {self._why}"]
-        if time.monotonic() - look.at_s > LOOK_EVERY_S + 2 * len(PATHS) * ANSWER_S:
+        if time.monotonic() - look.at_s > LOOK_S_MAX:
             return [f"process {self.number} does not answer"]
         return [f"process {self.number}: {each}" for each in look.missing]
 

@@ -23,7 +23,7 @@ from prometheus_client.samples import Sample
 APART: Final = frozenset({"enforcer_mode", "enforcer_zone_up", "enforcer_domain_rows"})
 LASTING: Final = frozenset({"counter", "histogram"})
 SERIES_MAX: Final = 65_536
-HOW: Final = ("exit", "signal")
+HOW: Final = ("exit", "hung", "signal")
 
 Series = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -67,6 +67,25 @@ def test_one_that_dies_is_begun_again(environment: dict[str, str], tmp_path: Pat
         two.wait(lambda: two.value("enforcer_process_up") == 2)
 
 
+def test_one_that_hangs_is_begun_again(environment: dict[str, str], tmp_path: Path) -> None:
+    """Whoever answers nobody any more is killed after a while, which is said and counted."""
+    text = SETTINGS.replace("stop_wait_ms", "hung_after_ms: 4000, stop_wait_ms")
+    (tmp_path / "settings.yaml").write_text(text)
+    with crew(2, environment, tmp_path / "log") as two:
+        two.wait(lambda: begun(two, 2))
+        before = two.children()
+        os.kill(before[1], signal.SIGSTOP)
+        two.wait(lambda: two.value("enforcer_process_restarts_total", process="1", how="hung") == 1)
+        assert not runs(before[1])
+        (said,) = two.said("has hung for")
+        assert "process 1" in str(said["message"])
+        two.wait(lambda: begun(two, 2))
+        after = two.children()
+        assert after[0] == before[0]
+        assert after[1] != before[1]
+        assert two.value("enforcer_process_restarts_total", process="0") == 0
+
+
 def test_all_stop_together(environment: dict[str, str], tmp_path: Path) -> None:
     """SIGTERM to the one that watches ends all in good order, and it last."""
     with crew(3, environment, tmp_path / "log") as three:
