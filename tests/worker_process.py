@@ -12,18 +12,12 @@ from typing import Any
 
 import msgspec
 
+from stream.cli.standing import say_standing
 from stream.config import Config
 from stream.metrics import Metrics, MetricsServer
 from stream.policy import load_policy
 from stream.warm import warm
 from tests.live import worker_of
-
-
-def tell_tasks() -> None:
-    """Say where every task stands, for whoever reads the log of a test that failed."""
-    for task in asyncio.all_tasks():
-        sys.stderr.write(f"{task!r:.1000}\n")
-        task.print_stack(limit=6, file=sys.stderr)
 
 
 async def main(settings: dict[str, Any]) -> None:
@@ -35,7 +29,7 @@ async def main(settings: dict[str, Any]) -> None:
     server = MetricsServer(metrics, address, worker.ready, worker.healthy)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.stop)
-    loop.add_signal_handler(signal.SIGUSR1, tell_tasks)
+    loop.add_signal_handler(signal.SIGUSR1, say_standing)
     warm()
     server.start()
     logging.getLogger("process").info("metrics at port %d", server.port)

@@ -114,6 +114,11 @@ class StaticName:
         answer = await self._send(request)
         code = getattr(answer, "error_code", 0)
         if code == FENCED_INSTANCE_ID:
+            log.error(
+                "%s of member %s, generation %d, is answered: %s is another member by now",
+                *(type(request).__name__, self._coordinator.member_id or "(new)"),
+                *(self._coordinator.generation, self._name),
+            )
             self._is_taken = True
             raise vendor.GroupCoordinatorNotAvailableError
         if isinstance(request, JoinGroupRequest):

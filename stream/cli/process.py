@@ -164,15 +164,18 @@ class Member:
     def reload(self) -> None:
         """Let it read its policy again, as soon as it listens."""
         # Before it has said its port, the signal would end it.
+        self._must_reload = not self._port
         if self._port:
-            self._signal_reload()
-        else:
-            self._must_reload = True
+            self._signal(signal.SIGHUP)
 
-    def _signal_reload(self) -> None:
-        self._must_reload = False
+    def say_standing(self) -> None:
+        """Let it log where its tasks stand, if it listens by now."""
+        if self._port:
+            self._signal(signal.SIGUSR1)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGHUP)
+            self._process.send_signal(number)
 
     # What it says of itself.
 
@@ -185,7 +188,7 @@ class Member:
         self._port, self._why = int(line), "does not answer"
         self._look = Look(time.monotonic(), (self._why,), is_healthy=True)
         if self._must_reload:
-            self._signal_reload()
+            self.reload()
         hung_s, hung_max_s = 0.0, self._spec.hung_after_ms / 1_000
         while not hung_max_s or hung_s < hung_max_s:
             began_s = time.monotonic()

@@ -30,6 +30,7 @@ from stream.policy import Policy, default_policy, load_policy
 from .doors import metrics_server
 from .failure import CONFIG, INTERRUPTED, NOT_SO
 from .process import ANSWER_S, HOST, LOOK_EVERY_S, Member, command_of
+from .standing import say_standing
 
 NAME_MAX: Final = 56
 
@@ -170,6 +171,7 @@ class Together:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._say_standing)
         if has_stdin:
             loop.add_reader(0, read_stdin)
 
@@ -194,6 +196,11 @@ class Together:
         for each in self.members:
             each.reload()
         log.info("policy %s %s is passed to all processes", policy.spec.name, policy.hash)
+
+    def _say_standing(self) -> None:
+        say_standing()
+        for each in self.members:
+            each.say_standing()
 
     def _keep_policy(self) -> Policy:
         """Make the copy that all processes read of the file as it is; return what it says.

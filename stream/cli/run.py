@@ -37,6 +37,7 @@ from .logs import start_logging
 from .options import configured, examples, json_option
 from .processes import Order, spares_of, stem_of, together_rows, work_together
 from .screen import Screen
+from .standing import say_standing
 
 log = logging.getLogger("stream.run")
 
@@ -240,6 +241,7 @@ async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: boo
             task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload_all)
+    loop.add_signal_handler(signal.SIGUSR1, say_standing)
     if has_stdin:
         loop.add_reader(0, read_stdin)
     server.start()

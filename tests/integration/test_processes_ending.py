@@ -86,6 +86,22 @@ def test_one_that_hangs_is_begun_again(environment: dict[str, str], tmp_path: Pa
         assert two.value("enforcer_process_restarts_total", process="0") == 0
 
 
+def test_where_tasks_stand(environment: dict[str, str], tmp_path: Path) -> None:
+    """SIGUSR1 has each process log what its tasks wait for, and changes nothing."""
+    with crew(2, environment, tmp_path / "log") as two:
+        two.wait(lambda: begun(two, 2))
+        before = two.children()
+        two.parent.send_signal(signal.SIGUSR1)
+
+        def told() -> bool:
+            said = [each for each in two.said(" stands at ") if "worker:" in str(each["message"])]
+            return {each.get("process") for each in said} == {0, 1}
+
+        two.wait(told)
+        assert any("process" not in each for each in two.said(" stands at "))
+        assert two.children() == before
+
+
 def test_all_stop_together(environment: dict[str, str], tmp_path: Path) -> None:
     """SIGTERM to the one that watches ends all in good order, and it last."""
     with crew(3, environment, tmp_path / "log") as three:
