@@ -25,6 +25,7 @@ from .kafka import KafkaSpec
 from .kafka_publisher import KafkaPublisher
 from .kafka_reader import KafkaReader
 from .kafka_source import KafkaSource
+from .kafka_static import StaticNames
 from .kafka_together import KafkaTogether
 from .kafka_topics import KafkaTopics
 from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTogether, MemoryTopics
@@ -54,6 +55,7 @@ __all__ = [
     "Rarely",
     "Record",
     "Sending",
+    "StaticNames",
     "TogetherPublisher",
     "TopicAdmin",
     "TopicSpec",

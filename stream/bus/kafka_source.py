@@ -33,7 +33,7 @@ from .kafka import (
 )
 from .kafka_fetch import Columns, Drain
 from .kafka_rescue import Unreadable, rescue
-from .kafka_static import StaticName
+from .kafka_static import StaticName, StaticNames
 from .kafka_sticky import Sticky
 from .membership import Membership
 from .rarely import Rarely
@@ -52,7 +52,8 @@ class KafkaSource:
     Errors: BusUnavailable, ConfigError, and what the listener raises.
     """
 
-    def __init__(self, spec: KafkaSpec, topic: str) -> None:
+    def __init__(self, spec: KafkaSpec, topic: str, names: StaticNames | None = None) -> None:
+        self._names = names or StaticNames()
         self._spec = spec
         self._topic = topic
         self._request_s = spec.request_ms / 1_000
@@ -64,7 +65,8 @@ class KafkaSource:
     async def start(self, listener: Listener) -> None:
         """Connect and begin to join the group; the listener hears of partitions from here on.
 
-        Errors: ConfigError when the topic does not exist.
+        `names` of earlier sessions of this process: one that was refused is begun with care.
+        Errors: ConfigError when the topic does not exist, or another process has our name.
         """
         assert self._consumer is None, "started twice"
         spec, sticky = self._spec, Sticky()
@@ -82,12 +84,11 @@ class KafkaSource:
             undo.push_async_callback(stop_client, "a consumer", consumer)
             await connected("a consumer", spec, consumer)
             await count_partitions(consumer._client, self._topic, self._request_s)
+            await self._names.settle(consumer._client, spec)
             undo.pop_all()
         self._consumer = consumer
         if spec.member_id:
-            self._static = StaticName(
-                consumer, spec.member_id, spec.group, self._topic, self._request_s
-            )
+            self._static = StaticName(consumer, spec, self._topic, self._names)
         self._members = Membership(listener, self._place)
         # Kernels and numpy, which a gateway that imports this room must not pay for.
         from .kafka_whole import open_whole  # noqa: PLC0415

@@ -6,9 +6,11 @@ before, FENCED_INSTANCE_ID, but only if its heartbeat says the name, from versio
 does not: it is told that its member is unknown, joins again under the name, and so two processes
 with one name take the partitions from each other several times a second.
 
-So the heartbeat of a static member is sent here with its name, and whatever of the coordinator
-answers FENCED_INSTANCE_ID is the operator's mistake to repair. A broker before Kafka 2.3 has no
-such heartbeat, and no such member.
+So the heartbeat of a static member is sent here with its name, and FENCED_INSTANCE_ID ends the
+session. That may be the operator's mistake, to be repaired; but also a join of this very process
+that it gave up, and that the broker got to late (KAFKA-20985). Such a ghost does not heartbeat: so
+whoever was refused begins again only when it would be gone, and if the name is taken even then,
+another process lives under it. A broker before Kafka 2.3 has no such heartbeat, and no such member.
 
 And one that comes back under its name is given what the group dealt out before, however many
 partitions there are by now. If it led, the broker names it as its former self, lest it deal again;
@@ -28,6 +30,7 @@ from typing import Any, Final
 
 import aiokafka.errors as vendor
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -41,11 +44,13 @@ from aiokafka.protocol.types import Int16, Int32, Schema, String
 
 from stream.errors import BusUnavailable, ConfigError
 
-from .kafka import answered
+from .kafka import KafkaSpec, answered
 
 log = logging.getLogger(__name__)
 
 FENCED_INSTANCE_ID: Final = 82
+# What a broker may need beyond the times that it was given.
+MARGIN_S: Final = 1.0
 # A broker calls a static member by its name, a dash and a UUID.
 UUID_CHARS: Final = 36
 
@@ -86,16 +91,51 @@ class NamedHeartbeat(Request[HeartbeatRequest_v1 | _HeartbeatRequest_v3]):  # ty
         return request_struct_class(*values, self._name)
 
 
+class StaticNames:
+    """Names of this process that were refused, for whoever begins again under them."""
+
+    def __init__(self) -> None:
+        self._refused_at_s: dict[tuple[str, str], float] = {}
+
+    def note(self, group: str, name: str) -> None:
+        """Remember that the group has another member by a name. Mutates: self."""
+        self._refused_at_s[group, name] = asyncio.get_running_loop().time()
+
+    async def settle(self, client: AIOKafkaClient, spec: KafkaSpec) -> None:
+        """Return when nobody else lives under the name, as far as it was refused. Mutates: self.
+
+        Errors: ConfigError when somebody does; BusUnavailable.
+        """
+        at_s = self._refused_at_s.get((spec.group, spec.member_id))
+        if at_s is None:
+            return
+        wait_s = max(spec.session_ms, spec.rebalance_ms) / 1_000 + MARGIN_S
+        left_s = at_s + wait_s - asyncio.get_running_loop().time()
+        log.warning("waits %.1f s to see who else is %s", max(0.0, left_s), spec.member_id)
+        await asyncio.sleep(left_s)
+        async with answered(f"ask who is in {spec.group}", spec.request_ms / 1_000):
+            node = await client.coordinator_lookup(CoordinationType.GROUP, spec.group)
+            members = await _members(client, node, spec.group)
+        del self._refused_at_s[spec.group, spec.member_id]
+        if any(_is_named(member_id, spec.member_id) for member_id, _ in members):
+            raise ConfigError(
+                f"another process joined the group {spec.group} as {spec.member_id} and took the"
+                " partitions of this one",
+                hint="give each worker a member_id of its own, or none",
+            )
+
+
 class StaticName:
     """The name of a consumer in its group: whether another process has it now, whether it leads."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, name: str, group: str, topic: str, request_s: float
+        self, consumer: AIOKafkaConsumer, spec: KafkaSpec, topic: str, names: StaticNames
     ) -> None:
-        self._name = name
-        self._group = group
+        self._name = spec.member_id
+        self._group = spec.group
         self._topic = topic
-        self._request_s = request_s
+        self._names = names
+        self._request_s = spec.request_ms / 1_000
         self._is_taken = False
         self._led_before = False
         self._client = consumer._client
@@ -120,6 +160,7 @@ class StaticName:
                 *(self._coordinator.generation, self._name),
             )
             self._is_taken = True
+            self._names.note(self._group, self._name)
             raise vendor.GroupCoordinatorNotAvailableError
         if isinstance(request, JoinGroupRequest):
             self._led_before = not code and self._is_former_self(answer)
@@ -132,7 +173,7 @@ class StaticName:
     def _is_former_self(self, joined: Any) -> bool:
         """Tell whether the leader that a group names has this name, and is not this member."""
         leader: str = joined.leader_id
-        return leader != joined.member_id and leader[:-UUID_CHARS] == f"{self._name}-"
+        return leader != joined.member_id and _is_named(leader, self._name)
 
     async def _watch(self) -> None:
         """Let the client watch the topic as a leader does, from what the group has dealt out on."""
@@ -156,12 +197,9 @@ class StaticName:
             node = self._coordinator.coordinator_id
             if node is None:
                 raise vendor.GroupCoordinatorNotAvailableError
-            answer = await self._client.send(node, DescribeGroupsRequest([self._group]))
-            code, *_, members = answer.groups[0][:6]
-            if code:
-                raise vendor.for_code(code)(self._group)
+            members = await _members(self._client, node, self._group)
             # While the group deals anew, its members have nothing.
-            given = [ConsumerProtocol.ASSIGNMENT.decode(each[4]) for each in members if each[4]]
+            given = [ConsumerProtocol.ASSIGNMENT.decode(each) for _, each in members if each]
         return sum(
             len(partitions)
             for each in given
@@ -172,17 +210,26 @@ class StaticName:
     def check(self) -> None:
         """Do nothing while the name is ours.
 
-        Errors: ConfigError once another process has it.
+        Errors: BusUnavailable once the group has another member by it.
         """
         if self._is_taken:
-            raise ConfigError(
-                f"another process joined the group {self._group} as {self._name} and took the"
-                " partitions of this one",
-                hint="give each worker a member_id of its own, or none",
-            )
+            raise BusUnavailable(f"the group {self._group} has another member as {self._name}")
 
     def stop(self) -> None:
         """Look no further."""
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+
+
+async def _members(client: AIOKafkaClient, node: int, group: str) -> list[tuple[str, bytes]]:
+    """Return id and assignment of each member of a group. Errors: the client's."""
+    answer = await client.send(node, DescribeGroupsRequest([group]))
+    code, *_, members = answer.groups[0][:6]
+    if code:
+        raise vendor.for_code(code)(group)
+    return [(each[0], each[4]) for each in members]
+
+
+def _is_named(member_id: str, name: str) -> bool:
+    return member_id[:-UUID_CHARS] == f"{name}-"

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 import uvloop
 
-from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics
+from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics, StaticNames
 from stream.config import Config
 from stream.errors import ConfigError
 from stream.metrics import Merged, Metrics, MetricsServer
@@ -56,8 +56,9 @@ async def opened(door: AnyDoor) -> AsyncIterator[AnyDoor]:
 
 def worker_doors(config: Config, metrics: Metrics) -> Doors:
     """Return the makers of a worker's doors."""
+    names = StaticNames()
     return Doors(
-        source=lambda: KafkaSource(config.kafka, config.topics.requests),
+        source=lambda: KafkaSource(config.kafka, config.topics.requests, names),
         publisher=lambda: KafkaPublisher(config.kafka, heals=False),
         reader=lambda: KafkaReader(config.kafka),
         library=lambda: KafkaReader(config.kafka),
@@ -66,6 +67,7 @@ def worker_doors(config: Config, metrics: Metrics) -> Doors:
         zone=lambda zone: KafkaSource(
             msgspec.structs.replace(config.kafka, group=zone_group(config, zone)),
             config.topics.zone_topic(zone),
+            names,
         ),
     )
 

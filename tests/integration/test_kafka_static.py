@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from stream.bus import KafkaSource, KafkaSpec, KafkaTopics, TopicSpec
+from stream.bus import KafkaSource, KafkaSpec, KafkaTopics, StaticNames, TopicSpec
 from stream.bus.kafka_static import StaticName
-from stream.errors import ConfigError
+from stream.errors import BusUnavailable, ConfigError
 from tests.buses import Member, kafka_spec, run, until
 from tests.live import opened
 
 
 @contextlib.asynccontextmanager
-async def member_of(spec: KafkaSpec) -> AsyncIterator[Member]:
+async def member_of(spec: KafkaSpec, names: StaticNames | None = None) -> AsyncIterator[Member]:
     """A member of a group that reads a topic of the same name."""
-    source = KafkaSource(spec, spec.group)
+    source = KafkaSource(spec, spec.group, names)
     member = Member(source, {})
     await source.start(member)
     try:
@@ -28,22 +28,49 @@ async def member_of(spec: KafkaSpec) -> AsyncIterator[Member]:
 
 def test_two_processes_with_one_name(servers: Any, fresh_name: str) -> None:
     """The one that was there first is told who took its place, and does not take it back."""
-    spec = kafka_spec(servers.kafka, fresh_name, member_id="same")
+    spec = kafka_spec(servers.kafka, fresh_name, member_id="same", rebalance_ms=3_000)
+    names = StaticNames()
 
     async def scene() -> None:
         async with opened(KafkaTopics(spec)) as topics:
             await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
-        async with member_of(spec) as first:
+        async with member_of(spec, names) as first:
             await until(lambda: len(first.held) == 2)
             async with member_of(spec) as second:
                 await until(lambda: len(second.held) == 2)
-                with pytest.raises(ConfigError, match=r"another process joined .* as same"):
+                with pytest.raises(BusUnavailable, match="has another member as same"):
                     await first.read(lambda: False)
+                # So its session ends; the next one does not join before it knows who that is.
+                with pytest.raises(ConfigError, match=r"another process joined .* as same"):
+                    async with member_of(spec, names):
+                        pytest.fail("it joined")
                 calls = list(second.calls)
                 # Many heartbeats long, nothing moves; a name that is taken back moves at the next.
                 for _ in range(20):
                     await second.step(wait_s=spec.heartbeat_ms / 1_000)
                 assert second.calls == calls == [("assigned", [0, 1])]
+
+    run(scene())
+
+
+def test_name_that_a_ghost_took(servers: Any, fresh_name: str) -> None:
+    """A join of our own that came late takes the name and is never heard of again: we go on."""
+    spec = kafka_spec(
+        servers.kafka, fresh_name, member_id="same", session_ms=2_000, rebalance_ms=2_000
+    )
+    names = StaticNames()
+
+    async def scene() -> None:
+        async with opened(KafkaTopics(spec)) as topics:
+            await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
+        async with member_of(spec, names) as first:
+            await until(lambda: len(first.held) == 2)
+            async with member_of(spec) as ghost:
+                await until(lambda: len(ghost.held) == 2)
+            with pytest.raises(BusUnavailable, match="has another member as same"):
+                await first.read(lambda: False)
+        async with member_of(spec, names) as again:
+            await until(lambda: len(again.held) == 2)
 
     run(scene())
 
