@@ -177,10 +177,12 @@ class Baselines:
         """Return conditions under the baseline that is wanted, shed where it must be."""
         held = conditions.baseline or None
         target = self._wanted
-        if target is not None and (
-            held is None or (target.at_ms > held.at_ms and target.version != held.version)
-        ):
-            held = InForce(target.version, held.version if held else "", target.at_ms)
+        if target is not None and (held is None or target.at_ms > held.at_ms):
+            # Also where it is the one in force: who heads what came before would go back to that.
+            before = held.version if held else ""
+            if held and target.version == before:
+                before = held.previous
+            held = InForce(target.version, before, target.at_ms)
         if held is None:
             return conditions
         shed = ""

@@ -363,6 +363,22 @@ def test_what_is_wanted_follows_the_latest_words() -> None:
     assert known.wanted(behind, is_behind=False) == here
 
 
+def test_reload_of_what_is_in_force_is_the_latest_word() -> None:
+    """It is journalled as such: an owner that knows only what came before keeps to it."""
+    now = Conditions(nonce="", era=0, from_offset=0, policy_hash="h", policy_text="{}")
+    here = with_baseline(now, InForce(version_of(ONE), "before"))
+    first, heir = Baselines(KEY), Baselines(KEY)
+    for each in (first, heir):
+        each._know(each.made(ONE, "file"))
+    first._want(Promoted(version=version_of(ONE), at_ms=7))
+    said = first.wanted(here, is_behind=False)
+    assert said.baseline == InForce(version_of(ONE), "before", 7)
+    heir._want(Promoted(version="", at_ms=5))
+    assert heir.wanted(said, is_behind=False) == said
+    heir._want(Promoted(version="", at_ms=9))
+    assert heir.wanted(said, is_behind=False).baseline == InForce("", version_of(ONE), 9)
+
+
 def test_spare_ones_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of versions that nobody uses the latest stay, no more than so many and so many bytes."""
     known = Baselines(KEY)
