@@ -109,20 +109,20 @@ def _static(servers: Any, fresh_name: str) -> KafkaSpec:
     return kafka_spec(servers.kafka, fresh_name, member_id="same", session_ms=30_000)
 
 
+async def _grown_while_away(spec: KafkaSpec) -> None:
+    """A member ends, its topic grows, and it is back; it must come to have all of it."""
+    async with opened(KafkaTopics(spec)) as topics:
+        await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
+        async with member_of(spec) as member:
+            await until(lambda: len(member.held) == 2)
+        await topics.grow(spec.group, 4)
+    async with member_of(spec) as member:
+        await until(lambda: len(member.held) == 4)
+
+
 def test_topic_grew_while_the_only_member_was_away(servers: Any, fresh_name: str) -> None:
     """The broker gives a static member what it had; what came since is its own all the same."""
-    spec = _static(servers, fresh_name)
-
-    async def scene() -> None:
-        async with opened(KafkaTopics(spec)) as topics:
-            await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
-            async with member_of(spec) as member:
-                await until(lambda: len(member.held) == 2)
-            await topics.grow(spec.group, 4)
-        async with member_of(spec) as member:
-            await until(lambda: len(member.held) == 4)
-
-    run(scene())
+    run(_grown_while_away(_static(servers, fresh_name)))
 
 
 def test_topic_grows_under_a_member_that_was_away(servers: Any, fresh_name: str) -> None:
@@ -173,16 +173,7 @@ def test_what_the_group_dealt_out_cannot_be_asked(
 
     monkeypatch.setattr(StaticName, "_dealt", refused)
 
-    async def scene() -> None:
-        async with opened(KafkaTopics(spec)) as topics:
-            await topics.ensure([TopicSpec(name=spec.group, partitions=2)])
-            async with member_of(spec) as member:
-                await until(lambda: len(member.held) == 2)
-            await topics.grow(spec.group, 4)
-        async with member_of(spec) as member:
-            await until(lambda: len(member.held) == 4)
-
-    run(scene())
+    run(_grown_while_away(spec))
 
 
 def test_quick_restart_moves_nothing(servers: Any, fresh_name: str) -> None:
