@@ -56,7 +56,7 @@ class _Leaving(client.Connection):
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Return a command as it is sent: an array of bulk strings."""
-        if len(args) < LONG_COMMAND or " " in args[0]:
+        if len(args) < LONG_COMMAND or not isinstance(args[0], str) or " " in args[0]:
             return list(super().pack_command(*args))
         encode: Callable[[Any], bytes] = self.encoder.encode
         texts = [each if type(each) is bytes else bytes(encode(each)) for each in args]

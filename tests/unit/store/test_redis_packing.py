@@ -27,8 +27,9 @@ def test_packed_as_by_the_client(count: int) -> None:
     assert b"".join(ours.pack_command(*args)) == b"".join(theirs.pack_command(*args))
 
 
-def test_command_of_two_words() -> None:
-    """The client sends the words of a command's name one by one; so do we."""
+@pytest.mark.parametrize("name", ["CONFIG GET", b"CONFIG GET", b"HMGET"])
+def test_names_of_commands(name: str | bytes) -> None:
+    """The client sends the words of a command's name one by one, bytes as well; so do we."""
     ours, theirs = PlainConnection(lease=Lease()), client.Connection()
-    args = ["CONFIG GET", *[b"a"] * LONG_COMMAND]
+    args = [name, *[b"a"] * LONG_COMMAND]
     assert b"".join(ours.pack_command(*args)) == b"".join(theirs.pack_command(*args))
