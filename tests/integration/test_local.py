@@ -160,7 +160,10 @@ def test_the_session_has_its_servers(servers: Addresses, fresh_name: str) -> Non
         await admin.start()
         try:
             await admin.create_topics([NewTopic(fresh_name, 3, 1)])
-            assert fresh_name in await admin.list_topics()
+            # The controller has made it; the broker that answers hears of it a little later.
+            async with asyncio.timeout(20):
+                while fresh_name not in await admin.list_topics():
+                    await asyncio.sleep(0.05)
         finally:
             await admin.close()
 
