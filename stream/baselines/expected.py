@@ -18,6 +18,7 @@ from .entries import (
     BITS_MAX,
     ESTATE,
     LARGEST,
+    NOWHERE,
     OPERATION,
     TASKS,
     TOKEN_SEEN,
@@ -106,8 +107,9 @@ def ask_call(entries: Any, group: np.uint64, call: Any, values: Any) -> None:
     A large baseline is in no cache: waiting for each look-up in turn would take most of the time.
     """
     place, operation = place_of(group, call["purpose"]), call["operation"]
-    ask_entry(entries, key_of(place, TASKS, np.uint64(0)))
-    ask_entry(entries, key_of(place, OPERATION, operation))
+    if call["purpose"] != NOWHERE:
+        ask_entry(entries, key_of(place, TASKS, np.uint64(0)))
+        ask_entry(entries, key_of(place, OPERATION, operation))
     asked = operation
     first = whole(call["values_from"])
     for number in range(first, first + call["values_count"]):

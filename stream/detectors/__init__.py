@@ -8,7 +8,7 @@ a multiple of eight bytes, whose all-zero value is the empty one; who holds the 
 
 from typing import Final
 
-from .bits import BIT, BITS_MAX, log2_of
+from .bits import BIT, BITS_MAX, log2_of, odds_of
 from .facts import ASSERTED, CLASS, FACT, POOLED, UNREADY, Facts, facts_of, find_fact
 from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
@@ -175,6 +175,7 @@ __all__ = [
     "observe_rate",
     "observe_spread",
     "observe_workload",
+    "odds_of",
     "peek_level",
     "rarity_of",
     "score_call",

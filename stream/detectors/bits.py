@@ -16,6 +16,8 @@ from stream.kernel import kernel, routine
 
 BIT: Final = 1024  # units of evidence in one bit
 BITS_MAX: Final = 1 << 20  # 1,024 bits: no evidence is larger
+BIT_SHIFT: Final = 10
+_FRACTIONS: Final = np.array([2.0 ** (-place / BIT) for place in range(BIT)])
 _HALF_ROOT: Final = math.sqrt(0.5)
 _TWICE_PER_LOG: Final = 2.0 / math.log(2.0)
 
@@ -53,6 +55,19 @@ def log2_of(value: float) -> float:
     for place in range(5, -1, -1):
         series = series * square + 1.0 / (2.0 * place + 1.0)
     return float(exponent) + _TWICE_PER_LOG * ratio * series
+
+
+@kernel
+def odds_of(bits: int) -> float:
+    """Return 2^-bits. Units: 1/1024 bit; 0 below 2^-1000.
+
+    Requires: -1000 * BIT <= bits. The library's power takes as long as comparing a call.
+    """
+    if bits == 0:
+        return 1.0
+    if bits > 1000 * BIT:
+        return 0.0
+    return float(_FRACTIONS[bits & (BIT - 1)] * power_of_2(-(bits >> BIT_SHIFT)))
 
 
 @kernel

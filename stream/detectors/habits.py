@@ -68,6 +68,8 @@ def observe_workload(record: Any, event: Any, clock_ms: int, known: Any, out: An
             record["held"][rate] = 0
     for rate in range(HELD):
         held, why = int(record["held"][rate]), record["why"][rate]
+        if held == 0 and bits[rate] == 0:
+            continue
         for which in range(3):
             if bits[rate] > held:
                 why[which] = details[rate, OBSERVED + which]

@@ -92,8 +92,10 @@ def follow_loops(loops: Any, symbol: np.uint64, failed: int) -> None:
     loops["next"] = (turn + 1) % PERIODS
     loops["calls"] = min(int(loops["calls"]) + 1, STRETCH)
     for place in range(PLACES):
-        level = int(level_of_run(place, int(runs[place])))
-        loops["levels"][place] = max(int(loops["levels"][place]), level + 1)
+        run = int(runs[place])
+        if run > 0:
+            level = int(level_of_run(place, run))
+            loops["levels"][place] = max(int(loops["levels"][place]), level + 1)
 
 
 @kernel
@@ -133,7 +135,7 @@ def _loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
     where = group if parts[HOW_PART] == CLASS else ESTATE
     for place in range(PLACES):
         run = int(loops["runs"][place])
-        level = int(level_of_run(place, run))
+        level = int(level_of_run(place, run)) if run > 0 else -1
         if level < 0:
             continue
         bits = RETRY_BITS[level] if place == RETRY else ASSERTED_BITS[level]

@@ -60,6 +60,8 @@ from stream.profiles import (
     SERVED,
 )
 
+from .bits import odds_of
+
 KNOWN, NEW, UNDECLARED, NOT_READY = range(4)
 MODES: Final = ("known", "new", "undeclared", "not_ready")
 PART_NAMES: Final = (
@@ -229,22 +231,26 @@ def _judge_undeclared(call: Any, effect: int, of: Any, view: Any, state: Any) ->
     least = whole(LIKELY_MAX)
     for candidate in range(count):
         least = min(least, whole(state["likely"][candidate]))
-    above, below, best = 0.0, 0.0, whole(LIKELY_MAX)
-    for turn in range(2):
-        for candidate in range(count):
-            before = whole(state["likely"][candidate])
-            if turn == 1 and before != best:
-                continue
-            who = (state["group"], places[first + candidate], whole(0))
+    above, below = 0.0, 0.0
+    best, best_after = whole(0), whole(LIKELY_MAX + 1)
+    for candidate in range(count):
+        before = whole(state["likely"][candidate])
+        place, bits = places[first + candidate], whole(0)
+        known = find_entry(entries, key_of(place, OPERATION, call["operation"]))
+        # Nothing speaks against or for a call that is known and names nothing, as most are.
+        if known < 0 or entries[known]["support"] == 0 or call["values_count"] > 0:
+            who = (state["group"], place, whole(0))
             bits = whole(judge_known(call, effect, of, entries, who, state["parts"]))
-            if turn == 1:
-                break
-            weight = 2.0 ** (-2.0 * (before - least) / BIT)
-            below += weight
-            above += weight * 2.0 ** (-bits / BIT)
-            after = min(max(before + bits, -LIKELY_MAX), LIKELY_MAX)
-            state["likely"][candidate] = after
-            best = min(best, after)
+        weight = odds_of(2 * (before - least))
+        below += weight
+        above += weight * odds_of(bits)
+        after = min(max(before + bits, -LIKELY_MAX), LIKELY_MAX)
+        state["likely"][candidate] = after
+        if after < best_after:
+            best, best_after = whole(candidate), after
+    if count > 0:
+        who = (state["group"], places[first + best], whole(0))
+        judge_known(call, effect, of, entries, who, state["parts"])
     bits = whole(60 * BIT)
     if above > 0.0:
         bits = min(bits, whole(np.rint(-np.log2(above / below) * BIT)))

@@ -101,8 +101,10 @@ def _follow(state: Any, which: int, call: Any, group: np.uint64, facts: Any, par
     for suspicion in range(SUSPICIONS):
         rise, fall = ASSERTED_STEPS[which][suspicion]
         if found != NO_FACT:
-            what = np.uint64(1 + SUSPICIONS * which + suspicion)
-            at = find_fact(facts, fact_key(group, SHARE, what))
+            at = found
+            if suspicion > 0:
+                what = np.uint64(1 + SUSPICIONS * which + suspicion)
+                at = int(find_fact(facts, fact_key(group, SHARE, what)))
             if at != NO_FACT:
                 rise, fall = int(facts[at]["bits"][0]), int(facts[at]["bits"][1])
         step = rise if failed != 0 else -fall

@@ -59,7 +59,8 @@ def _observe(state: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: 
     """See `observe_spread`. Mutates: state, parts, scratch."""
     spread, rate, series = state
     cells = spread["cells"]
-    if clock_ms // measure[1] != rate["opened"] - 1:
+    end_ms = rate["opened"] * measure[1]
+    if clock_ms >= end_ms or clock_ms < end_ms - measure[1]:
         for word in range(WORDS):
             cells[word] = np.uint64(0)
         spread["filled"] = 0

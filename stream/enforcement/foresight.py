@@ -11,8 +11,8 @@ from typing import Any
 
 from stream.baselines import ask_call
 from stream.detectors import ask_sequence
-from stream.kernel import kernel, prefetch_entry
-from stream.profiles import find_context
+from stream.kernel import kernel, prefetch_entry, prefetch_line
+from stream.profiles import LEARNED_LINES, ask_transition, find_context
 
 
 @kernel
@@ -25,25 +25,32 @@ def ask_expected(event: Any, local: Any, learning: Any) -> None:
 
 
 @kernel
-def _record_of(event: Any, slot: int, table: Any) -> int:
-    """Return the place of the record that an event's context has, -1 for none."""
-    context = max(int(find_context(table.contexts[slot], event["task"])), 0)
-    return int(table.local[slot]["learned"][context]) - 1
+def _context_of(event: Any, slot: int, table: Any) -> int:
+    """Return the place of an event's context, that of the workload's own where it has none."""
+    return max(int(find_context(table.contexts[slot], event["task"])), 0)
+
+
+@kernel
+def ask_pair(event: Any, slot: int, table: Any) -> None:
+    """Ask for where the pair of an event and the one before is counted; the row is there by now."""
+    context = table.contexts[slot, _context_of(event, slot, table)]
+    ask_transition(table.transitions[slot], context["recent"][0], event["operation"])
 
 
 @kernel
 def ask_record(event: Any, slot: int, table: Any, learning: Any) -> None:
     """Ask for the record of an event's context; its row is to be there by now."""
-    found = int(_record_of(event, slot, table))
+    found = int(table.local[slot]["learned"][_context_of(event, slot, table)]) - 1
     if found >= 0:
-        prefetch_entry(learning.records, found)
+        for line in LEARNED_LINES:
+            prefetch_line(learning.records, found, line)
         prefetch_entry(learning.habits.contexts, found)
 
 
 @kernel
 def ask_order(event: Any, slot: int, table: Any, learning: Any) -> None:
     """Ask for what is usual after the calls before; the context's record is to be there by now."""
-    found = int(_record_of(event, slot, table))
+    found = int(table.local[slot]["learned"][_context_of(event, slot, table)]) - 1
     if found >= 0:
         order, facts = learning.habits.contexts[found]["sequence"], learning.expected.entries
         ask_sequence(order, event["operation"], table.local[slot]["peers"], facts)

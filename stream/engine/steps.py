@@ -20,7 +20,7 @@ from stream.enforcement import (
     shut_out,
 )
 from stream.events import Finding, RejectCode
-from stream.profiles import Batch, touch
+from stream.profiles import Batch, lines_touched, touch
 
 from .state import Bound, State
 
@@ -110,7 +110,7 @@ def _step_one(
         state.resolve(used[table.sections.local["serial"][used] != state.serial], bound.policy)
     index, names = bound.operations.index(batch)
     result.names.extend(names)
-    where = Where(slots, *bound.operations.view(index))
+    where = Where(slots, *bound.operations.view(index), lines_touched(table.sections))
     state_out = state.out._replace(tallies=result.tallies)
     scores = sink if kept is None or not len(sink) else sink[kept]
     learning = expectation.learning(batch, state.key, bound.policy, table, scores)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from .arithmetic import minus64, mix64, rotate64, zeros64
 from .compiling import CACHES_MAX, KERNEL_ROOMS, cache_folder, is_compiled, kernel, routine
 from .hashing import KEY_BYTES, HashKey, murmur, sip
-from .memory import load64, prefetch, prefetch_entry
+from .memory import LINE_BYTES, load64, prefetch_entry, prefetch_line
 
 __all__ = [
     "CACHES_MAX",
     "KERNEL_ROOMS",
     "KEY_BYTES",
+    "LINE_BYTES",
     "HashKey",
     "cache_folder",
     "is_compiled",
@@ -23,8 +24,8 @@ __all__ = [
     "minus64",
     "mix64",
     "murmur",
-    "prefetch",
     "prefetch_entry",
+    "prefetch_line",
     "rotate64",
     "routine",
     "sip",

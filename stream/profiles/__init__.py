@@ -33,6 +33,7 @@ from .layout import (
     Layout,
     PairId,
     Sections,
+    lines_touched,
     sections,
 )
 from .learned import (
@@ -40,6 +41,7 @@ from .learned import (
     DEEDS,
     GRANTED,
     LEARNED,
+    LEARNED_LINES,
     NOVEL,
     PARTS,
     RecordTable,
@@ -79,7 +81,7 @@ from .resources import (
 )
 from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
 from .table import ProfileTable, locate, touch
-from .transitions import count_transition
+from .transitions import ask_transition, count_transition
 from .windows import add_count, add_sum, bin_of, clear, slide
 
 __all__ = [
@@ -110,6 +112,7 @@ __all__ = [
     "GRANTED",
     "IDENTIFIER",
     "LEARNED",
+    "LEARNED_LINES",
     "LEDGER",
     "LEDGER_ENTRY",
     "MEASURES",
@@ -145,6 +148,7 @@ __all__ = [
     "Told",
     "add_count",
     "add_sum",
+    "ask_transition",
     "bin_of",
     "claim_habits",
     "claim_learned",
@@ -159,6 +163,7 @@ __all__ = [
     "find_context",
     "find_habits",
     "find_learned",
+    "lines_touched",
     "locate",
     "open_context",
     "remember_operation",

@@ -28,6 +28,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stream.kernel import LINE_BYTES
+
 BINS: Final = 17
 CONTEXTS: Final = 8
 RECENT: Final = 3
@@ -37,6 +39,7 @@ LEDGER: Final = 8
 COUNT_PAIRS_MAX: Final = 24
 SUM_PAIRS_MAX: Final = 8
 FORBIDS_MAX: Final = 64
+LINES_TOUCHED_MAX: Final = 32
 U32_MAX: Final = 0xFFFFFFFF
 UNSTORED, STORED, COUNTED = range(3)  # never stored; read back; written from here with its domain
 
@@ -200,3 +203,12 @@ class Layout(NamedTuple):
 def sections(rows: Rows) -> Sections:
     """Return the views of an array of rows."""
     return Sections(*(rows[name] for name in Sections._fields))
+
+
+def lines_touched(rows: Sections) -> int:
+    """Return how many cache lines of a row, from its first on, most events touch.
+
+    What lies behind, transitions and what is in force, is asked for where it is known which.
+    """
+    span: int = rows.transitions.ctypes.data - rows.head.ctypes.data
+    return min(-(-span // LINE_BYTES), LINES_TOUCHED_MAX)

@@ -61,6 +61,8 @@ LEARNED: Final = np.dtype(
     ],
     align=True,
 )
+# What most calls touch: all up to their parts, the deeds, and the first that are likely.
+LEARNED_LINES: Final = (0, 1, 2, 5, 6, 8, 9)
 
 
 @kernel

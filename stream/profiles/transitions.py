@@ -14,9 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from stream.kernel import kernel, mix64
+from stream.kernel import kernel, mix64, prefetch_line
 
 from .layout import TRANSITION_SETS, TRANSITION_WAYS, U32_MAX
+
+
+@kernel
+def _set_of(source: Any, target: Any) -> int:
+    """Return where the set of a pair begins."""
+    chosen: Any = np.int64(mix64(source, target) % np.uint64(TRANSITION_SETS))
+    return chosen * TRANSITION_WAYS  # type: ignore[no-any-return]
+
+
+@kernel
+def ask_transition(entries: Any, source: Any, target: Any) -> None:
+    """Ask for the memory of a pair's set, which is to be counted soon; waits for none."""
+    start = _set_of(source, target)
+    # Of 24 bytes each: every line that the four lie on.
+    prefetch_line(entries, start, 0)
+    prefetch_line(entries, start + 2, 0)
+    prefetch_line(entries, start + 3, 0)
 
 
 @kernel
@@ -25,8 +42,7 @@ def count_transition(entries: Any, source: Any, target: Any, amount: int) -> int
 
     Shapes: entries [entry] of one row. Mutates: entries.
     """
-    chosen: Any = np.int64(mix64(source, target) % np.uint64(TRANSITION_SETS))
-    start = chosen * TRANSITION_WAYS
+    start = _set_of(source, target)
     lightest = start
     for place in range(start, start + TRANSITION_WAYS):
         entry = entries[place]

@@ -30,8 +30,8 @@ from stream.kernel import (
     minus64,
     mix64,
     murmur,
-    prefetch,
     prefetch_entry,
+    prefetch_line,
     rotate64,
     sip,
     zeros64,
@@ -246,7 +246,8 @@ def test_words_lie_anywhere(data: bytes, place: int, less: int) -> None:
 def test_asking_for_a_row_early_changes_nothing() -> None:
     """Also for the last row, whose lines would reach beyond the table."""
     rows = np.arange(6, dtype=np.int64).reshape(3, 2)[:, 0]
-    prefetch(rows, 2)
+    for line in range(32):
+        prefetch_line(rows, 2, line)
     assert rows.tolist() == [0, 2, 4]
 
 

@@ -26,6 +26,7 @@ from stream.detectors import (
     is_warm,
     log2_of,
     observe_rate,
+    odds_of,
     score_level,
 )
 
@@ -177,3 +178,11 @@ def test_logarithms_are_those_of_mathematics() -> None:
     worst = max(abs(log2_of(float(value)) - np.log2(value)) for value in values)
     assert worst < 1e-11 * 1024
     assert [log2_of(2.0**power) for power in (-900, 0, 1, 900)] == [-900.0, 0.0, 1.0, 900.0]
+
+
+def test_odds_are_the_power_of_minus_bits() -> None:
+    """To the last place or the one before; none of what is beyond all comparison."""
+    chance = np.random.default_rng(3)
+    for bits in [0, 1, 1023, 1024, -1, -6_144, *chance.integers(-9_000, 900_000, 500).tolist()]:
+        assert abs(odds_of(bits) / 2.0 ** (-bits / BIT) - 1.0) < 4e-16
+    assert (odds_of(1_000 * BIT + 1), odds_of(1 << 40)) == (0.0, 0.0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stream.policy import Policy, default_policy
-from stream.profiles import EVENT, FORBIDS_MAX, Layout, layout, sections
-from stream.profiles.layout import COUNT_PAIRS_MAX, SUM_PAIRS_MAX
+from stream.profiles import EVENT, FORBIDS_MAX, Layout, layout, lines_touched, sections
+from stream.profiles.layout import COUNT_PAIRS_MAX, LINES_TOUCHED_MAX, SUM_PAIRS_MAX
 
 TEXT = layout.__doc__
 BUDGET = re.compile(r"^    (\w+) +(\d+(?: x \w+)*)  +\S", re.MULTILINE)
@@ -96,3 +96,11 @@ def test_sections_are_views() -> None:
     assert rows[1]["ledger"][7]["rule"] == 5
     assert views.counts.shape == views.sums.shape == (2, 1)
     assert views.marks.shape == (2, 8, 1)
+
+
+def test_lines_that_are_touched_end_before_the_transitions() -> None:
+    """They are asked for ahead: all that nearly every event reads, and no more than the limit."""
+    for forbids, lines in ((1, 17), (64, LINES_TOUCHED_MAX)):
+        rows = np.zeros(2, Layout((1, 2), (), tuple(range(forbids))).dtype)
+        begins = rows.dtype.fields["transitions"][1]
+        assert lines_touched(sections(rows)) == min(-(-begins // 64), LINES_TOUCHED_MAX) == lines

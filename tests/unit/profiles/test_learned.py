@@ -9,6 +9,7 @@ from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.profiles import (
     LEARNED,
+    LEARNED_LINES,
     Arrival,
     Decoder,
     RecordTable,
@@ -107,3 +108,14 @@ def test_values_are_read_where_something_is_compared() -> None:
     decoder.adopt(0, 1)
     assert decoder.suffices(again)
     assert len(decoder.decode([read.arrival])[0].values) == 0
+
+
+def test_what_calls_touch_of_a_record_is_asked_for() -> None:
+    """Wherever the record begins within a line."""
+    asked = {64 * line for line in LEARNED_LINES}
+    for name in ("workload", "mode", "habit", "parts", "deeds", "likely"):
+        kind, offset = LEARNED.fields[name][:2]
+        span = {"deeds": 16, "likely": 32}.get(name, kind.itemsize)  # of lists the first few
+        for shift in range(0, 64, 16):
+            touched = {(shift + at) // 64 for at in range(offset, offset + span)}
+            assert touched <= {(shift + at) // 64 for at in asked}, (name, shift)
