@@ -24,7 +24,7 @@ from stream.local import Addresses
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.profiles import LEDGER_ENTRY, Layout
-from stream.profiles.rowformat import KIND_HEAD, KIND_LEDGER
+from stream.profiles.rowwords import KIND_HEAD, KIND_LEDGER
 from stream.replay import Replay
 from stream.runtime import SystemClock, Worker, WorkerSpec
 from stream.store import BUCKETS, RedisStore

@@ -40,6 +40,7 @@ from stream.profiles import (
 
 PARTITIONS_MAX: Final = 4_096
 FOREVER_MS: Final = (1 << 62) - 1
+FILLED_AT_ONCE: Final = 4_096  # rows, whose bytes are joined for that
 
 
 class Bound(NamedTuple):
@@ -179,16 +180,19 @@ class State:
         Errors: NewerFormat; none of the rows that follow is there then.
         """
         slots = self.table.admit_all(keys, names, *places).tolist()
-        good: list[int] = []
+        partitions = places[1].tolist()
+        is_done = self._fill_plain(slots, partitions, stored)
+        good = [slot for slot, done in zip(slots, is_done, strict=True) if done]
+        others = [place for place, done in enumerate(is_done) if not done]
         faults: list[RowCorrupt] = []
-        rows = zip(slots, names, places[1].tolist(), stored, strict=True)
         try:
-            for place, (slot, name, partition, row) in enumerate(rows):
+            for number, place in enumerate(others):
+                slot, name, partition = slots[place], names[place], partitions[place]
                 try:
-                    self._fill(slot, partition, row)
+                    self._fill(slot, partition, stored[place])
                 except NewerFormat as error:
-                    for left in slots[place:]:
-                        self.evict(left)
+                    for left in others[number:]:
+                        self.evict(slots[left])
                     raise NewerFormat(f"partition {partition}, {name}: {error.message}") from error
                 except (RowCorrupt, ValueError, RecursionError) as error:
                     self.evict(slot)
@@ -201,11 +205,35 @@ class State:
             self.table.sections.local["standing"][good] = STORED
         return good, faults
 
+    def _fill_plain(
+        self, slots: list[int], partitions: list[int], stored: Sequence[bytes]
+    ) -> list[bool]:
+        """Make empty rows what is stored, where one kernel can for all; say which it did."""
+        is_done: list[bool] = []
+        head = self.table.sections.head
+        for start in range(0, len(slots), FILLED_AT_ONCE):
+            some = slice(start, start + FILLED_AT_ONCE)
+            mine, homes = np.array(slots[some]), np.array(partitions[some])
+            empty = head[mine]
+            done = self.format.restore_plain(self.table, mine, stored[some])
+            for place in np.flatnonzero(done & (head["partition"][mine] != homes)).tolist():
+                home = int(homes[place])
+                self.table.rehome(int(mine[place]), home, self.origins[home])
+            for partition in set(partitions[some]):
+                # These may hold what the layout does not name.
+                ahead = done & (homes == partition)
+                ahead[ahead] = self._are_ahead(mine[ahead], partition)
+                self.format.empty(self.table, mine[ahead], empty[ahead])
+                done &= ~ahead
+            is_done += done.tolist()
+        return is_done
+
     def _fill(self, slot: int, partition: int, stored: bytes) -> None:
         """Make an empty row what is stored. Errors: RowCorrupt, NewerFormat, ValueError."""
         tail = self.format.restore(self.table, slot, stored)
         self.table.rehome(slot, partition, self.origins[partition])
-        if self._is_ahead(slot, partition) and (unnamed := self.format.unnamed(stored)):
+        is_ahead = self._are_ahead(np.array([slot]), partition)[0]
+        if is_ahead and (unnamed := self.format.unnamed(stored)):
             self._relayout(self.table.layout.union(unnamed))
             tail = self.format.restore(self.table, slot, stored)
             self.table.rehome(slot, partition, self.origins[partition])
@@ -214,17 +242,16 @@ class State:
         if held:
             self.held[slot] = held
 
-    def _is_ahead(self, slot: int, partition: int) -> bool:
-        """Tell whether a row was stored under conditions that this process has yet to reach.
+    def _are_ahead(self, slots: Any, partition: int) -> Any:
+        """Tell which rows were stored under conditions that this process has yet to reach.
 
         So it is after a crash. A row that is behind loses what its next event's policy does not
-        name; this one is in use by then, and must have it all.
+        name; this one is in use by then, and must have it all. Shapes: slots, returned [row].
         """
-        head, conditions = self.table.sections.head[slot], self.conditions[partition]
+        head, conditions = self.table.sections.head[slots], self.conditions[partition]
         is_other = head["policy"] != self.bound[conditions.policy_hash].policy.number
         first = max(conditions.log_era, conditions.fresh_era)
-        is_later = head["era"] >= first and head["offset"] >= conditions.from_offset
-        return bool(is_other and is_later)
+        return is_other & (head["era"] >= first) & (head["offset"] >= conditions.from_offset)
 
     def _bind(self, policy: Policy) -> None:
         """Bind a policy, giving rows the layout that all policies in use need.

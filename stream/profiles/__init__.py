@@ -79,7 +79,8 @@ from .resources import (
     Told,
     told_by,
 )
-from .rowformat import FORMAT_VERSION, RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
+from .rowformat import RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
+from .rowwords import FORMAT_VERSION
 from .table import ProfileTable, locate, touch
 from .transitions import ask_transition, count_transition
 from .windows import add_count, add_sum, bin_of, clear, slide

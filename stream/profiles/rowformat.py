@@ -31,7 +31,6 @@ import numpy as np
 
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import TIME_MS_MAX
-from stream.kernel import kernel, mix64
 
 from .layout import (
     CONTEXT,
@@ -48,138 +47,34 @@ from .layout import (
     Layout,
 )
 from .learned import LEARNED, is_sound
-from .learned_sections import (
-    BLOCK,
-    KIND_HABITS,
-    KIND_LEARNED,
-    copy_records,
-    copy_used,
-    take_record,
+from .rowwords import (
+    BAD_LENGTH,
+    BAD_SECTION,
+    BAD_VERSION,
+    FAULTS,
+    FORMAT_VERSION,
+    GOOD,
+    KIND_CONTEXT,
+    KIND_COUNT,
+    KIND_HEAD,
+    KIND_LEDGER,
+    KIND_MARK,
+    KIND_SUM,
+    KIND_TRANSITIONS,
+    PLAIN_VERSION,
+    SECTION,
+    checksum,
+    read_plain_rows,
+    read_row,
+    write_rows,
 )
 from .table import ProfileTable
 
-FORMAT_VERSION: Final = 2  # 1: without learned contexts
-PLAIN_VERSION: Final = 1
 ROW_BYTES_MAX: Final = 1 << 20  # well above 16 of the longest commands in a tail
-KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
-GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION = range(6)
-FAULTS: Final = (
-    "good",
-    "its length is wrong",
-    "its checksum is wrong",
-    "its format is unknown",
-    "it was written under another hash key",
-    "it has a section of an unknown kind or size, or no head",
-)
-
-# The words of a section's body, by kind.
-SIZES: Final = tuple(
-    each // 8
-    for each in (
-        HEAD.itemsize,
-        COUNT_WINDOW.itemsize,
-        SUM_WINDOW.itemsize,
-        CONTEXT.itemsize,
-        MARK.itemsize,
-        TRANSITION.itemsize * TRANSITION_WAYS,
-        LEDGER_ENTRY.itemsize,
-    )
-)
-
-SECTION: Final = np.dtype(
-    [("tag", np.uint64), ("id", np.uint64), ("start", np.int32), ("words", np.int32)], align=True
-)
-
 
 # The head is always the first section: two words of the row, two of the section, then the body.
 _CLOCK_AT: Final = 32 + int(HEAD.fields["clock_ms"][1]) if HEAD.fields else 0
 _HOME_AT: Final = 32 + int(HEAD.fields["home"][1]) if HEAD.fields else 0
-
-
-@kernel
-def _checksum(words: Any, start: int, end: int) -> Any:
-    """Return the checksum of a row: all its words but the second."""
-    value = np.uint64(end - start)
-    for place in range(start, end):
-        if place != start + 1:
-            value = mix64(value, words[place])
-    return value
-
-
-@kernel
-def _encode(rows: Any, slots: Any, plan: Any, first: Any, records: Any, out: Any) -> int:
-    """Write the rows of some slots one after another; return the words written.
-
-    Shapes: rows [slot, word]; plan [section] of SECTION; first: word 0 without version and length;
-    records as `copy_records` takes them.
-    out[0] receives the words, out[1] the end of each row. Mutates: out.
-    """
-    words, ends = out
-    at = 0
-    for number in range(len(slots)):
-        slot = slots[number]
-        row = rows[slot]
-        begin = at
-        at += 2
-        for place in range(len(plan)):
-            section = plan[place]
-            start = section["start"]
-            span = (start, start + section["words"])
-            at = int(copy_used(row, span, (section["tag"], section["id"]), words, at))
-        plain = at
-        at = int(copy_records(records, slot, words, at))
-        version = np.uint64(PLAIN_VERSION if at == plain else FORMAT_VERSION)
-        words[begin] = first | version | (np.uint64(at - begin) << np.uint64(32))
-        words[begin + 1] = _checksum(words, begin, at)
-        ends[number] = at
-    return at
-
-
-@kernel
-def _restore(words: Any, span: Any, plan: Any, known: Any, row: Any, records: Any) -> int:
-    """Write one stored row into `row`, its records into `records`; return a fault number.
-
-    Shapes: words [word], of which span[0]..span[1] are the row; row [word]; records: `Stored`'s
-    words. `known` is word 0 without version and length, the tail's part of the checksum, and the
-    ids of records. Mutates: row, records.
-    """
-    start, end = span
-    first, seal, ids = known
-    if end - start < 4 or np.int64(words[start] >> np.uint64(32)) != end - start:
-        return BAD_LENGTH
-    if (_checksum(words, start, end) ^ seal) != words[start + 1]:
-        return BAD_CHECKSUM
-    version = np.int64(words[start] & np.uint64(0xFFFF))
-    if version < PLAIN_VERSION or version > FORMAT_VERSION:
-        return BAD_VERSION
-    if ((words[start] ^ first) & np.uint64(0xFFFF0000)) != np.uint64(0):
-        return BAD_KEY
-    at = start + 2
-    while at < end:
-        if end - at < 2:
-            return BAD_LENGTH
-        tag = words[at]
-        size = np.int64((tag >> np.uint64(16)) & np.uint64(0xFFFF))
-        if at + 2 + size > end:
-            return BAD_LENGTH
-        kind = np.int64(tag & np.uint64(0xFF))
-        is_record = KIND_LEARNED <= kind <= KIND_HABITS
-        if is_record and version == FORMAT_VERSION and size <= BLOCK:
-            take_record(words, at, ids, records)
-            at += 2 + size
-            continue
-        if kind > KIND_LEDGER or size != SIZES[kind]:
-            return BAD_SECTION
-        if at == start + 2 and kind != KIND_HEAD:
-            return BAD_SECTION
-        for place in range(len(plan)):
-            section = plan[place]
-            if section["tag"] == tag and section["id"] == words[at + 1]:
-                for word in range(size):
-                    row[section["start"] + word] = words[at + 2 + word]
-                break
-        at += 2 + size
-    return GOOD
 
 
 class RowFormat:
@@ -207,7 +102,7 @@ class RowFormat:
         ends = np.empty(len(numbers), np.int64)
         kinds = (*table.learned.words, *table.habits.words)
         stored = places, habits, table.stored_as.ids, kinds
-        _encode(_words(table), numbers, self.plan, self._first, stored, (words, ends))
+        write_rows(_words(table), numbers, self.plan, self._first, stored, (words, ends))
         data = words.view(np.uint8).data
         spans = zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
         return [bytes(data[start * 8 : end * 8]) for start, end in spans]
@@ -228,6 +123,34 @@ class RowFormat:
             at += 2 + size
         return Layout(*map(tuple, found.values())) if any(found.values()) else None
 
+    def restore_plain(self, table: ProfileTable, slots: Any, stored: Sequence[bytes]) -> Any:
+        """Fill rows of admitted slots that are stored without tail and records; say which were.
+
+        The others are empty still except for their heads, whatever may be wrong with them: they are
+        for `restore`, which takes many times as long.
+        Shapes: slots, stored, returned [row]. Mutates: table.
+        """
+        done = np.zeros(len(slots), bool)
+        sizes = np.fromiter(map(len, stored), np.int64, len(stored))
+        fit = np.flatnonzero((sizes % 8 == 0) & (sizes >= 32) & (sizes <= ROW_BYTES_MAX))
+        if not len(fit):
+            return done
+        words = np.frombuffer(b"".join([stored[each] for each in fit.tolist()]), np.uint64)
+        ends, mine = np.cumsum(sizes[fit] // 8), np.array(slots, np.int64)[fit]
+        heads, faults = table.sections.head[mine], np.empty(len(fit), np.int64)
+        known = self._first, table.stored_as.ids, table.stored_as.words
+        read_plain_rows((words, ends), (_words(table), mine), self.plan, known, faults)
+        done[fit] = faults == GOOD
+        self.empty(table, mine[faults != GOOD], heads[faults != GOOD])
+        return done
+
+    def empty(self, table: ProfileTable, slots: Any, heads: Any) -> None:
+        """Let rows be empty except for these heads. Shapes: both [row]. Mutates: table."""
+        if len(slots):
+            local = table.sections.local[slots]
+            table.rows[slots] = np.zeros((), table.rows.dtype)
+            table.sections.head[slots], table.sections.local[slots] = heads, local
+
     def restore(self, table: ProfileTable, slot: int, stored: bytes) -> bytes:
         """Fill the row of an admitted slot; return the tail. Mutates: table.
 
@@ -243,7 +166,7 @@ class RowFormat:
         known = self._first, np.uint64(_seal(tail)), table.stored_as.ids
         for each in table.stored_as.words:
             each[:] = 0
-        fault = _restore(words, (0, count), self.plan, known, row, table.stored_as.words)
+        fault = read_row(words, (0, count), self.plan, known, row, table.stored_as.words)
         if fault == GOOD and table.sections.head[slot]["workload"] != before[0]:
             fault = BAD_SECTION
         if fault != GOOD:
@@ -315,7 +238,7 @@ def tail_of(stored: bytes) -> bytes:
     tail = stored[at * 8 :]
     if version_of(stored) > FORMAT_VERSION and 4 <= at <= len(stored) // 8:
         words = np.frombuffer(stored, np.uint64, at)
-        if int(_checksum(words, 0, at)) ^ _seal(tail) == int(words[1]):
+        if int(checksum(words, 0, at)) ^ _seal(tail) == int(words[1]):
             raise _newer(stored)
     return tail
 

@@ -29,6 +29,10 @@ ENDING_ROUNDS = 20
 ENDING_TURNS = 500
 
 
+class Stuck(Exception):
+    """Nothing is left that could happen, or more happens than ever should."""
+
+
 class Process:
     """One simulated operating-system process."""
 
@@ -228,6 +232,8 @@ class VirtualLoop:
             task = self.create_task(coro)
             while not task.done():
                 self._turn()
+                if self.steps > STEPS_MAX:
+                    raise Stuck("the simulation does not end")
             result: Result = task.result()
             return result
         finally:
@@ -258,7 +264,7 @@ class VirtualLoop:
         """Run all that is ready, after jumping to the next timer if nothing is."""
         if not self._ready:
             if not self._timers:
-                raise AssertionError("the simulation waits for nothing: a deadlock")
+                raise Stuck("the simulation waits for nothing: a deadlock")
             self._now_s = max(self._now_s, self._timers[0][0])
         while self._timers and self._timers[0][0] <= self._now_s:
             self._ready.append(heapq.heappop(self._timers)[2])
@@ -268,8 +274,6 @@ class VirtualLoop:
                 continue
             self.steps += 1
             handle._run()
-        if self.steps > STEPS_MAX:
-            raise AssertionError("the simulation does not end")
 
     def number(self) -> int:
         """Return the next number of what this loop makes."""

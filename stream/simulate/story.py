@@ -24,7 +24,7 @@ from .chance import Plan, echoes_of, gate_plan_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .learned import is_learned, with_baselines
-from .loop import Process, VirtualLoop
+from .loop import Process, Stuck, VirtualLoop
 from .rest import STEP_S, at_rest
 from .room import audit_counts
 from .traffic import payload, policies, workload
@@ -69,7 +69,10 @@ def run(
         estate = Estate(plan, loop, compiled(policies()[0], "simulation"))
         if prepare is not None:
             prepare(estate)
-        violations = loop.run(tell(estate) if tell else _Story(estate).told())
+        try:
+            violations = loop.run(tell(estate) if tell else _Story(estate).told())
+        except Stuck as error:
+            violations = [str(error)]
         violations += loop.faults
         outcome = Outcome(
             plan.seed,

@@ -1,6 +1,7 @@
 """The simulator: the same seed is the same run, laws hold, and bugs are found."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 
 from benchmarks.bugs import BUGS, planted
 from stream.simulate import Plan, Process, VirtualLoop, plan_of, simulate
+from stream.simulate import loop as loop_module
+from stream.simulate.estate import Estate
+from stream.simulate.story import run
 
 SEEDS = Path(__file__).with_name("seeds.txt")
 
@@ -85,3 +89,21 @@ def test_time_is_virtual_and_processes_die_at_once() -> None:
     loop.run(story())
     assert said == [("dead", 1_000.0), ("frozen", 1_000.0), ("frozen", 3_500.0)]
     loop.end()
+
+
+def test_a_run_that_does_not_end_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As is one in which nothing can happen any more; neither ends the whole campaign."""
+    monkeypatch.setattr(loop_module, "STEPS_MAX", 10_000)
+
+    async def endless(_: Estate) -> list[str]:
+        for _ in itertools.count():
+            await asyncio.sleep(0)
+        return []
+
+    async def deadlock(_: Estate) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    assert run(plan_of(1), tell=endless).violations == ["the simulation does not end"]
+    found = run(plan_of(1), tell=deadlock).violations
+    assert found == ["the simulation waits for nothing: a deadlock"]

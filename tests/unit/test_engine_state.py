@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import numpy as np
 import pytest
 
 from stream.engine import State, make_room, missing, step
-from stream.errors import RowCorrupt
+from stream.errors import NewerFormat, RowCorrupt
 from stream.events import RejectCode, Request, encode_request
 from stream.identity import home_partition, positive_murmur2
 from stream.profiles import Arrival, Batch, Decoder, empty_batch
+from stream.profiles.rowwords import checksum
 from stream.warm import warm
 from tests.models.driver import KEY, Driver
 from tests.models.logs import T0_MS, Change, Line, Log, change_of, policy_of
@@ -123,6 +127,59 @@ def test_a_corrupt_row_is_not_there() -> None:
     with pytest.raises(RowCorrupt, match=f"the stored row of {NAMES[0]} is corrupt"):
         state.restore(NAMES[0], ids, b"x" * 100)
     assert (len(state.table), state.table.free, state.held) == (0, 1, {})
+
+
+def test_rows_that_come_together_are_those_that_come_alone() -> None:
+    """Among plain ones stand one with commands, of another partition, cut, foreign and doubled."""
+    before = state_of(16, change_of(FIRST))
+    step(before, batch_of([*NAMES, NAMES[1], NAMES[1], NAMES[1]]))
+    slots = [before.table.find(KEY.hash(name)) for name in NAMES]
+    assert before.held, "one of them holds a command"
+    before.table.sections.head["partition"][slots[2]] = 1
+    stored = saved(before, slots)
+    stored[4], stored[5] = stored[4][:-8], stored[5] + b"odd"
+    stored[6] = stored[6][:100] + bytes([stored[6][100] ^ 1]) + stored[6][101:]
+    stored[7], stored[8] = b"", stored[9]
+    keys = np.array([KEY.hash(name) for name in NAMES], np.uint64)
+    homes = np.array([positive_murmur2(name.encode()) for name in NAMES])
+    zeros = np.zeros(len(NAMES), int)
+    together, alone = (state_of(16, change_of(FIRST)) for _ in range(2))
+    for state in (together, alone):
+        state.origins[0] = {1: 7}
+    good, faults = together.restore_all(keys, NAMES, (homes, zeros), stored)
+    for place, (name, row) in enumerate(zip(NAMES, stored, strict=True)):
+        with contextlib.suppress(RowCorrupt):
+            alone.restore(name, (int(keys[place]), int(homes[place]), 0), row)
+    found = [str(each) for each in faults]
+    assert len(found) == 5
+    assert all(
+        f"row of {name} is corrupt" in each for name, each in zip(NAMES[4:9], found, strict=True)
+    )
+    for name in NAMES:
+        mine, its = together.table.find(KEY.hash(name)), alone.table.find(KEY.hash(name))
+        assert (mine < 0, its < 0) == (name in NAMES[4:9],) * 2
+        if mine >= 0:
+            assert mine in good
+            assert together.stored([mine]) == alone.stored([its])
+    assert together.held.keys() == {together.table.find(KEY.hash(NAMES[1]))}
+
+
+def test_a_newer_row_among_others_leaves_none_that_is_empty() -> None:
+    """What was read is there as it was stored; nobody's row is one that has counted nothing."""
+    before = state_of(4, change_of(FIRST))
+    step(before, batch_of(NAMES[:3]))
+    slots = [before.table.find(KEY.hash(name)) for name in NAMES[:3]]
+    stored = saved(before, slots)
+    newer = np.frombuffer(b"\x63" + stored[1][1:], np.uint64).copy()
+    newer[1] = checksum(newer, 0, len(newer))
+    stored[1] = newer.tobytes()
+    keys = np.array([KEY.hash(name) for name in NAMES[:3]], np.uint64)
+    state = state_of(4, change_of(FIRST))
+    with pytest.raises(NewerFormat, match=f"{NAMES[1]}: a stored row has format 99"):
+        state.restore_all(keys, NAMES[:3], (np.arange(3), np.zeros(3, int)), stored)
+    assert state.table.find(int(keys[1])) < 0
+    counted = state.table.sections.head["events"][state.table.used_slots()]
+    assert (len(counted), set(counted.tolist())) == (2, {1})
 
 
 def test_a_partition_that_goes_takes_its_rows_and_names() -> None:

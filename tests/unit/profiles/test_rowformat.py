@@ -25,7 +25,8 @@ from stream.profiles import (
     with_tail,
 )
 from stream.profiles.layout import TRANSITION_SETS
-from stream.profiles.rowformat import ROW_BYTES_MAX, SIZES, _checksum
+from stream.profiles.rowformat import ROW_BYTES_MAX
+from stream.profiles.rowwords import SIZES, checksum
 from stream.profiles.table import ProfileTable
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -243,7 +244,7 @@ def resealed(words: list[int]) -> bytes:
     """Words with a right length and a right checksum, whatever they say."""
     words = [words[0] & 0xFFFFFFFF | len(words) << 32, *words[1:]]
     data = np.array(words, np.uint64)
-    data[1] = _checksum(data, 0, len(data))
+    data[1] = checksum(data, 0, len(data))
     return data.tobytes()
 
 

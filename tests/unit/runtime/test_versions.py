@@ -13,7 +13,7 @@ from stream.bus import MemoryPublisher
 from stream.cli.failure import CONFIG, code_of
 from stream.errors import NewerFormat
 from stream.events import Conditions, Request, decode_entry, encode_request
-from stream.profiles.rowformat import FORMAT_VERSION, _checksum
+from stream.profiles.rowwords import FORMAT_VERSION, checksum
 from stream.runtime import SystemClock
 from stream.store import Checkpoint, MemoryServer, MemoryStore, Save
 from tests.estate import TOPICS, Estate, stored
@@ -44,7 +44,7 @@ def newer_row(row: bytes) -> bytes:
     count = int.from_bytes(row[4:8], "little")
     words = np.frombuffer(row[: count * 8], np.uint64).copy()
     words[0] += np.uint64(FORMAT_VERSION + 1 - (int(words[0]) & 0xFFFF))
-    words[1] = _checksum(words, 0, count)
+    words[1] = checksum(words, 0, count)
     return words.tobytes()
 
 
