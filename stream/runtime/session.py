@@ -46,7 +46,7 @@ BASELINE_S: Final = 120.0  # for reading or writing all of one
 class Session(Journalling):
     """A member of the group at work."""
 
-    async def _pause(self, span_ms: int) -> bool:
+    async def _pause(self, span_ms: float) -> bool:
         """Wait, but not beyond the end of the session; tell whether to go on."""
         with contextlib.suppress(TimeoutError):
             # Not wait_for: before Python 3.12 it loses a cancellation that comes with its own end,
@@ -222,7 +222,8 @@ class Session(Journalling):
             due = await self.slices()
             stored: list[Snapshot] = []
             for each in due:
-                if not await self._pause(self.spec.save_every_ms // len(due)):
+                # Never none, however many slices: who is broken saves nothing, and must not spin.
+                if not await self._pause(self.spec.save_every_ms / len(due)):
                     return
                 stored += await self.save_slice(each)
             if not due and not await self._pause(self.spec.save_every_ms):
