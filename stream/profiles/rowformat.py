@@ -23,7 +23,6 @@ leaves it alone (NewerFormat) where it would discard the other.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -66,6 +65,7 @@ from .rowwords import (
     checksum,
     read_plain_rows,
     read_row,
+    seal,
     write_rows,
 )
 from .table import ProfileTable
@@ -163,7 +163,7 @@ class RowFormat:
         row = _words(table)[slot]
         before = row.copy()
         tail = stored[count * 8 :]
-        known = self._first, np.uint64(_seal(tail)), table.stored_as.ids
+        known = self._first, np.uint64(seal(tail)), table.stored_as.ids
         for each in table.stored_as.words:
             each[:] = 0
         fault = read_row(words, (0, count), self.plan, known, row, table.stored_as.words)
@@ -224,7 +224,7 @@ def _is_known(stored: bytes) -> bool:
 
 def with_tail(stored: bytes, tail: bytes) -> bytes:
     """Return a stored row with opaque bytes behind it, its checksum telling that they are there."""
-    checksum = int.from_bytes(stored[8:16], "little") ^ _seal(tail)
+    checksum = int.from_bytes(stored[8:16], "little") ^ seal(tail)
     return b"".join((stored[:8], checksum.to_bytes(8, "little"), stored[16:], tail))
 
 
@@ -238,7 +238,7 @@ def tail_of(stored: bytes) -> bytes:
     tail = stored[at * 8 :]
     if version_of(stored) > FORMAT_VERSION and 4 <= at <= len(stored) // 8:
         words = np.frombuffer(stored, np.uint64, at)
-        if int(checksum(words, 0, at)) ^ _seal(tail) == int(words[1]):
+        if int(checksum(words, 0, at)) ^ seal(tail) == int(words[1]):
             raise _newer(stored)
     return tail
 
@@ -248,11 +248,6 @@ def _newer(stored: bytes) -> NewerFormat:
         f"a stored row has format {version_of(stored)},"
         f" and this version reads up to {FORMAT_VERSION}"
     )
-
-
-def _seal(tail: bytes) -> int:
-    """Return what a tail changes in the checksum; no tail changes nothing, every other does."""
-    return zlib.crc32(tail) | 1 << 32 if tail else 0
 
 
 def _words(table: ProfileTable) -> Any:

@@ -41,8 +41,7 @@ from stream.gateway import CommandTable, Decision, TableSpec
 from stream.identity import InvalidIdentity, canonical_workload, home_partition, positive_murmur2
 from stream.policy import load_policy, load_settings
 from stream.profiles import Arrival, Decoder, stored_clock_ms
-from stream.profiles.rowformat import _seal
-from stream.profiles.rowwords import checksum
+from stream.profiles.rowwords import checksum, seal
 from stream.runtime import Published
 from stream.store.agreed import CHECKPOINT_BYTES_MAX, decode_checkpoint, encode_checkpoint
 from tests.golden.meaning import KEY, PARTITIONS
@@ -189,7 +188,7 @@ def resealed(data: bytes) -> bytes:
     words = np.frombuffer(data, np.uint64, count).copy()
     words[0] = np.uint64(int(words[0]) & 0xFFFFFFFF | count << 32)
     tail = data[count * 8 :]
-    words[1] = np.uint64(int(checksum(words, 0, count)) ^ _seal(tail))
+    words[1] = np.uint64(int(checksum(words, 0, count)) ^ seal(tail))
     return words.tobytes() + tail
 
 
