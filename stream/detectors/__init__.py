@@ -50,6 +50,7 @@ from .novelty import (
     NOT_READY,
     PART_NAMES,
     UNDECLARED,
+    find_group,
     mode_of,
     score_call,
 )
@@ -59,7 +60,17 @@ from .rate_watch import RateWatch
 from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, ask_sequence, score_sequence
 from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
-from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share, learn_shares
+from .shares import (
+    DENIAL,
+    ERROR,
+    SHARE_PARTS,
+    SHARES,
+    USUAL,
+    follow_share,
+    learn_shares,
+    usual_share,
+    usual_shares,
+)
 from .spread import SPREAD, observe_spread
 from .workload import (
     CONTEXT_HABITS,
@@ -131,6 +142,7 @@ __all__ = [
     "SUSTAINED",
     "UNDECLARED",
     "UNREADY",
+    "USUAL",
     "WORKLOAD",
     "WORKLOAD_NAMES",
     "WORKLOAD_PARTS",
@@ -150,6 +162,7 @@ __all__ = [
     "facts_of",
     "fallback_bits",
     "find_fact",
+    "find_group",
     "follow_context",
     "follow_fallback",
     "follow_loops",
@@ -184,5 +197,7 @@ __all__ = [
     "score_tasks",
     "set_mark",
     "total_of",
+    "usual_share",
+    "usual_shares",
     "worth_of",
 ]

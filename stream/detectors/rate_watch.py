@@ -11,6 +11,7 @@ from stream.profiles import REFUSED
 
 from .facts import FACT, facts_of
 from .habits import HABITS, HELD, no_details, observe_workload
+from .shares import usual_shares
 from .workload import DETAILS, WORKLOAD_PARTS
 
 WATCHED_MAX: Final = 65_536  # workloads; of more no rates are known, 2.3 KiB each
@@ -23,7 +24,7 @@ class RateWatch:
         self._places: dict[int, int] = {}
         self._records = np.zeros(64, HABITS)
         self._clocks = np.zeros(64, np.int64)
-        self._nothing = facts_of(np.zeros(0, FACT))
+        self._usual = usual_shares(np.uint64(0), facts_of(np.zeros(0, FACT)))
 
     def follow(self, events: Any) -> Any:
         """Return what each rate of an event's workload shows after it.
@@ -41,7 +42,7 @@ class RateWatch:
             self._clocks = np.concatenate([self._clocks, np.zeros_like(self._clocks)])
         out = np.zeros((len(events), HELD), np.int64)
         room = (np.zeros(WORKLOAD_PARTS, np.int64), no_details()[1], np.zeros(DETAILS, np.int64))
-        of = self._records, self._clocks, self._nothing
+        of = self._records, self._clocks, self._usual
         _watch(events, places[which.reshape(-1)], of, room, out)
         return out
 
@@ -49,13 +50,13 @@ class RateWatch:
 @routine
 def _watch(events: Any, places: Any, of: Any, room: Any, out: Any) -> None:
     """Follow events one after another. Mutates: of's records and clocks, room, out."""
-    records, clocks, nothing = of
+    records, clocks, usual = of
     for number in range(len(events)):
         place, event = places[number], events[number]
         if place < 0 or event["authenticated"] == 0:
             continue
         clocks[place] = max(clocks[place], event["at_ms"])
-        known = (np.uint64(0), nothing, 1 if event["outcome"] == REFUSED else 0)
+        known = (usual, 1 if event["outcome"] == REFUSED else 0)
         ready = observe_workload(records[place], event, clocks[place], known, room)
         for rate in range(HELD):
             if ready & (1 << rate):

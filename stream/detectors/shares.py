@@ -37,6 +37,7 @@ BEHIND_CALLS: Final = 50.0
 SHARE_MIN: Final = 0.001
 SHARE_MAX: Final = 0.5
 SUSPICIONS: Final = 2
+USUAL: Final = 1 + 2 * SUSPICIONS
 WEIGHT_MAX: Final = 1 << 20
 COUNT_MAX: Final = 1 << 20
 # Of the mean step of a workload's own past, which weighs its latest so many calls.
@@ -76,41 +77,55 @@ def follow_share(
 ) -> int:
     """Follow a call; return the evidence in 1/1024 bit.
 
-    Shapes:  state: SHARES; which: ERROR or DENIAL; call = (failed, count): 1 or 0, and how many
-             calls an event stands for; parts [SHARE_PARTS] of int64: bits, how they are known.
-    Mutates: state, parts.
+    Shapes:  which: ERROR or DENIAL; the rest as `follow_usual` takes it. Mutates: state, parts.
     """
-    return int(_follow(state, which, call, group, facts, parts))
+    return int(follow_usual(state, call, usual_share(which, group, facts), parts))
 
 
 @routine
-def _follow(state: Any, which: int, call: Any, group: np.uint64, facts: Any, parts: Any) -> int:
-    """See `follow_share`. Mutates: state, parts."""
+def usual_share(which: int, group: np.uint64, facts: Any) -> tuple[int, int, int, int, int]:
+    """Return how a class's share is known, and by how much each suspicion rises and falls.
+
+    The same for all calls of a class, so that who follows many looks it up once: USUAL numbers.
+    """
+    place, how = group, CLASS
+    found = find_fact(facts, fact_key(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
+    if found == NO_FACT:
+        place, how = ESTATE, POOLED
+        found = find_fact(facts, fact_key(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
+    (rise, fall), (steep, back) = ASSERTED_STEPS[which]
+    if found == NO_FACT:
+        return ASSERTED, rise, fall, steep, back
+    rise, fall = int(facts[found]["bits"][0]), int(facts[found]["bits"][1])
+    found = find_fact(facts, fact_key(place, SHARE, np.uint64(2 + SUSPICIONS * which)))
+    if found != NO_FACT:
+        steep, back = int(facts[found]["bits"][0]), int(facts[found]["bits"][1])
+    return how, rise, fall, steep, back
+
+
+def usual_shares(group: np.uint64, facts: Any) -> Any:
+    """Return what is usual of errors and of denials. Shapes: [2, USUAL] of int64."""
+    return np.array([usual_share(which, group, facts) for which in range(2)], np.int64)
+
+
+@routine
+def follow_usual(state: Any, call: Any, usual: Any, parts: Any) -> int:
+    """Follow a call by what is usual; return the evidence in 1/1024 bit.
+
+    Shapes:  state: SHARES; call = (failed, count): 1 or 0, and how many calls an event stands for;
+             usual: what `usual_share` returns; parts [SHARE_PARTS] of int64: bits, how they are
+             known.
+    Mutates: state, parts.
+    """
     failed, count = call
     times = min(count, COUNT_MAX)
-    parts[HOW_PART] = ASSERTED
-    found = NO_FACT
-    for turn in range(2):
-        if found == NO_FACT:
-            place = group if turn == 0 else ESTATE
-            found = find_fact(facts, fact_key(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
-            if found != NO_FACT:
-                parts[HOW_PART] = CLASS if turn == 0 else POOLED
-                group = place
+    parts[HOW_PART] = usual[0]
     most = 0
     for suspicion in range(SUSPICIONS):
-        rise, fall = ASSERTED_STEPS[which][suspicion]
-        if found != NO_FACT:
-            at = found
-            if suspicion > 0:
-                what = np.uint64(1 + SUSPICIONS * which + suspicion)
-                at = int(find_fact(facts, fact_key(group, SHARE, what)))
-            if at != NO_FACT:
-                rise, fall = int(facts[at]["bits"][0]), int(facts[at]["bits"][1])
-        step = rise if failed != 0 else -fall
+        step = usual[1 + 2 * suspicion] if failed != 0 else -usual[2 + 2 * suspicion]
         mean = int(state["means"][suspicion])
-        usual = PAST_WEIGHT * max(0, mean) // PAST_CALLS
-        weight = max(0, int(state["weights"][suspicion])) + times * (step - usual)
+        past = PAST_WEIGHT * max(0, mean) // PAST_CALLS
+        weight = max(0, int(state["weights"][suspicion])) + times * (step - past)
         state["weights"][suspicion] = min(WEIGHT_MAX, max(0, weight))
         news = (step * PAST_CALLS - mean) * min(times, PAST_CALLS)
         state["means"][suspicion] = mean + news // PAST_CALLS

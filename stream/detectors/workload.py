@@ -30,7 +30,7 @@ from .limit import amount_of
 from .loops import LOOP_PARTS, LOOPS, PERIODS, follow_loops, loop_bits
 from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
 from .series import LEVEL
-from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_share
+from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_usual
 from .spread import SPREAD, observe_spread
 
 INTERVAL_MS: Final = 300_000
@@ -71,8 +71,9 @@ CONTEXT_HABITS: Final = np.dtype(
 def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
     """Judge and learn what an event adds to its workload; return the mask of parts that know.
 
-    Shapes:   state: WORKLOAD; event: EVENT; known = (class, facts, refused): a believed refusal
-              adds nothing; out = (bits, details, scratch): bits [WORKLOAD_PARTS], details
+    Shapes:   state: WORKLOAD; event: EVENT; known = (usual, refused): [2, USUAL] of int64, what
+              `usual_share` returns for errors and denials, and 1 for a believed refusal, which adds
+              nothing; out = (bits, details, scratch): bits [WORKLOAD_PARTS], details
               [WORKLOAD_PARTS, DETAILS] (they hold where bits are not 0), scratch [DETAILS], int64.
     Requires: clock_ms, the row's, never steps back.
     Mutates:  state, out.
@@ -83,7 +84,7 @@ def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any)
 @routine
 def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
     """See `follow_workload`. Mutates: state, out."""
-    group, facts, refused = known
+    usual, refused = known
     bits, details, scratch = out
     ready = 0
     for part in range(WORKLOAD_PARTS):
@@ -112,9 +113,7 @@ def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any
             failed = 1 if event["outcome"] == outcome else 0
             call = failed, int(event["count"])
             part = ERROR_PART + which
-            bits[part] = follow_share(
-                state["shares"][which], which, call, group, facts, details[part]
-            )
+            bits[part] = follow_usual(state["shares"][which], call, usual[which], details[part])
     return ready | 1 << ERROR_PART | 1 << DENIAL_PART
 
 

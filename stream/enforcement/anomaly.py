@@ -263,7 +263,8 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
         score_call(event, effect, of, learning.expected, state)
         asked = asked_of(event, learning.values)
     requests = whole(table.head[cause.slot]["events"])
-    mine = (found, effect, learning.expected.entries, asked, requests)
+    compared = (learning.expected.entries, learning.expected.groups)
+    mine = (found, effect, compared, asked, requests)
     known = int(follow_habits(event, cause.clock_ms, local, mine, habits))
     habit = int(rarest_of(habits.shown, 0, CONTEXT_PARTS))
     if habit >= 0:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.baselines import BIT, NEVER, Baseline, Facts, View, no_view, share_of, threshold_of
-from stream.detectors import NOT_READY, SHARE, STEPS, asserted_tails
+from stream.detectors import NOT_READY, SHARE, STEPS, USUAL, asserted_tails, usual_shares
 from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import Policy, Rule
@@ -59,7 +59,9 @@ class Expectation:
         self._learning = self._learning._replace(
             facts=np.array([1, version_number(version)], np.int64),
             expected=view,
-            habits=_calibrated(no_habits(NOT_READY + 1), baseline.facts),
+            habits=_calibrated(no_habits(NOT_READY + 1), baseline.facts)._replace(
+                usual=_usual(view)
+            ),
         )
 
     @classmethod
@@ -186,6 +188,12 @@ def _calibrated(habits: Habits, facts: Facts) -> Habits:
                 beyond = max(0, rarity_at(rate) - rarity_at(budget))
                 worths[mode, step] = worth + beyond
     return habits._replace(scales=scales, worths=worths)
+
+
+def _usual(view: View) -> Any:
+    """Return the shares of each class, and room for one that is none; see `Habits`."""
+    usual = [usual_shares(group, view.entries) for group in view.groups["group"]]
+    return np.array([*usual, np.zeros((2, USUAL))], np.int64)
 
 
 def _listed_by(batch: Batch, key: HashKey) -> Any:

@@ -23,14 +23,17 @@ from stream.detectors import (
     HABIT_PARTS,
     HABITS,
     STEPS,
+    USUAL,
     WORKLOAD_PARTS,
     begin_rates,
+    find_group,
     follow_context,
     is_sound_context,
     is_sound_workload,
     no_details,
     observe_workload,
     rarity_of,
+    usual_share,
 )
 from stream.kernel import kernel
 from stream.profiles import (
@@ -52,16 +55,18 @@ class Habits(NamedTuple):
     """What the loop needs of habits.
 
     Shapes: contexts [record] of CONTEXT_HABITS, beside LEARNED; workloads [n] of HABITS; free: of
-            these, as `claim_habits` takes it; empty: one empty
-            element of each of the two; scales [part, step]; worths [mode, step]; shown [2, part]:
-            bits and rarity at the event at hand; bits, details: of a context's parts, then of a
-            workload's; scratch [DETAILS].
+            these, as `claim_habits` takes it; empty: one empty element of each of the two; usual
+            [class + 1, 2, USUAL]: shares of each class of the baseline, and room for those of
+            another; scales [part, step]; worths [mode, step]; shown [2, part]: bits and rarity at
+            the event at hand; bits, details: of a context's parts, then of a workload's; scratch
+            [DETAILS].
     """
 
     contexts: Any
     workloads: Any
     free: Any
     empty: Any
+    usual: Any
     scales: Any
     worths: Any
     shown: Any
@@ -77,6 +82,7 @@ def no_habits(modes: int) -> Habits:
         np.zeros(1, HABITS),
         (np.zeros(1, np.int32), np.zeros(1, np.int64)),
         (np.zeros(1, CONTEXT_HABITS), np.zeros(1, HABITS)),
+        np.zeros((1, 2, USUAL), np.int64),
         np.zeros((HABIT_PARTS, STEPS), np.int64),
         np.zeros((modes, STEPS), np.int64),
         np.zeros((2, HABIT_PARTS), np.int64),
@@ -87,14 +93,28 @@ def no_habits(modes: int) -> Habits:
 
 
 @kernel
+def _usual_in(group: np.uint64, entries: Any, groups: Any, usual: Any) -> int:
+    """Return the place of what is usual in a class. Mutates: usual, its last for what is none."""
+    found = int(find_group(groups, group))
+    if found >= 0:
+        return found
+    last = len(usual) - 1
+    for which in range(2):
+        own = usual_share(which, group, entries)
+        for place in range(USUAL):
+            usual[last, which, place] = own[place]
+    return last
+
+
+@kernel
 def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Habits) -> int:
     """Follow an event in its context and its workload; return which parts know.
 
-    Shapes:  given = (place of the context's record, effect or -1, entries, hash of the values,
-             requests of the row so far).
+    Shapes:  given = (place of the context's record, effect or -1, (entries, classes), hash of the
+             values, requests of the row so far).
     Mutates: local, habits; `shown` says what each part has to say now.
     """
-    place, effect, entries, values, requests = given
+    place, effect, (entries, groups), values, requests = given
     bits, details, shown = habits.bits, habits.details, habits.shown
     workload = find_habits(habits.workloads, local, event["workload"])
     if workload < 0:
@@ -105,7 +125,8 @@ def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Hab
         begin_rates(habits.workloads[workload])
     habits.workloads[workload]["followed"] = requests
     refused = 1 if event["kind"] == REQUEST and effect < 0 else 0
-    known = (local["peers"], entries, refused)
+    usual = _usual_in(local["peers"], entries, groups, habits.usual)
+    known = (habits.usual[usual], refused)
     out = (bits[1], details[1], habits.scratch)
     ready = int(observe_workload(habits.workloads[workload], event, clock_ms, known, out))
     ready <<= CONTEXT_PARTS

@@ -143,7 +143,8 @@ class HabitsModel:
             free=(np.zeros(1, np.int32), np.ones(1, np.int64)),
         )
         asked = np.uint64(asked_of(batch.events[0], batch.values))
-        given = 0, effect, view_of(expected).entries, asked, requests
+        view = view_of(expected)
+        given = 0, effect, (view.entries, view.groups), asked, requests
         follow_habits(batch.events[0], clock_ms, local[0], given, habits)
         self.is_followed = True
         bits, rarity = habits.shown.tolist()

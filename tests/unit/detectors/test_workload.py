@@ -21,6 +21,7 @@ from stream.detectors import (
     follow_context,
     follow_workload,
     learn_sequences,
+    usual_shares,
 )
 from stream.kernel import kernel
 from stream.profiles import COMPLETION, EVENT, FAILED, GRANT, REFUSED, REQUEST, SERVED
@@ -43,12 +44,12 @@ def events_of(at_ms: list[int], **fields: object) -> np.ndarray:
 
 
 @kernel
-def follow_all(events, state, facts, refused, out):
+def follow_all(events, state, usual, refused, out):
     """Follow events one after another. Mutates: state, out = (all bits, masks, rest)."""
     rows, masks, rest = out
     for place in range(len(events)):
         event = events[place]
-        known = GROUP, facts, refused
+        known = usual, refused
         inner = rows[place], rest[0], rest[1]
         masks[place] = follow_workload(state, event, event["at_ms"], known, inner)
 
@@ -60,7 +61,8 @@ def followed(
     state = np.zeros(1, WORKLOAD) if state is None else state
     bits, masks = np.zeros((len(events), WORKLOAD_PARTS), np.int64), np.zeros(len(events), int)
     rest = np.zeros((WORKLOAD_PARTS, DETAILS), np.int64), np.zeros(DETAILS, np.int64)
-    follow_all(events, state[0], NOTHING, refused, (bits, masks, rest))
+    usual = usual_shares(GROUP, NOTHING)
+    follow_all(events, state[0], usual, refused, (bits, masks, rest))
     return bits, masks, state
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from stream.baselines import Baseline, encode_baseline, promote
 from stream.cli.score_lines import score_lines
-from stream.detectors import HABIT_NAMES, HABITS, JUDGES
+from stream.detectors import HABIT_NAMES, HABITS, JUDGES, usual_shares
+from stream.enforcement import Expectation
+from stream.enforcement.habits import _usual_in
 from stream.engine import State
 from stream.events import Finding, Request, encode_request
 from stream.policy import default_policy
@@ -291,3 +293,20 @@ def test_what_kernels_must_not_follow_is_left_out(where: str, field: str, value:
         assert (local["habits"] > 0) == (is_sound or where == "context")
     state.evict(0)
     assert (len(state.table.learned), len(state.table.habits)) == (0, 0)
+
+
+def test_shares_of_a_class_are_looked_up_once() -> None:
+    """What is kept is what each event would look up; a class that the baseline lacks is looked up.
+
+    That of `services` has classes whose tasks declared nothing, `agents` one with purposes.
+    """
+    for made in (agents(), services()):
+        expected = Expectation(made, "v1", KEY)
+        view, usual = expected.view, expected.habits.usual
+        assert len(usual) == len(view.groups) + 1
+        for group, kept in zip(view.groups["group"], usual[:-1], strict=True):
+            assert np.array_equal(kept, usual_shares(group, view.entries))
+            assert _usual_in(group, view.entries, view.groups, usual) < len(usual) - 1
+        for other in (np.uint64(5), np.uint64(KEY.hash(CLASS))):
+            place = _usual_in(other, view.entries, view.groups, usual)
+            assert np.array_equal(usual[place], usual_shares(other, view.entries))
