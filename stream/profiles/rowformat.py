@@ -71,6 +71,7 @@ from .rowwords import (
 from .table import ProfileTable
 
 ROW_BYTES_MAX: Final = 1 << 20  # well above 16 of the longest commands in a tail
+PLAIN_BYTES_MAX: Final = 1 << 16  # of a row that is read among others, whose bytes are joined
 
 # The head is always the first section: two words of the row, two of the section, then the body.
 _CLOCK_AT: Final = 32 + int(HEAD.fields["clock_ms"][1]) if HEAD.fields else 0
@@ -132,7 +133,7 @@ class RowFormat:
         """
         done = np.zeros(len(slots), bool)
         sizes = np.fromiter(map(len, stored), np.int64, len(stored))
-        fit = np.flatnonzero((sizes % 8 == 0) & (sizes >= 32) & (sizes <= ROW_BYTES_MAX))
+        fit = np.flatnonzero((sizes % 8 == 0) & (sizes >= 32) & (sizes <= PLAIN_BYTES_MAX))
         if not len(fit):
             return done
         words = np.frombuffer(b"".join([stored[each] for each in fit.tolist()]), np.uint64)

@@ -79,6 +79,8 @@ class GatePlan(NamedTuple):
 
 
 ECHO_S: Final = 12.0
+LEADERLESS_SEEDS: Final = 0.35
+"""In which part of the seeds partitions that are written to lose their leader now and then."""
 GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze")
 
 
@@ -100,6 +102,12 @@ def gate_plan_of(seed: int) -> GatePlan:
         faults=frozenset(each for each in GATE_FAULTS if chance.random() < 0.5),
         rate=chance.choice((0.01, 0.03, 0.1)),
     )
+
+
+def leaders_of(seed: int) -> random.Random | None:
+    """Return what draws which partitions have no leader for a while, None where all have one."""
+    chance = stream(seed, "leaders")
+    return chance if chance.random() < LEADERLESS_SEEDS else None
 
 
 def plan_of(seed: int, minutes: float = 0.5) -> Plan:

@@ -134,6 +134,7 @@ class SimPublisher:
         queue = self._queues[place]
         while queue:
             await asyncio.sleep(self._network.delay_s())
+            is_led = place not in self._network.leaderless or await self._network.led(place)
             is_gone = self._owner is not None and self._owner.is_dead
             kind = self._network.draw(
                 f"append to {place[0]}",
@@ -141,8 +142,10 @@ class SimPublisher:
                 APPENDED if not is_gone else (),
                 self._owner,
             )
-            if is_gone and kind:
+            if is_gone and (kind or not is_led):
                 break
+            if not is_led:
+                kind = "refuse"
             record, done = queue.popleft()
             for room in self._full.pop(place, []):
                 if not room.done():

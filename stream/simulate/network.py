@@ -18,6 +18,8 @@ from .loop import Process, VirtualLoop, current_process
 Result = TypeVar("Result")
 LATENCY_S: Final = 0.001
 SLOW_S: Final = 2.0
+GIVEN_UP_S: Final = 2.5
+"""For how long a producer tries to send a record to a partition without a leader."""
 LATE_S: Final = 9.0
 """Longer than a session of the group lasts, so that what comes late comes to an heir's turn."""
 
@@ -55,6 +57,7 @@ class Network:
     sweeps; `how` is what happens to it, one of HOWS. `fate` ends or freezes a process.
     `operations` has every call where it is kept, the n-th as operations[n - 1]. `echo_s` says how
     long after a write of a store a half-dead connection delivers it once more, None for never.
+    `leaderless` says until when a partition of a topic has no leader, in seconds of the loop.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Network:
         self.fate: Callable[[str, Process], None] = lambda how, process: None
         self.operations: list[Operation] | None = None
         self.echo_s: Callable[[], float | None] = lambda: None
+        self.leaderless: dict[tuple[str, int], float] = {}
         self.happened: Counter[str] = Counter()
         self._chance = chance
         self._rate = rate
@@ -80,6 +84,7 @@ class Network:
         self.fail_at = 0
         self.operations = None
         self.echo_s = lambda: None
+        self.leaderless.clear()
 
     def draw(
         self, what: str, kinds: tuple[str, ...], hows: tuple[str, ...], whose: Process | None
@@ -106,6 +111,15 @@ class Network:
             self.happened["slow"] += 1
             return self._chance.random() * SLOW_S
         return self._chance.random() * LATENCY_S
+
+    async def led(self, place: tuple[str, int]) -> bool:
+        """Wait until a partition of a topic has a leader; False where that takes too long."""
+        given_up_s = self.loop.time() + GIVEN_UP_S
+        while (until_s := self.leaderless.get(place, 0.0)) > self.loop.time():
+            await asyncio.sleep(min(until_s, given_up_s) - self.loop.time())
+            if self.loop.time() >= given_up_s:
+                return False
+        return True
 
     def given_up_s(self) -> float:
         """Return after how long a caller hears that its call never came: at once, or as late."""

@@ -10,25 +10,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random
 from collections.abc import Callable, Coroutine
 from typing import Final, Literal, NamedTuple
 
 from stream.bus import MemoryTopics
 from stream.events import OperatorAct, OperatorRecord, encode, operator_key
-from stream.identity import home_partition
+from stream.identity import canonical_workload, home_partition
 from stream.store import MemoryServer
 
 from .audit import audit
 from .audit_gate import audit_gate
-from .chance import Plan, echoes_of, gate_plan_of, plan_of, stream
+from .chance import Plan, echoes_of, gate_plan_of, leaders_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .learned import is_learned, with_baselines
 from .loop import Process, Stuck, VirtualLoop
 from .rest import STEP_S, at_rest
 from .room import audit_counts
-from .traffic import payload, policies, workload
+from .traffic import NOT_EVENTS, payload, policies, workload
 
+AWAY: Final = 0.4
+"""The part of all partitions that a broker leads."""
 ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
 
 
@@ -121,7 +124,14 @@ class _Story:
         estate.network.echo_s = echoes_of(self.plan.seed)
         gate = estate.open_gate(gate_plan_of(self.plan.seed))
         gate.start()
-        told = self._storm(), self._growth(), gate_storm(gate), *(each() for each in estate.storms)
+        told = [
+            self._storm(),
+            self._growth(),
+            gate_storm(gate),
+            *(each() for each in estate.storms),
+        ]
+        if (chance := leaders_of(self.plan.seed)) is not None:
+            told.append(self._leaderless(chance))
         storms = {asyncio.create_task(each) for each in told}
         await self._traffic()
         for storm in storms:
@@ -175,6 +185,24 @@ class _Story:
             estate.log.grow(estate.topics.requests, count)
             self.counts.append(count)
             self.late_until_s = estate.loop.time() + chance.choice((0.0, 2.0, 30.0))
+
+    async def _leaderless(self, chance: random.Random) -> None:
+        """Now and then a broker is away, and what it led has no leader for a while.
+
+        Often a gateway goes mad at once: most of what is sent else needs no dead letter.
+        """
+        log, network = self.estate.log, self.estate.network
+        topics = [each.name for each in self.estate.topics.specs()]
+        while True:
+            await asyncio.sleep(chance.expovariate(1 / 2.0))
+            until_s = self.estate.loop.time() + chance.choice((0.3, 3.0, 12.0))
+            places = [(each, at) for each in topics for at in range(len(log.partitions(each)))]
+            away = [each for each in places if chance.random() < AWAY]
+            network.leaderless.update(dict.fromkeys(away, until_s))
+            network.happened["leaderless"] += 1
+            for _ in range(chance.choice((0, 3, 10))):
+                key = canonical_workload(workload(chance.randrange(self.plan.workloads))).encode()
+                self._send(key, chance.choice(NOT_EVENTS))
 
     async def _storm(self) -> None:
         """Now and then, one of the seed's faults."""

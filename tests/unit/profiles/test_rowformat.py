@@ -25,7 +25,7 @@ from stream.profiles import (
     with_tail,
 )
 from stream.profiles.layout import TRANSITION_SETS
-from stream.profiles.rowformat import ROW_BYTES_MAX
+from stream.profiles.rowformat import PLAIN_BYTES_MAX, ROW_BYTES_MAX
 from stream.profiles.rowwords import SIZES, checksum
 from stream.profiles.table import ProfileTable
 
@@ -90,6 +90,16 @@ def empty(layout: Layout = LAYOUT) -> ProfileTable:
 def test_the_written_bytes_are_those_of_the_golden_file() -> None:
     """A row without learned contexts is what format 1 always was."""
     assert stored() == golden()
+
+
+def test_rows_are_read_among_others_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their bytes are joined for that; a longer one is left to be read alone."""
+    row = RowFormat(LAYOUT, KEY_ID).encode(filled(), [1])[0]
+    for longest, is_read in ((len(row), True), (len(row) - 8, False)):
+        monkeypatch.setattr("stream.profiles.rowformat.PLAIN_BYTES_MAX", longest)
+        done = RowFormat(LAYOUT, KEY_ID).restore_plain(empty(), [0], [row])
+        assert done.tolist() == [is_read]
+    assert 4_096 * PLAIN_BYTES_MAX <= 1 << 28, "what a process joins at once"
 
 
 def learned() -> tuple[ProfileTable, bytes]:
