@@ -4,19 +4,21 @@ In a file the append time of an event is its own time, and its partition is its 
 its offset is its place among that partition's lines; a line that is an array of events is as many
 lines. Bodies hold none of these, so they are what the live path gives (DESIGN 3.3, 3.15).
 
-`History` reads the same files for what they teach; a replay compares with what was learned.
+`History` reads the same files for what they teach; a replay compares with what was learned. A
+`Lesson` does both with a partition of a live log: it judges first, and teaches the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from stream.baselines import NAMES_MAX, Baseline, Learner, Tasks, put_together
+from stream.baselines import NAMES_MAX, Alarm, Aside, Baseline, Learner, Tasks, put_together
 from stream.detectors import RateWatch
 from stream.enforcement import SCORE, Expectation
 from stream.engine import State, StepResult, step
@@ -25,7 +27,7 @@ from stream.events import (
     Conditions,
     InForce,
     Reject,
-    RejectCode,
+    Source,
     decode_request,
     split_requests,
 )
@@ -33,6 +35,7 @@ from stream.identity import InvalidIdentity, canonical_workload, home_partition,
 from stream.kernel import HashKey
 from stream.policy import Policy
 from stream.profiles import Arrival, Batch, Decoder, effect_of
+from stream.runtime import Heard
 
 BATCH_EVENTS: Final = 20_000
 SLOTS: Final = 1_000_000
@@ -65,25 +68,14 @@ class Replay:
         self._key = key
         self._position = 0
         for partition in range(partitions):
-            conditions = Conditions(
-                nonce="replay",
-                era=0,
-                from_offset=0,
-                policy_hash=policy.hash,
-                policy_text=policy.text,
-            )
-            self.state.adopt(partition, conditions, policy)
+            self.state.adopt(partition, _conditions(policy), policy)
 
     def expect(self, baseline: Baseline, version: str) -> None:
         """Compare tasks with a baseline from the next payload on. Errors: ConfigError."""
         expectation = Expectation(baseline, version, self._key)
         for partition in range(self.partitions):
-            conditions = self.state.conditions[partition]
-            policy = self.state.bound[conditions.policy_hash].policy
-            conditions = msgspec.structs.replace(
-                conditions, format=LEARNED_FORMAT, baseline=InForce(version)
-            )
-            self.state.adopt(partition, conditions, policy, expectation)
+            policy = self.state.bound[self.state.conditions[partition].policy_hash].policy
+            self.state.adopt(partition, _conditions(policy, version), policy, expectation)
         self._decoder = Decoder(self._key, self.partitions, with_values=True)
 
     def apply(self, payloads: Sequence[bytes]) -> tuple[StepResult, list[Reject]]:
@@ -139,6 +131,17 @@ class Replay:
             yield self.apply(batch)
 
 
+def _conditions(policy: Policy, version: str = "") -> Conditions:
+    """Return what holds from the first event on; an empty version compares with no baseline."""
+    conditions = Conditions(
+        nonce="replay", era=0, from_offset=0, policy_hash=policy.hash, policy_text=policy.text
+    )
+    if not version:
+        return conditions
+    held = InForce(version)
+    return msgspec.structs.replace(conditions, format=LEARNED_FORMAT, baseline=held)
+
+
 def _events_of(payload: bytes) -> Sequence[bytes]:
     """Return the events of a payload; the decoder judges one that cannot be split."""
     try:
@@ -162,17 +165,18 @@ def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
 class History:
     """What recorded events teach: tasks as they end, and the names behind their hashes.
 
-    `ended` counts tasks, also those that a candidate does not keep.
+    `ended` counts tasks, also those that a candidate does not keep, but none that is held aside;
+    of those, the tasks in `released`, by workload and name, are learned from all the same.
     """
 
-    def __init__(self, key: HashKey) -> None:
+    def __init__(self, key: HashKey, released: Collection[tuple[int, int]] = ()) -> None:
         self.names: dict[str, str] = {}
         self.events = 0
         self.ended = 0
-        self.rejects: list[RejectCode] = []
+        self.rejects: Counter[str] = Counter()
         self._key = key
         self._decoder = Decoder(key, 1, with_values=True)
-        self._learner = Learner()
+        self._learner = Learner(released)
         self._rates = RateWatch()
         self._groups: dict[int, int] = {}
         self._effects: dict[int, int] = {}
@@ -185,8 +189,12 @@ class History:
         at_ms = [_place(payload, 1)[0] for payload in payloads]
         arrival = Arrival("file", 0, range(len(payloads)), at_ms, payloads)
         batch, rejects = self._decoder.decode([arrival])
+        self.rejects.update(each.code.value for each in rejects)
+        self.take(batch)
+
+    def take(self, batch: Batch, alarms: Mapping[int, Sequence[Alarm]] | None = None) -> None:
+        """Gather what a batch teaches, with what each of its events was answered with."""
         self.events += len(batch.events)
-        self.rejects += [each.code for each in rejects]
         effects = batch.events["effect"].astype(np.int64) - 1
         for event in self._fresh(batch, "operation", self._effects):
             operation = batch.request(event).operation
@@ -203,13 +211,24 @@ class History:
         for event in np.flatnonzero(effects < 0).tolist():
             effects[event] = self._effects[int(batch.events["operation"][event])]
         rates = self._rates.follow(batch.events)
-        self._learner.add(batch, self._groups, effects, rates)
+
+        def texts(event: int) -> tuple[str, str, str]:
+            said = batch.request(event)
+            return batch.workload(event), said.task, said.purpose
+
+        about = (alarms, texts) if alarms is not None else None
+        self._learner.add(batch, self._groups, effects, rates, about)
         self._keep(self._learner.ended())
 
     def tasks(self) -> Tasks:
         """Return the tasks, the input being over."""
         self._keep(self._learner.finish())
         return self._shares[0]
+
+    @property
+    def aside(self) -> tuple[list[Aside], int]:
+        """Return what was held aside, as far as it is kept, and how many tasks that were."""
+        return self._learner.aside, self._learner.aside_count
 
     def _keep(self, ended: Tasks) -> None:
         """Put ended tasks to those that are kept."""
@@ -225,6 +244,72 @@ class History:
     def _name(self, hashed: Any, text: str) -> None:
         if len(self.names) < NAMES_MAX:
             self.names[f"{int(hashed):016x}"] = text
+
+
+class Lesson:
+    """One partition of a live log, whose events are judged before they are learned.
+
+    What a command answers, enforced or in shadow, under the policy and the baseline given, is held
+    aside by `history`. Events lie at home once, however often gateways and workers sent them: those
+    that lie elsewhere are left out, since they were forwarded, and so is what was heard before.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        key: HashKey,
+        judge: tuple[Policy, Expectation],
+        place: tuple[str, int],
+        slots_max: int = SLOTS,
+    ) -> None:
+        self._topic, self._partition = place
+        self._history = history
+        self._key = key
+        self._heard = Heard(())
+        self._state = State(key, slots_max, self._partition + 1)
+        policy, expectation = judge
+        conditions = _conditions(policy, expectation.version)
+        self._state.adopt(self._partition, conditions, policy, expectation)
+        self._decoder = Decoder(key, 1, with_values=True)
+
+    def divide(self, partitions: int) -> None:
+        """Judge by so many partitions from now on whether an event lies at home."""
+        self._decoder.adopt(self._partition, partitions, with_values=True)
+
+    def take(self, offsets: Sequence[int], append_ms: Sequence[int], values: Sequence[Any]) -> None:
+        """Judge records in the order of their log, then learn from them.
+
+        Shapes: all [record]. Units: Unix milliseconds.
+        """
+        arrival = Arrival(self._topic, self._partition, offsets, append_ms, values)
+        batch, rejects = self._decoder.decode([arrival], self._is_new)
+        self._history.rejects.update(each.code.value for each in rejects)
+        result = step(self._state, batch)
+        if result.refused:
+            self._history.rejects.update(code.value for _, code in result.refused)
+            gone = [event for event, _ in result.refused]
+            batch = batch.chosen(np.delete(np.arange(len(batch.events)), gone))
+        self._history.take(batch, self._alarms(batch, result))
+
+    def _is_new(self, partition: int, source: Source) -> bool:
+        return self._heard.is_new(source)
+
+    def _alarms(self, batch: Batch, result: StepResult) -> dict[int, list[Alarm]]:
+        """Return what each event was answered with that causes a command."""
+        alarms: dict[int, list[Alarm]] = {}
+        events = batch.events
+        for outgoing in result.outgoing:
+            body = outgoing.command.body
+            if body.action == "release":
+                continue
+            is_cause = events["offset"] == outgoing.offset
+            is_cause &= events["workload"] == outgoing.row
+            if body.subject.task:
+                is_cause &= events["task"] == self._key.hash(body.subject.task)
+            alarm = Alarm(body.rule, bool(body.subject.task), body.until_ms)
+            for event in np.flatnonzero(is_cause).tolist():
+                alarms.setdefault(event, []).append(alarm)
+        return alarms
 
 
 def _place(payload: bytes, partitions: int) -> tuple[int, int]:

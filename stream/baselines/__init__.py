@@ -42,7 +42,7 @@ from .format import (
     encode_baseline,
     version_of,
 )
-from .learner import IDLE_MS, OPEN_MAX, Learner
+from .learner import IDLE_MS, OPEN_MAX, Alarm, Aside, Learner
 from .portable import (
     PORTABLE_BYTES_MAX,
     PORTABLE_MAGIC,
@@ -92,6 +92,8 @@ __all__ = [
     "TASK",
     "TASKS",
     "TASKS_MAX",
+    "Alarm",
+    "Aside",
     "Baseline",
     "Certain",
     "Entries",

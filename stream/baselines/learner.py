@@ -3,11 +3,14 @@
 A task ends with its completion, after `IDLE_MS` without a call, or with the end of a finite input;
 calls without a task are gathered by workload and purpose, and end by idleness. Calls that we
 refused teach nothing; those that were denied teach how calls are made, and no more (`promotion`).
+A task that a command was for, or in which one held, is held aside: it teaches nothing unless
+somebody releases it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,14 +20,52 @@ from .tasks import CALL, CALLS_MAX, RATES, TASK, Tasks, no_tasks, together
 
 IDLE_MS: Final = 30 * 60_000
 OPEN_MAX: Final = 100_000
+ASIDE_MAX: Final = 100_000
+SPANS_MAX: Final = 16  # of a workload's alarms; of more the oldest become one
 _GATHERED: Final = 2_000  # ended tasks are put in one piece in so large parts
+
+
+class Alarm(NamedTuple):
+    """A command that an event was answered with: for its task, or for all of its workload a while.
+
+    Units: `until_ms` Unix milliseconds.
+    """
+
+    rule: str
+    of_task: bool
+    until_ms: int
+
+
+class Aside(NamedTuple):
+    """A task that is held aside: hashes and texts of what it is, and the rules it broke.
+
+    `name` tells it from the workload's others. Units: times Unix milliseconds.
+    """
+
+    workload: int
+    name: int
+    texts: tuple[str, str, str]
+    calls: int
+    first_ms: int
+    ended_ms: int
+    rules: tuple[str, ...]
+
+
+Texts = Callable[[int], tuple[str, str, str]]
+"""Workload, task and purpose of an event of a batch, as their texts."""
+
+
+def _no_texts(event: int) -> tuple[str, str, str]:
+    return "", "", ""
 
 
 class _Open:
     """A task under way."""
 
-    def __init__(self, purpose: int) -> None:
+    def __init__(self, purpose: int, texts: tuple[str, str, str]) -> None:
         self.purpose = purpose
+        self.texts = texts
+        self.rules: set[str] = set()
         self.parts: list[Tasks] = []
         self.calls = 0
         self.rates = [0] * RATES
@@ -36,22 +77,35 @@ class Learner:
     """Gathers ended tasks; `groups` are looked up by whoever knows classes.
 
     At most OPEN_MAX tasks are open at the end of a batch; beyond that those longest without a
-    call end, which alone depends on how events are cut into batches.
+    call end, which alone depends on how events are cut into batches. `released` are tasks, by
+    workload and name, that are not held aside whatever they broke; `aside` are at most ASIDE_MAX of
+    those that are, `aside_count` counts all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, released: Collection[tuple[int, int]] = ()) -> None:
+        self.aside: list[Aside] = []
+        self.aside_count = 0
+        self._released = released
+        self._alarmed: dict[int, list[tuple[int, int, str]]] = {}
         self._open: dict[tuple[int, int, int], _Open] = {}
         self._groups: dict[int, int] = {}
         self._ended: list[Tasks] = []
 
     def add(
-        self, batch: Batch, groups: dict[int, int], effects: Any, rates: Any | None = None
+        self,
+        batch: Batch,
+        groups: dict[int, int],
+        effects: Any,
+        rates: Any | None = None,
+        judged: tuple[Mapping[int, Sequence[Alarm]], Texts] | None = None,
     ) -> None:
         """Gather the events of a batch.
 
         Shapes: groups: the class's hash by workload's hash; effects [event]: 0 read, 1 change;
-                rates [event, rate]: as TASK has them, after each event; none where nobody knows.
+                rates [event, rate]: as TASK has them, after each event; none where nobody knows;
+                judged: what events were answered with, by event, and the texts of any event.
         """
+        alarms, texts = judged or ({}, _no_texts)
         self._groups.update(groups)
         events = batch.events
         is_call = (events["kind"] == REQUEST) & (events["authenticated"] != 0)
@@ -65,6 +119,7 @@ class Learner:
             events[name].tolist() for name in ("workload", "task", "purpose", "at_ms", "kind")
         ]
         for place, (workload, task, purpose, at_ms, kind) in enumerate(zip(*columns, strict=True)):
+            self._alarm(workload, at_ms, alarms.get(place, ()))
             key = workload, task, 0 if task else purpose
             found = self._open.get(key)
             if found is not None and (at_ms - found.last_ms > IDLE_MS or found.calls >= CALLS_MAX):
@@ -73,12 +128,13 @@ class Learner:
             if found is None:
                 if not is_call[place] and not (task and purpose):
                     continue
-                found = self._open[key] = _Open(purpose)
+                found = self._open[key] = _Open(purpose, texts(place))
                 found.first_ms = at_ms
             found.purpose = found.purpose or purpose
             found.last_ms = max(found.last_ms, at_ms)
             if rates is not None and has_rates[place]:
                 found.rates = [*map(max, found.rates, rates[place].tolist())]
+            found.rules.update(each.rule for each in alarms.get(place, ()))
             if is_call[place]:
                 found.calls += 1
                 found.parts.append(_one(calls[place : place + 1], batch))
@@ -98,6 +154,16 @@ class Learner:
             self._end(key)
         return self.ended()
 
+    def _alarm(self, workload: int, at_ms: int, alarms: Sequence[Alarm]) -> None:
+        """Let what a workload does for a while teach nothing."""
+        for alarm in alarms:
+            if not alarm.of_task:
+                spans = self._alarmed.setdefault(workload, [])
+                spans.append((at_ms, alarm.until_ms, alarm.rule))
+                if len(spans) > SPANS_MAX:
+                    (begun, until_ms, rule), (_, other_ms, _) = spans[:2]
+                    spans[:2] = [(begun, max(until_ms, other_ms), rule)]
+
     def _end_oldest(self) -> None:
         """End those longest without a call, of too many."""
         if len(self._open) > OPEN_MAX:
@@ -110,6 +176,18 @@ class Learner:
         workload, task, _ = key
         one = together(done.parts) if done.parts else no_tasks()
         name = task or done.first_ms + 1
+        rules = done.rules | {
+            rule
+            for begun_ms, until_ms, rule in self._alarmed.get(workload, ())
+            if begun_ms <= done.last_ms and done.first_ms < until_ms
+        }
+        if rules and (workload, name) not in self._released:
+            self.aside_count += 1
+            if len(self.aside) < ASIDE_MAX:
+                times = done.first_ms, done.last_ms
+                named = workload, name, done.texts, done.calls
+                self.aside.append(Aside(*named, *times, tuple(sorted(rules))))
+            return
         about = self._groups[workload], done.purpose, workload, name, done.last_ms
         tasks = np.array([(*about, 0, done.calls, done.rates)], TASK)
         self._ended.append(one._replace(tasks=tasks))

@@ -102,8 +102,8 @@ class KafkaTogether:
             await producer.commit_transaction()
         except FENCED as error:
             raise _ended(self._name) from error
-        except (AssertionError, vendor.IllegalOperation) as error:
-            # The client's sender failed behind our back, and the client minds only that we go on.
+        except (AssertionError, vendor.IllegalOperation, vendor.KafkaError) as error:
+            # The client's sender failed behind our back, and we hear of what came of that.
             cause = _failure(producer)
             if cause is None:
                 raise

@@ -123,7 +123,7 @@ def calibrate(
     ]
     found = {
         "events": history.events,
-        "rejects": len(history.rejects),
+        "rejects": history.rejects.total(),
         "tasks": about.seen,
         "tasks_scored": about.tasks,
         "workloads": about.workloads,

@@ -116,6 +116,7 @@ def _of_operator(config: Config, principal: str, zones: Sequence[str]) -> Iterat
         (config.topics.baselines, "Write", "for `baseline promote` and `rollback`"),
         (config.topics.dead_letters, "Read", "for `dlq`"),
         (config.topics.dead_letters, "Write", "for `dlq retry`, to mark what was sent"),
+        (config.topics.requests, "Read", "for `baseline learn --live`"),
         (config.topics.requests, "Write", "for `dlq retry`, to send events again"),
         *((topic, "Write", "for `dlq retry`, to send events again") for topic in zones),
     ]
@@ -132,19 +133,19 @@ def _of_operator(config: Config, principal: str, zones: Sequence[str]) -> Iterat
 
 def _of_admin(config: Config, principal: str, zones: Sequence[str]) -> Iterator[Right]:
     topics = config.topics
-    core = (topics.requests, topics.enforcement, topics.journal, topics.dead_letters)
-    names = (*core, topics.baselines, *zones)
+    growing = (topics.requests, topics.journal, topics.dead_letters)
+    fixed = (topics.enforcement, topics.baselines, *zones)
     needs = [
         (topic, operation, f"for `topics`: {why}")
-        for topic in names
+        for topic in (*growing, *fixed)
         for operation, why in (
-            ("Describe", "to look whether it exists"),
             ("DescribeConfigs", "to look at its settings"),
             ("Create", "to make it where it is missing"),
         )
     ]
-    growing = (topics.requests, topics.journal, topics.dead_letters)
-    needs += [(topic, "Alter", "for `partitions grow`") for topic in growing]
+    # To alter a topic implies to describe it.
+    needs += [(topic, "Alter", "for `topics`, and `partitions grow`") for topic in growing]
+    needs += [(topic, "Describe", "for `topics`: to look whether it exists") for topic in fixed]
     needs.append((topics.journal, "Read", "for `partitions grow`, to know what there was"))
     yield from _rights("admin", principal, needs)
 

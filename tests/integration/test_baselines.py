@@ -83,3 +83,47 @@ def test_a_baseline_is_promoted_followed_and_taken_back(
     machine.said("replay", str(today), "--baseline", file, "--commands", str(commands))
     replayed = [json.loads(each) for each in commands.read_text().splitlines()]
     assert replayed == [found["body"]]
+
+
+def test_a_baseline_is_learned_from_what_kafka_holds(
+    servers: Addresses, fresh_name: str, tmp_path: Path
+) -> None:
+    """The same version as from files; what was alarmed at is held aside until it is released."""
+    machine = Machine(servers, fresh_name, tmp_path)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(policy.read_text().replace("rules:\n", f"tasks: vouched\nrules:{RULE}", 1))
+    past, today = tmp_path / "past.jsonl", tmp_path / "today.jsonl"
+    benign = [encode_request(each) for each in history(60, agents=12)]
+    past.write_bytes(b"\n".join(benign))
+    theft = list(task("theft", "b", "pay-bill", pay_bill(2, STEAL)))
+    today.write_bytes(b"\n".join(map(encode_request, theft)))
+    both = tmp_path / "both.jsonl"
+    both.write_bytes(b"\n".join([*benign, today.read_bytes()]))
+    file, live, aside = (str(tmp_path / each) for each in ("file", "live", "aside.jsonl"))
+    learn = "baseline", "learn"
+    wanted = machine.said(*learn, str(past), "--out", file)
+    nobody = machine.call(*learn, "--live", "--out", live)
+    assert nobody.exit_code != 0
+    with machine.worker():
+        machine.said("baseline", "promote", file, "--reason", "reviewed", "--wait", "60")
+        machine.said("send", str(past))
+        machine.said("send", str(today))
+        wait(lambda: bool(machine.said("list")["commands"]), machine.logged)
+        found = machine.said(*learn, "--live", "--out", live, "--aside", aside)
+    # Without a worker too: all of it is read from the log.
+    again = machine.said(*learn, "--live", "--out", live)
+    assert found["version"] == again["version"] == wanted["version"]
+    assert (found["held_aside"], found["judged_by"]["baseline"]) == (1, wanted["version"])
+    assert sum(each["to_offset"] - each["from_offset"] for each in found["ranges"]) == len(
+        benign
+    ) + len(theft)
+    (line,) = [json.loads(each) for each in Path(aside).read_text().splitlines()]
+    assert (line["task"], line["purpose"], line["rules"]) == ("theft", "pay-bill", ["odd"])
+    released = machine.said(*learn, "--live", "--out", live, "--release", aside)
+    every = machine.said(*learn, str(both), "--out", file)
+    assert (released["version"], released["held_aside"]) == (every["version"], 0)
+    late = machine.call(*learn, "--live", "--since", "1s", "--out", live)
+    assert (late.exit_code, "no task" in late.stderr) == (1, True)
+    Path(aside).write_text('{"task": 7}')
+    wrong = machine.call(*learn, "--live", "--release", aside, "--out", live)
+    assert (wrong.exit_code, "--aside" in wrong.stderr) == (1, True)

@@ -4,15 +4,13 @@ Each role comes by another way: SCRAM over TLS, a certificate, PLAIN over TLS, S
 TLS as a user of its own.
 """
 
-import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -20,13 +18,10 @@ from aiokafka.errors import KafkaError
 from stream.bus import KafkaPublisher, KafkaReader, KafkaSource
 from stream.bus.kafka import client_options
 from stream.cli.acl import redis_users
-from stream.cli.dlq import Plan, Tally, retry_letters
-from stream.cli.explain import _conditions, find
-from stream.cli.letters import Choice
+from stream.cli.explain import find
 from stream.cli.listing import in_force, tables
 from stream.cli.operating import Change, perform
-from stream.cli.rights import Principals, Right, kafka_rights
-from stream.cli.screen import Screen
+from stream.cli.rights import Principals, kafka_rights
 from stream.cli.topics import make_topics
 from stream.config import Config
 from stream.errors import ConfigError
@@ -39,6 +34,7 @@ from tests.buses import Member
 from tests.live import KEY, opened, wait_until
 from tests.secure import SecureKafka, password_of, run
 from tests.secure_estate import BAD, WHO, Estate, acl_of
+from tests.secure_rights import MEETS, gateway_of, kind_of, working
 from tests.stores import take_over
 from tests.tls import tls_in_front_of
 from tests.valkey import Valkey, running_valkey
@@ -70,31 +66,16 @@ def estate(secure_kafka: SecureKafka, valkey: Valkey) -> Estate:
     async def prepare() -> None:
         await secure_kafka.allow([acl_of(each) for each in made.rights])
         await make_topics(made.of("admin"))
-        # An empty journal is not read, so nobody would miss the right to.
+        # What is empty is not read, so nobody would miss the right to.
+        topics = made.config.topics
         async with opened(KafkaPublisher(made.super.config.kafka)) as publisher:
-            for partition in range(made.config.topics.partitions):
-                await (await publisher.send(made.config.topics.journal, b"k", b"{}", partition))
+            for topic in (topics.journal, topics.baselines, topics.enforcement):
+                for partition in range(2):
+                    await (await publisher.send(topic, b"k", b"{}", partition))
 
     run(prepare())
     warm()  # Compiling holds up everything else for longer than a group waits for a member.
     return made
-
-
-@contextlib.asynccontextmanager
-async def working(worker: Any) -> AsyncIterator[None]:
-    """A worker at work, stopped as SIGTERM stops it."""
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        worker.stop()
-        await task
-
-
-def gateway_of(config: Config) -> Gateway:
-    """A gateway with these settings, not entered."""
-    spec = msgspec.structs.replace(config.gateway, name="edge", close_s=1.0)
-    return Gateway(KafkaReader(config.kafka), KafkaPublisher(config.kafka), SystemClock(), spec)
 
 
 async def until(gateway: Gateway, *, is_allowed: bool) -> None:
@@ -175,72 +156,6 @@ def test_whole_installation_with_the_printed_rights(
     assert denied <= {"client|setinfo"}
 
 
-async def worker_meets(estate: Estate, right: Right) -> str:
-    """What a worker says that applies events, or, of what it may not look at, logs."""
-    config = estate.of("worker")
-    if right.operation == "DescribeConfigs":
-        await make_topics(config)
-        return ""
-    await estate.feed()
-    with pytest.raises(ConfigError) as caught:
-        async with asyncio.timeout(45):
-            await estate.worker(config).run()
-    return str(caught.value)
-
-
-async def gateway_meets(estate: Estate, right: Right) -> str:
-    """What the state of a gateway says of its connections."""
-    async with asyncio.timeout(45), gateway_of(estate.of("gateway")) as gateway:
-        while not gateway.state().fault:  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
-        return gateway.state().fault
-
-
-async def operator_meets(estate: Estate, right: Right) -> str:
-    """What the verb says that needs the right."""
-    config = estate.of("operator")
-    retried = (config.topics.dead_letters, config.topics.requests)
-    if right.resource == config.topics.journal:
-        verb: Awaitable[Any] = _conditions(config, 0, 0)
-    elif right.resource.startswith(retried):
-        await estate.letter()
-        verb = retry_letters(config, Plan(Choice(), 10), Tally(Screen(is_json=True)))
-    else:
-        verb = perform(config, Change(BAD, "lift", 60_000, "test"), SystemClock())
-    with pytest.raises(ConfigError) as caught:
-        await verb
-    return str(caught.value)
-
-
-async def admin_meets(estate: Estate, right: Right) -> str:
-    """What `topics` says; it is asked to create only in an installation that has no topics yet."""
-    if right.operation == "Create":
-        other = Estate(estate.kafka, estate.valkey, f"other-{time.time_ns():x}")
-        kept = [each for each in other.rights if (each.role, each.why) == ("admin", right.why)]
-        (missing,) = [each for each in kept if each.resource.endswith(_kind(right.resource))]
-        given = [each for each in other.rights if each.role == "admin" and each != missing]
-        await estate.kafka.allow([acl_of(each) for each in given])
-        estate = other
-    if right.operation == "DescribeConfigs":
-        await make_topics(estate.of("admin"))
-        return ""
-    with pytest.raises(ConfigError) as caught:
-        await make_topics(estate.of("admin"))
-    return str(caught.value)
-
-
-def _kind(topic: str) -> str:
-    return topic.rpartition(".")[2]
-
-
-MEETS: dict[str, Callable[[Estate, Right], Awaitable[str]]] = {
-    "worker": worker_meets,
-    "gateway": gateway_meets,
-    "operator": operator_meets,
-    "admin": admin_meets,
-}
-
-
 def each_right() -> Iterator[Any]:
     """Every line of the printed rights, most of them for `make soak`."""
     for place, right in enumerate(kafka_rights(Config(), WHO)):
@@ -267,7 +182,7 @@ def test_each_right_is_needed(estate: Estate, place: int, caplog: pytest.LogCapt
     elif right.role == "gateway" and right.operation == "Write":
         assert "may write to no topic" in told
     else:
-        assert _kind(right.resource) in told
+        assert kind_of(right.resource) in told
         assert "enforcer acl" in told
 
 

@@ -67,3 +67,13 @@ def test_mistakes_are_named(call: Call, tmp_path: Path, learned: str) -> None:
     assert (done.exit_code, "--baseline" in done.stderr) == (2, True)
     done = call("baseline", "learn", str(events), "--out", str(tmp_path / "b"))
     assert (done.exit_code, "no task" in done.stderr) == (1, True)
+
+
+def test_files_or_what_kafka_holds(call: Call, tmp_path: Path) -> None:
+    """One of them, and what belongs to --live only with it."""
+    events = tmp_path / "e.jsonl"
+    events.write_bytes(b"")
+    out = "--out", str(tmp_path / "b")
+    for given in ((), ("--live", str(events)), ("--aside", "-", str(events))):
+        done = call("baseline", "learn", *out, *given)
+        assert (done.exit_code, "--live" in done.stderr) == (2, True)
