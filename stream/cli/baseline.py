@@ -8,6 +8,7 @@ import numpy as np
 from stream.baselines import Baseline
 from stream.config import load_config
 
+from .baseline_drift import drift
 from .baseline_file import read_baseline
 from .baseline_learn import learn
 from .baseline_live import promote_file, rollback, tell_live
@@ -36,7 +37,7 @@ def baseline() -> None:
     """
 
 
-for _verb in (learn, export_baseline, import_baseline, promote_file, rollback):
+for _verb in (learn, drift, export_baseline, import_baseline, promote_file, rollback):
     baseline.add_command(_verb)
 
 

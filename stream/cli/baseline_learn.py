@@ -9,9 +9,8 @@ import click
 from stream.baselines import Baseline, promote
 from stream.config import hash_key, load_config, policy_of
 from stream.detectors import JUDGES
-from stream.events import PAYLOAD_BYTES_MAX
 from stream.kernel import HashKey
-from stream.replay import History, batches
+from stream.replay import History
 from stream.runtime import SystemClock
 
 from .baseline_file import write_baseline
@@ -19,8 +18,9 @@ from .baseline_lesson import Wanted, aside_line, learn_live, released_in
 from .baseline_view import summary_of
 from .doors import wait_for
 from .failure import NotSo
+from .histories import history_of
 from .options import INPUT, OUTPUT, WHOLE_OUTPUT, SpanType, examples, json_option, reaching
-from .reading import STDIN, read_lines, total_bytes
+from .reading import STDIN
 from .replay import replay_key
 from .screen import Screen
 from .writing import line_writer
@@ -85,7 +85,8 @@ def learn(
     if live:
         history, key, said = _live(environment, (since_ms, policy, release), screen)
     else:
-        history, key, said = _recorded(environment, files, screen)
+        key, said = replay_key(environment), {}
+        history = history_of(files, key, screen, "learning")
     tasks = history.tasks()
     held, held_count = history.aside
     with line_writer(aside) as write:
@@ -108,21 +109,9 @@ def learn(
         _show_learned(screen, out, made, version, size)
         if live:
             screen.line(f"{held_count:,} tasks that commands answered are held aside", "dim")
+        left_out = "records were left out" if live else "lines were no events"
         for code, count in sorted(history.rejects.items()):
-            screen.line(f"{count:,} lines were no events: {code}", "yellow")
-
-
-def _recorded(
-    environment: dict[str, str], files: tuple[str, ...], screen: Screen
-) -> tuple[History, HashKey, dict[str, Any]]:
-    """Return what files teach, and the key of its hashes."""
-    key = replay_key(environment)
-    history = History(key)
-    with screen.progress("learning", total_bytes(files)) as advance:
-        lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
-        for part in batches(each.data for each in lines if each.data.strip()):
-            history.add(part)
-    return history, key, {}
+            screen.line(f"{count:,} {left_out}: {code}", "yellow")
 
 
 def _live(

@@ -1,8 +1,9 @@
-"""`baseline learn --live`: what the topic of requests holds, judged before it is learned.
+"""What the topic of requests holds, as tasks: for `--live` of `baseline learn` and of `drift`.
 
 Each partition is read once, from one offset to another, as its owner reads it: events at home,
-forwarded ones once. What the policy and the baseline in force would answer with a command is held
-aside, in a file that an operator may read, and give back with what is to be learned all the same.
+forwarded ones once. To be learned from they are judged first: what the policy and the baseline in
+force would answer with a command is held aside, in a file that an operator may read, and give back
+with what is to be learned all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from stream.config import Config
 from stream.enforcement import NOTHING_EXPECTED, Expectation
 from stream.events import Conditions
 from stream.kernel import HashKey
-from stream.policy import Policy, load_policy
+from stream.policy import Policy, PolicySpec, compile_policy, load_policy
 from stream.replay import History, Lesson
 from stream.runtime import Library, valid_entries
 from stream.signing import trust_of
@@ -58,12 +59,24 @@ class Range(msgspec.Struct, frozen=True):
     to_offset: int
 
 
+Counts = dict[int, list[tuple[int, int]]]
+"""By partition, how many partitions there were, each number with the first offset it held at."""
+
+
 class Judge(NamedTuple):
-    """Under what events are judged, and how many partitions there were from which offset on."""
+    """Under what events are judged, and which of them lie at home."""
 
     policy: Policy
     expectation: Expectation
-    counts: dict[int, list[tuple[int, int]]]
+    counts: Counts
+
+
+class InForce(NamedTuple):
+    """What the journals say: the policy's text, the baseline's version, the partitions."""
+
+    policy_text: str
+    version: str
+    counts: Counts
 
 
 class Wanted(NamedTuple):
@@ -86,6 +99,7 @@ class Learned(NamedTuple):
     baseline: str
 
 
+_NO_RULES: Final = compile_policy(PolicySpec(name="no-rules", rules=()))
 _lines = msgspec.json.Decoder(AsideLine)
 _encoder = msgspec.json.Encoder()
 
@@ -132,12 +146,43 @@ async def learn_live(config: Config, key: HashKey, wanted: Wanted, screen: Scree
     Errors: NotSo, BusUnavailable, ConfigError, PolicyError.
     """
     async with opened(KafkaReader(config.kafka)) as reader:
-        judge = await _judge(reader, config, key, wanted.policy, screen)
-        ranges = await _ranges(reader, config.topics.requests, wanted.since_ms)
-        total = sum(each.to_offset - each.from_offset for each in ranges)
-        with screen.progress("learning", total) as advance:
-            history = await lessons(reader, config, (key, wanted, judge), ranges, advance)
-    return Learned(history, ranges, judge.policy, judge.expectation.version)
+        held = await _in_force(reader, config)
+        policy = wanted.policy or load_policy(held.policy_text, "journal")
+        expectation, data = NOTHING_EXPECTED, await _baseline(reader, config, held.version)
+        if data is not None:
+            expectation = Expectation(decode_baseline(data, held.version), held.version, key)
+        elif held.version:
+            said = f"baseline {held.version} is in force and not kept: nothing is compared"
+            screen.note(said, "yellow")
+        judge = Judge(policy, expectation, held.counts)
+        history, ranges = await _read(reader, config, (key, wanted, judge), screen)
+    return Learned(history, ranges, policy, expectation.version)
+
+
+async def sample_live(
+    config: Config, key: HashKey, since_ms: int, screen: Screen
+) -> tuple[History, list[Range], bytes | None]:
+    """Return all tasks that the topic of requests holds, and the bytes of the baseline in force.
+
+    Errors: NotSo, BusUnavailable, ConfigError.
+    """
+    async with opened(KafkaReader(config.kafka)) as reader:
+        held = await _in_force(reader, config)
+        data = await _baseline(reader, config, held.version)
+        judge = Judge(_NO_RULES, NOTHING_EXPECTED, held.counts)
+        under = key, Wanted(since_ms=since_ms), judge
+        history, ranges = await _read(reader, config, under, screen)
+    return history, ranges, data
+
+
+async def _read(
+    reader: LogReader, config: Config, under: tuple[HashKey, Wanted, Judge], screen: Screen
+) -> tuple[History, list[Range]]:
+    """Read what the log holds, and show how far it is."""
+    ranges = await _ranges(reader, config.topics.requests, under[1].since_ms)
+    total = sum(each.to_offset - each.from_offset for each in ranges)
+    with screen.progress("reading", total) as advance:
+        return await lessons(reader, config, under, ranges, advance), ranges
 
 
 async def lessons(
@@ -182,10 +227,8 @@ def _pieces(part: Range, counts: Sequence[tuple[int, int]]) -> list[tuple[int, i
     return pieces
 
 
-async def _judge(
-    reader: LogReader, config: Config, key: HashKey, policy: Policy | None, screen: Screen
-) -> Judge:
-    """Return what is in force, as the journals say. Errors: NotSo, and those of reading."""
+async def _in_force(reader: LogReader, config: Config) -> InForce:
+    """Return what the journals say is in force. Errors: NotSo, and those of reading."""
     held = {
         partition: await _conditions(reader, config.topics.journal, partition, bounds)
         for partition, bounds in sorted((await reader.bounds(config.topics.journal)).items())
@@ -194,15 +237,13 @@ async def _judge(
     if not lasts:
         raise NotSo(
             "the journals name no policy: no worker has ever owned a partition here",
-            hint="is ENFORCER_PREFIX that of the installation? files are learned without --live",
+            hint="is ENFORCER_PREFIX that of the installation? files need no --live",
         )
     latest = max(lasts, key=lambda each: each.baseline.at_ms if each.baseline else 0)
     grown = max((each.growth.counts for each in lasts if each.growth), key=len, default=())
     first = grown[0] if grown else len(held)
     counts = {partition: _counts(some, first) for partition, some in held.items()}
-    expectation = await _expectation(reader, config, key, latest.baseline_version, screen)
-    judged = policy or load_policy(latest.policy_text, "journal")
-    return Judge(judged, expectation, counts)
+    return InForce(latest.policy_text, latest.baseline_version, counts)
 
 
 def _counts(held: Sequence[Conditions], first: int) -> list[tuple[int, int]]:
@@ -230,20 +271,12 @@ async def _conditions(
     return sorted(entries, key=lambda each: (each.era, each.from_offset))
 
 
-async def _expectation(
-    reader: LogReader, config: Config, key: HashKey, version: str, screen: Screen
-) -> Expectation:
-    """Return the baseline in force to compare with. Errors: BusUnavailable, ConfigError."""
-    if not version:
-        return NOTHING_EXPECTED
+async def _baseline(reader: LogReader, config: Config, version: str) -> bytes | None:
+    """Return the bytes of a version, None where they are not kept. Errors: BusUnavailable."""
     topic = config.topics.baselines
     library = Library(reader, topic, trust_of(config.signing, topic))
     await library.look()
-    data = await library.fetch(version)
-    if data is None:
-        screen.note(f"baseline {version} is in force and not kept: nothing is compared", "yellow")
-        return NOTHING_EXPECTED
-    return Expectation(decode_baseline(data, version), version, key)
+    return await library.fetch(version) if version else None
 
 
 async def _ranges(reader: LogReader, topic: str, since_ms: int) -> list[Range]:

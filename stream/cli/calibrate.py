@@ -29,15 +29,14 @@ from stream.baselines import (
 from stream.config import load_config, policy_of
 from stream.detectors import JUDGES, MODES, score_tasks
 from stream.errors import ConfigError, PolicyError
-from stream.events import PAYLOAD_BYTES_MAX
 from stream.policy import AlarmBudget, Policy, alarm_budget
-from stream.replay import History, batches
+from stream.replay import History
 
 from .baseline_file import read_baseline, write_baseline
 from .failure import NotSo
+from .histories import history_of
 from .logs import utc_text
 from .options import INPUT, WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option
-from .reading import read_lines, total_bytes
 from .replay import replay_key
 from .screen import Screen
 
@@ -96,11 +95,7 @@ def calibrate(
     texts = budgets or _budgets_of(policy_of(load_config("", environment)))
     parsed = [(text, _parsed(text)) for text in texts]
     screen = Screen(is_json=is_json)
-    history = History(replay_key(environment))
-    with screen.progress("reading", total_bytes(files)) as advance:
-        lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
-        for part in batches(each.data for each in lines if each.data.strip()):
-            history.add(part)
+    history = history_of(files, replay_key(environment), screen, "reading")
     tasks = history.tasks()
     if not len(tasks.tasks):
         raise NotSo("there is no task in these events: nothing to calibrate with")

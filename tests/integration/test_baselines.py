@@ -110,6 +110,9 @@ def test_a_baseline_is_learned_from_what_kafka_holds(
         machine.said("send", str(today))
         wait(lambda: bool(machine.said("list")["commands"]), machine.logged)
         found = machine.said(*learn, "--live", "--out", live, "--aside", aside)
+        fits = machine.said("baseline", "drift", "--live")
+        assert (fits["version"], fits["tasks_seen"]) == (wanted["version"], 121)
+        assert [each["over"] for each in fits["purposes"]] == [1, 0]
     # Without a worker too: all of it is read from the log.
     again = machine.said(*learn, "--live", "--out", live)
     assert found["version"] == again["version"] == wanted["version"]

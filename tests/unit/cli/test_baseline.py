@@ -77,3 +77,49 @@ def test_files_or_what_kafka_holds(call: Call, tmp_path: Path) -> None:
     for given in ((), ("--live", str(events)), ("--aside", "-", str(events))):
         done = call("baseline", "learn", *out, *given)
         assert (done.exit_code, "--live" in done.stderr) == (2, True)
+
+
+def test_what_happens_fits_or_does_not(call: Call, tmp_path: Path, learned: str) -> None:
+    """Other workloads at the usual work fit; thieves do not, and the purpose is named."""
+    usual = [
+        each
+        for number in range(60)
+        for each in task(f"t{number}", f"new-{number % 20}", "pay-bill", pay_bill(number))
+    ]
+    events = tmp_path / "now.jsonl"
+    events.write_bytes(b"".join(encode_request(each) + b"\n" for each in usual))
+    given = "baseline", "drift", str(events), "--baseline", learned
+    done = call(*given, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["tasks_seen"], found["is_over"]) == (60, False)
+    assert {(each["mode"], each["tasks"]) for each in found["rates"]} == {("known", 60)}
+    thefts = [
+        each
+        for number in range(20)
+        for each in task(f"x{number}", f"new-{number}", "pay-bill", pay_bill(number, STEAL))
+    ]
+    events.write_bytes(b"".join(encode_request(each) + b"\n" for each in [*usual, *thefts]))
+    done = call(*given, "--json")
+    assert (done.exit_code, "more tasks than promised" in done.stderr) == (1, True)
+    found = json.loads(done.stdout)
+    assert all(each["over"] == 20 and each["is_over"] for each in found["rates"])
+    (purpose,) = found["purposes"]
+    assert (purpose["group"], purpose["purpose"]) == ("spiffe://bank.example/agents", "pay-bill")
+    assert (purpose["tasks"], purpose["over"], purpose["is_over"]) == (80, 20, True)
+    shown = call(*given)
+    assert "MORE" in shown.stdout
+    assert "pay-bill" in shown.stdout
+
+
+def test_drift_says_what_it_lacks(call: Call, tmp_path: Path, learned: str) -> None:
+    """Files or Kafka, and of files which baseline; nothing to compare is no fit."""
+    events = tmp_path / "e.jsonl"
+    events.write_bytes(b"")
+    for given in ((), (str(events),), ("--live", str(events)), (str(events), "--since", "1h")):
+        assert call("baseline", "drift", *given).exit_code == 2
+    done = call("baseline", "drift", str(events), "--baseline", learned)
+    assert (done.exit_code, "no task can be compared" in done.stderr) == (1, True)
+    other = {"ENFORCER_HASH_KEY": "1" * 32}
+    done = call("baseline", "drift", str(events), "--baseline", learned, **other)
+    assert (done.exit_code, "another hash key" in done.stderr) == (78, True)
