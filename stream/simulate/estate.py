@@ -207,6 +207,7 @@ class Estate:
         self.dress: Callable[[bytes], bytes] = lambda value: value
         self.library: Callable[[], MemoryReader] = lambda: MemoryReader(self.log)
         self.starts: Callable[[Worker], None] = lambda worker: None
+        self.promote: Callable[[bytes], Coroutine[None, None, None]] | None = None
         self.storms: list[Callable[[], Coroutine[None, None, None]]] = []
         self.rests: list[Callable[[], bool]] = []
         self.laws: list[Callable[[], list[str]]] = []

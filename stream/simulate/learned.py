@@ -72,11 +72,7 @@ def is_learned(seed: int) -> bool:
 
 def with_baselines(estate: Estate) -> None:
     """Let what is expected be learned, and change while a run lasts."""
-    world = _World(estate)
-    estate.policies = tuple(
-        text + RULE + brake for text, brake in zip(policies(), BRAKES, strict=True)
-    )
-    estate.policy = compiled(estate.policies[0], "simulation")
+    world = _prepared(estate)
     is_slow = world.chance.random() < 0.6
     estate.spec = msgspec.structs.replace(
         estate.spec,
@@ -86,12 +82,27 @@ def with_baselines(estate: Estate) -> None:
         look_every_ms=10 if is_slow else 1_000,
         learned_max=64,
     )
+    estate.dress, estate.starts = world.dress, world.starts
+    estate.storms.append(world.storm)
+
+
+def with_promotions(estate: Estate) -> None:
+    """Let a story promote baselines, and have rules that enforce what they find odd."""
+    estate.promote = _prepared(estate).promote
+
+
+def _prepared(estate: Estate) -> _World:
+    """Let an estate have rules on learned evidence, and a library of baselines."""
+    world = _World(estate)
+    estate.policies = tuple(
+        text + RULE + brake for text, brake in zip(policies(), BRAKES, strict=True)
+    )
+    estate.policy = compiled(estate.policies[0], "simulation")
     known = Baselines(KEY)
     estate.baselines = {version_of(each): known.made(each, "simulation") for each in versions()}
     estate.library = lambda: SimReader(estate.log, estate.network)
-    estate.dress, estate.starts = world.dress, world.starts
-    estate.storms.append(world.storm)
     estate.laws.append(world.laws)
+    return world
 
 
 @cache
@@ -127,6 +138,8 @@ class _World:
         self._estate = estate
         self.chance = stream(estate.plan.seed, "learned")
         self._library = Library(MemoryReader(estate.log), estate.topics.baselines)
+        self._publisher = MemoryPublisher(estate.log)
+        self._at_ms = 0
 
     def dress(self, value: bytes) -> bytes:
         """Return an event with a purpose and resources, what is none as it is."""
@@ -146,12 +159,11 @@ class _World:
 
     async def storm(self) -> None:
         """Promote, roll back and reload, now and then."""
-        estate, library = self._estate, self._library
-        publisher, at_ms = MemoryPublisher(estate.log), 0
+        estate = self._estate
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / 5.0))
             data = self.chance.choice((*versions(), b""))
-            at_ms = max(at_ms + 1, estate.broker_clock.wall_ms())
+            at_ms = self._next_ms()
             if self.chance.random() < 0.4:
                 self._burst()
             if data and self.chance.random() < 0.3:
@@ -160,12 +172,24 @@ class _World:
                         baselines = member.worker.baselines
                         baselines.offer(data, baselines.made(data, "simulation"), at_ms)
                 continue
-            await library.look()
-            if data:
-                await library.put(publisher, data, at_ms, ())
-            version = version_of(data) if data else ""
-            await library.promote(publisher, Promoted(version=version, at_ms=at_ms))
-            estate.network.happened["promote"] += 1
+            await self._say(data, at_ms)
+
+    def _next_ms(self) -> int:
+        self._at_ms = max(self._at_ms + 1, self._estate.broker_clock.wall_ms())
+        return self._at_ms
+
+    async def promote(self, data: bytes) -> None:
+        """Let a baseline take effect everywhere, or none."""
+        await self._say(data, self._next_ms())
+
+    async def _say(self, data: bytes, at_ms: int) -> None:
+        library, publisher = self._library, self._publisher
+        await library.look()
+        if data:
+            await library.put(publisher, data, at_ms, ())
+        version = version_of(data) if data else ""
+        await library.promote(publisher, Promoted(version=version, at_ms=at_ms))
+        self._estate.network.happened["promote"] += 1
 
     def _burst(self) -> None:
         """Send more at once than is worked on before anybody looks."""

@@ -29,6 +29,7 @@ from stream.identity import canonical_workload, home_partition
 
 from .chance import Plan
 from .estate import Estate, Member, compiled
+from .learned import versions
 from .loop import Process
 from .traffic import policies, workload
 
@@ -94,6 +95,19 @@ class Stage:
             if member.worker is not None:
                 member.worker.reload(compiled(policies()[place], "simulation"))
 
+    async def promote(self, place: int | None) -> None:
+        """Let a baseline take effect, or none. Requires: a scenario that has baselines."""
+        assert self.estate.promote is not None, "not prepared"
+        await self.estate.promote(b"" if place is None else versions()[place])
+
+    async def task(self, number: int, name: str, recipient: str) -> None:
+        """Let a workload read a mail and send one, as a task of that purpose."""
+        self.send(number, "tool:read_mail", task=name, purpose="mail")
+        await asyncio.sleep(0.02)
+        said = (f"to:{recipient}",)
+        self.send(number, "tool:send_mail", task=name, purpose="mail", resources=said)
+        await asyncio.sleep(0.02)
+
     def alive(self) -> list[Member]:
         """Return the members that run."""
         return [each for each in self.estate.members if each.task and not each.process.is_dead]
@@ -115,6 +129,7 @@ class Scenario(NamedTuple):
     batch_events_max: int = 1_000
     has_gateway: bool = False
     stored_rows_max: int = 1_000_000
+    has_baselines: bool = False
 
 
 def plan_for(scenario: Scenario) -> Plan:
@@ -329,6 +344,25 @@ async def _forged(stage: Stage) -> None:
     await asyncio.sleep(1.5)
 
 
+async def _promoted(stage: Stage) -> None:
+    """More is odd than the brake lets through, by one version, then by another, then by none."""
+    await asyncio.sleep(0.3)
+    await stage.promote(0)
+    await asyncio.sleep(0.5)
+    for number in range(3):
+        await stage.task(number, "usual", "alice@example.org")
+        await stage.task(number, "odd", "mallory@elsewhere.example")
+    await asyncio.sleep(0.4)
+    await stage.promote(1)
+    await stage.task(0, "late", "mallory@elsewhere.example")
+    await asyncio.sleep(0.6)
+    await stage.task(1, "late", "mallory@elsewhere.example")
+    await stage.promote(None)
+    await asyncio.sleep(0.5)
+    await stage.task(2, "late", "mallory@elsewhere.example")
+    await asyncio.sleep(0.6)
+
+
 SCENARIOS: Final = (
     Scenario("steady", "traffic, commands of each kind, saves", _steady),
     Scenario("takeover", "a second worker joins, the first dies", _takeover, 2, 2),
@@ -347,5 +381,6 @@ SCENARIOS: Final = (
     Scenario("forged", "a record is replaced by a later one", _forged, has_gateway=True),
     Scenario("gateway", "a gateway is asked meanwhile", _gateway, has_gateway=True),
     Scenario("failover", "the store goes back, then comes back empty", _failover),
+    Scenario("promoted", "baselines take effect, and a brake holds", _promoted, has_baselines=True),
 )
 """All scenarios, each swept as a whole by `make sim`."""

@@ -17,6 +17,7 @@ from stream.bus import MemoryTopics
 from .chance import GatePlan
 from .estate import Estate, Member
 from .gate import Gate
+from .learned import with_promotions
 from .loop import Process
 from .network import Operation
 from .rest import at_rest
@@ -98,6 +99,8 @@ def scenario_of(name: str) -> Scenario | None:
 def _run(scenario: Scenario, prepare: Callable[[Estate], None]) -> Outcome:
     def ready(estate: Estate) -> None:
         estate.network.fate = _fate_of(estate)
+        if scenario.has_baselines:
+            with_promotions(estate)
         if scenario.slots:
             estate.spec = msgspec.structs.replace(estate.spec, slots_max=scenario.slots)
         prepare(estate)
