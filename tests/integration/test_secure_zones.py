@@ -1,10 +1,8 @@
 """Zones on a broker with rights: who may write where, who is believed about whom, and once only."""
 
-import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -23,6 +21,7 @@ from stream.warm import warm
 from tests.live import KEY, events_in, opened, wait_until
 from tests.secure import SecureKafka, run
 from tests.secure_estate import Estate, acl_of
+from tests.secure_rights import working
 from tests.valkey import Valkey, running_valkey
 
 ZONES = {"eu": ("spiffe://test.example/eu",), "us": ("spiffe://test.example/us",)}
@@ -48,18 +47,6 @@ def estate(secure_kafka: SecureKafka, valkey: Valkey) -> Estate:
     run(prepare())
     warm()  # Compiling holds up everything else for longer than a group waits for a member.
     return made
-
-
-@contextlib.asynccontextmanager
-async def working(estate: Estate, config: Config) -> AsyncIterator[None]:
-    """A worker at work, stopped as SIGTERM stops it."""
-    worker = estate.worker(config)
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        worker.stop()
-        await task
 
 
 def gateway_of(config: Config) -> Gateway:
@@ -107,7 +94,7 @@ def test_a_zones_gateway_speaks_for_its_own_and_nobody_else(estate: Estate) -> N
             await (await publisher.send(topics.zone_topic("eu"), THEIRS.encode(), envelope))
 
     async def scene() -> None:
-        async with working(estate, estate.of("worker")), gateway_of(edge) as gateway:
+        async with working(estate.worker(estate.of("worker"))), gateway_of(edge) as gateway:
             assert await gateway.wait_ready(60), gateway.state()
             for workload, times in ((MINE, 30), (THEIRS, 30), (MINE + "x/../../us/agent", 1)):
                 for _ in range(times):
@@ -138,7 +125,7 @@ def test_a_zones_gateway_speaks_for_its_own_and_nobody_else(estate: Estate) -> N
         chosen = Choice(codes=frozenset({"outside_zone"}))
         await retry_letters(estate.of("operator"), Plan(chosen, 100), tally)
         assert tally.counts["retried"] == 30
-        async with working(estate, msgspec.structs.replace(config, kafka=kafka)):
+        async with working(estate.worker(msgspec.structs.replace(config, kafka=kafka))):
             # What was read before, and the retried ones at offsets of their own.
             expected = {"outside_zone": 90, "forged": 2, "bad_identity": 2}
             await wait_until(wrong, lambda found: found == expected)

@@ -16,6 +16,7 @@ from stream.cli.baseline_lesson import (
     _pieces,
 )
 from stream.events import Conditions, Growth
+from tests.buses import WallClock
 
 
 def conditions(from_offset: int, era: int, *counts: int) -> Conditions:
@@ -58,29 +59,14 @@ def test_a_range_is_read_in_pieces_each_under_one_number_of_partitions() -> None
     assert [end - start for start, end, _ in long] == [READ_OFFSETS, READ_OFFSETS, 5]
 
 
-class Stepping:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_ms = 0
-
-    def wall_ms(self) -> int:
-        """Return the time that was set."""
-        return self.now_ms
-
-    def monotonic_s(self) -> float:
-        """Return the same in seconds."""
-        return self.now_ms / 1_000
-
-
 @pytest.mark.parametrize("since_ms", [0, 1, 499, 500, 999, 5_000])
 def test_reading_begins_where_records_are_young_enough(since_ms: int) -> None:
     """Not later, and hardly earlier; of a shortened log too."""
-    clock = Stepping()
+    clock = WallClock()
     log = MemoryLog(clock)
     log.create(TopicSpec(name="t", partitions=1), {})
     for at_ms in range(1_000):
-        clock.now_ms = at_ms
+        clock.at_ms = at_ms
         log.append("t", 0, b"k", b"v")
     log.cut("t", 0, 100)
 
