@@ -5,7 +5,7 @@ from .anomaly import SCORE
 from .arrival import ConditionTables
 from .brake import NEVER_CLOSED, Brakes, new_brakes
 from .decision import COUNTED, TALLIES, Out, new_out
-from .expectation import NOTHING_EXPECTED, Expectation, rarity_at
+from .expectation import DEFAULT_PPM, NOTHING_EXPECTED, Expectation, rarity_at
 from .habits import KEPT_HABITS, follow_habits, forget_unsound
 from .loop import Where, run
 from .plan import (
@@ -22,6 +22,7 @@ from .words import printable
 
 __all__ = [
     "COUNTED",
+    "DEFAULT_PPM",
     "KEPT_HABITS",
     "NEVER_CLOSED",
     "NOTHING_EXPECTED",

@@ -53,7 +53,15 @@ from stream.profiles import (
 )
 
 from .brake import Brakes, is_closed, is_held, is_settled, may_enforce, take
-from .decision import BRAKED, COUNTED, Cause, Out
+from .decision import (
+    ALARMED_TALLY,
+    ALLOWED_TALLY,
+    BRAKED,
+    COMPARED_TALLY,
+    COUNTED,
+    Cause,
+    Out,
+)
 from .habits import BITS, NOBODY, RARITY, Habits, follow_habits, rarest_of
 from .ledger import find_subject, is_weaker, issue
 
@@ -75,6 +83,7 @@ SCORE: Final = np.dtype(
 )
 IN_FORCE, VERSION = range(2)
 HABIT: Final = NOT_READY + 1  # behind the modes: how rare habits may be
+BUDGET: Final = HABIT + 1  # behind that: millionths of contexts that may alarm in error
 
 
 class Learning(NamedTuple):
@@ -82,9 +91,9 @@ class Learning(NamedTuple):
 
     Shapes: facts [2]: whether a baseline is in force, and what records keep of its version; values,
             tokens as in a batch; listed [n] of LISTED, operations that grants list, by event;
-            records [n] of LEARNED; free: as `claim_learned` takes it; thresholds [rule, mode], and
-            HABIT behind the modes, the last row for no rule; scores [event] of SCORE, or none where
-            nobody asks; habits, brakes: see there.
+            records [n] of LEARNED; free: as `claim_learned` takes it; thresholds [rule, mode], with
+            HABIT and BUDGET behind the modes, the last row for no rule; scores [event] of SCORE, or
+            none where nobody asks; habits, brakes: see there.
     """
 
     facts: Any
@@ -133,12 +142,37 @@ def _list_granted(place: int, learning: Any, state: Any) -> None:
 
 
 @kernel
+def _limits_of(policy: Any, tier: int, thresholds: Any) -> int:
+    """Return the row of thresholds by which a class alarms: its first rule's, or none's."""
+    group = policy.classes[tier]
+    if group["anomalies_start"] < group["anomalies_end"]:
+        return whole(policy.anomalies[group["anomalies_start"]]["index"])
+    return len(thresholds) - 1
+
+
+@kernel
+def _is_odd(state: Any, limits: Any) -> bool:
+    """Tell whether a context has shown more than its budget allows."""
+    return bool(state["bits_max"] > limits[state["mode"]] or state["habit"] > limits[HABIT])
+
+
+@kernel
+def _count(state: Any, limits: Any, was_odd: int, tallies: Any) -> None:
+    """Count a context once that is compared, and once that alarms. Mutates: tallies."""
+    if limits[state["mode"]] < NEVER:
+        if state["calls"] == 1:
+            tallies[COMPARED_TALLY] += 1
+            tallies[ALLOWED_TALLY] += limits[BUDGET]
+        if not was_odd and _is_odd(state, limits):
+            tallies[ALARMED_TALLY] += 1
+
+
+@kernel
 def _write_score(place: int, effect: int, given: Any, learning: Any, state: Any) -> None:
     """Write what a context's evidence is after an event. Mutates: learning.scores."""
-    row, rarity, known = given
+    limits, rarity, known = given
     score, mode = learning.scores[place], state["mode"]
     worth = whole(worth_of(learning.habits.worths[mode], rarity))
-    limits = learning.thresholds[row]
     score["evidence"] = max(whole(state["bits_max"]), worth)
     score["mode"] = mode
     score["ready"] = mode != NOT_READY
@@ -257,6 +291,8 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
     _declare(event, context, learning, state)
     if event["kind"] == GRANT:
         _list_granted(cause.event, learning, state)
+    limits = learning.thresholds[_limits_of(policy, local["class_index"], learning.thresholds)]
+    was_odd = _is_odd(state, limits)
     asked = np.uint64(0)
     if effect >= 0:
         of = (learning.values, learning.tokens)
@@ -269,15 +305,13 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
     habit = int(rarest_of(habits.shown, 0, CONTEXT_PARTS))
     if habit >= 0:
         state["habit"] = max(whole(state["habit"]), whole(habits.shown[RARITY, habit]))
+    if effect >= 0:
+        _count(state, limits, int(was_odd), out.tallies)
     if len(learning.scores) > 0:
         rarity = whole(state["habit"])
         habit = int(rarest_of(habits.shown, CONTEXT_PARTS, HABIT_PARTS))
         if habit >= 0:
             rarity = max(rarity, whole(habits.shown[RARITY, habit]))
-        group = policy.classes[local["class_index"]]
-        row = len(learning.thresholds) - 1
-        if group["anomalies_start"] < group["anomalies_end"]:
-            row = whole(policy.anomalies[group["anomalies_start"]]["index"])
-        _write_score(cause.event, effect, (row, rarity, known), learning, state)
+        _write_score(cause.event, effect, (limits, rarity, known), learning, state)
     if effect >= 0:
         _judge(event, cause, table, policy, (learning, state), out)

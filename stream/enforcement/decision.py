@@ -65,6 +65,9 @@ TALLIES: Final = (
     "issued",
     "renewed",
     "released",
+    "contexts_compared",
+    "contexts_alarmed",
+    "alarms_allowed_ppm",
 )
 (
     REQUESTS_TALLY,
@@ -84,6 +87,9 @@ TALLIES: Final = (
     ISSUED_TALLY,
     RENEWED_TALLY,
     RELEASED_TALLY,
+    COMPARED_TALLY,
+    ALARMED_TALLY,
+    ALLOWED_TALLY,
 ) = range(len(TALLIES))
 
 DECISIONS_MAX: Final = 8_192

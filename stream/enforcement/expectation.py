@@ -19,7 +19,7 @@ from stream.kernel import HashKey
 from stream.policy import Policy, Rule
 from stream.profiles import GRANT, LEARNED, VALUE, Batch, ProfileTable, version_number
 
-from .anomaly import HABIT, LISTED, SCORE, Learning
+from .anomaly import BUDGET, HABIT, LISTED, SCORE, Learning
 from .brake import new_brakes
 from .habits import Habits, no_habits
 
@@ -89,7 +89,8 @@ class Expectation:
     def thresholds(self, policy: Policy) -> Any:
         """Return the evidence that each rule's budget allows, by mode; the last row is no rule's.
 
-        A mode whose usual evidence nobody measured never alarms. HABIT is behind the modes.
+        A mode whose usual evidence nobody measured never alarms. HABIT and BUDGET are behind the
+        modes.
         """
         if policy.hash not in self._thresholds:
             if len(self._thresholds) >= POLICIES_MAX:
@@ -100,9 +101,10 @@ class Expectation:
     def _allowed(self, policy: Policy) -> Any:
         facts = self.facts or Facts(key_id=0, tasks=0)
         tails = facts.tails
-        out = np.full((len(policy.rules) + 1, HABIT + 1), NEVER, np.int64)
+        out = np.full((len(policy.rules) + 1, BUDGET + 1), NEVER, np.int64)
         budgets = [_ppm_of(each, facts) for each in policy.rules] + [DEFAULT_PPM]
         for row, ppm in enumerate(budgets):
+            out[row, BUDGET] = round(ppm)
             if ppm:
                 out[row, HABIT] = rarity_at(ppm / 1e6 / SHARE)
             for mode, tail in enumerate(tails if ppm else ()):
@@ -154,7 +156,7 @@ def _no_learning() -> Learning:
         np.zeros(0, LISTED),
         np.zeros(1, LEARNED),
         (np.zeros(1, np.int32), np.zeros(1, np.int64)),
-        np.full((1, HABIT + 1), NEVER, np.int64),
+        np.full((1, BUDGET + 1), NEVER, np.int64),
         np.zeros(0, SCORE),
         no_habits(NOT_READY + 1),
         new_brakes(1),

@@ -42,6 +42,7 @@ MODES: Final = (
     "journal_cut",
     "baseline_missing",
     "braked",
+    "overspent",
 )
 STAGES: Final = ("fetch", "read", "decode", "load", "step", "publish", "save", "hand_over")
 
@@ -135,6 +136,7 @@ class Metrics:
             "classes in which rules on learned evidence enforce nobody new, by the brake",
             ("partition",),
         )
+        self._alarms = gauge("day_contexts", "contexts of a day by what became of them", ("what",))
         self.owned = gauge("partitions_owned", "home partitions of this worker")
         self._full = gauge("partitions_full", "of those, where a trust domain gets no new workload")
         self._domain_rows = gauge(
@@ -248,6 +250,12 @@ class Metrics:
     def set_braked(self, partition: int, classes: int) -> None:
         """Show in how many classes of a partition the brake holds."""
         self._braked.labels(str(partition)).set(classes)
+
+    def set_alarms(self, compared: int, alarmed: int, allowed: float) -> None:
+        """Show how many contexts of a day were compared, alarmed, and may by their budget."""
+        counts = {"compared": compared, "alarmed": alarmed, "allowed": allowed}
+        for what, amount in counts.items():
+            self._alarms.labels(what).set(amount)
 
     def forget_partition(self, partition: int) -> None:
         """Stop showing a partition that another worker has now."""

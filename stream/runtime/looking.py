@@ -25,8 +25,9 @@ from .beginning import (
     RECORDS_CORRUPT,
     STORE_FORGOT,
 )
-from .modes import BEHIND, BRAKED, BROKER_DOWN, STORE_DOWN, Modes
+from .modes import BEHIND, BRAKED, BROKER_DOWN, OVERSPENT, STORE_DOWN, Modes
 from .owned import Owned
+from .spending import Spending
 
 Answer = TypeVar("Answer")
 # Until a partition is settled, what its beginning was named for still shows.
@@ -76,6 +77,15 @@ class Looking:
         why = "rules on learned evidence enforce nobody new of class " + ", ".join(sorted(braked))
         self._modes.only({BRAKED} if braked else (), (BRAKED,), why)
         return ends
+
+    def judge_alarms(self, spending: Spending, now_s: float) -> None:
+        """Say whether more contexts alarm than their budget allows. Mutates: spending."""
+        spent = spending.spent(now_s)
+        why = (
+            f"{spent.alarmed:,} of {spent.compared:,} contexts alarmed in a day, and"
+            f" {spent.allowed:.1f} may: an attack, a change, or a baseline out of date"
+        )
+        self._modes.only({OVERSPENT} if spending.is_over(now_s) else (), (OVERSPENT,), why)
 
     async def _ask_broker(self, partitions: list[int]) -> dict[int, Bounds]:
         """Ask the leaders of what is owned; any broker while nothing is.

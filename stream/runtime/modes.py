@@ -21,7 +21,8 @@ BROKER_DOWN: Final = "broker_down"
 BEHIND: Final = "behind"
 ZONE_DOWN: Final = "zone_down"
 BRAKED: Final = "braked"
-NOTED: Final = (BRAKED,)  # all is done, as it should be, and somebody had better look
+OVERSPENT: Final = "overspent"
+NOTED: Final = (BRAKED, OVERSPENT)  # all is done, as it should be, and somebody had better look
 
 log = logging.getLogger(__name__)
 # A link that comes and goes each second must not fill the log: what is left out is counted.

@@ -168,8 +168,12 @@ class Session(Journalling):
         self.metrics.spend("load", loaded_s - began_s)
         self.metrics.spend("step", stepped_s - loaded_s)
         self.metrics.spend("publish", self.clock.monotonic_s() - stepped_s)
-        tallies = zip(TALLIES, result.tallies.tolist(), strict=True)
-        self.metrics.count_tallies(dict(tallies))
+        tallies = dict(zip(TALLIES, result.tallies.tolist(), strict=True))
+        allowed_ppm = tallies.pop("alarms_allowed_ppm")
+        self.metrics.count_tallies(tallies)
+        counted = tallies["contexts_compared"], tallies["contexts_alarmed"], allowed_ppm
+        if any(counted):
+            self.spending.add(self.clock.monotonic_s(), *counted)
         return [self._homeless(batch, event, code) for event, code in result.refused]
 
     def _homeless(self, batch: Batch, event: int, code: RejectCode) -> Reject:
@@ -245,6 +249,9 @@ class Session(Journalling):
         """Ask Kafka and Redis whether they are there, how far behind we are, what has grown."""
         while not self.stopping.is_set():
             self.ends |= await looking.look(dict(self.owned))
+            now_s = self.clock.monotonic_s()
+            looking.judge_alarms(self.spending, now_s)
+            self.metrics.set_alarms(*self.spending.spent(now_s))
             # Who does not answer, or not in time, is said by name already.
             with contextlib.suppress(BusUnavailable, StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(self.spec.answer_ms / 1_000):

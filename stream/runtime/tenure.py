@@ -36,6 +36,7 @@ from .repair import Repairs
 from .returning import returned, start_of
 from .saving import Slice, Snapshot, has_news, save, sliced, slices, snapshots
 from .spec import TopicsSpec, WorkerSpec
+from .spending import Spending
 from .takeover import Unborn, take
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Tenure:
         self._let_go_at_s: float | None = None
         self.ends: dict[int, int] = {}
         self.turned_at_s = 0.0
+        self.spending = Spending()
         self.is_broken = False
         self.stopping = asyncio.Event()
         self._round = asyncio.Lock()

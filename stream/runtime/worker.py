@@ -37,6 +37,7 @@ from .policies import Policies
 from .screening import Zone
 from .session import Session
 from .spec import TopicsSpec, WorkerSpec
+from .spending import Spending
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Worker:
         self._doors = doors
         self._policies = Policies(*policy)
         self.baselines = Baselines(key)
+        self._spending = Spending()
         self._key = key
         self._clock, self._metrics, self._name = shown
         self._session: Session | None = None
@@ -198,6 +200,7 @@ class Worker:
                 source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
             )
             session.counts, session.speakers = counts, speakers
+            session.spending = self._spending
             ingresses = self._ingresses(session, admin)
             session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()

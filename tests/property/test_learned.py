@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.detectors import CONTEXT_PARTS
-from stream.enforcement import KEPT_HABITS, SCORE, Expectation
+from stream.enforcement import KEPT_HABITS, SCORE, TALLIES, Expectation
 from stream.engine import State, missing, step
 from stream.events import LEARNED_FORMAT, Conditions, InForce, Request, encode_request
 from stream.identity import home_partition
@@ -114,6 +115,7 @@ class Process:
 
     def __init__(self, store: dict[str, tuple[Any, bytes]]) -> None:
         self.store = store
+        self.tallies: Counter[str] = Counter()
         self.state = State(KEY, 64, 1)
         self.decoder = Decoder(KEY, 1, with_values=True)
 
@@ -131,6 +133,7 @@ class Process:
                 self.state.restore(name, ids, self.store[name][1])
         scores = np.zeros(len(batch.events), SCORE)
         result = step(self.state, batch, scores)
+        self.tallies.update(dict(zip(TALLIES, result.tallies.tolist(), strict=True)))
         bodies = [msgspec.json.encode(each.command.body) for each in result.outgoing]
         return bodies, [each.tobytes() for each in scores]
 
@@ -148,7 +151,7 @@ class Process:
 def told(payloads: list[bytes], held: list[Held], chance: random.Random | None) -> tuple[Any, ...]:
     """Apply a story, all at once, or with whatever may happen between two events."""
     bodies, scores = [], []
-    process = Process({})
+    process, tallies = Process({}), Counter[str]()
     process.state.adopt(0, *_with_policy(held[0]))
     starts = {each.start: each for each in held}
     at = 0
@@ -167,6 +170,7 @@ def told(payloads: list[bytes], held: list[Held], chance: random.Random | None) 
             process.save()
             kind = chance.choice(("killed", "evicted", "saved"))
             if kind == "killed":
+                tallies += process.tallies
                 process = Process(process.store)
                 process.state.adopt(0, *_with_policy(now))
             elif kind == "evicted":
@@ -175,7 +179,8 @@ def told(payloads: list[bytes], held: list[Held], chance: random.Random | None) 
                 assert len(process.state.table.learned) == 0
         at = end
     process.save()
-    return bodies, scores, {name: row for name, (_, row) in process.store.items()}
+    rows = {name: row for name, (_, row) in process.store.items()}
+    return bodies, scores, rows, tallies + process.tallies
 
 
 def _with_policy(held: Held) -> tuple[Any, ...]:
@@ -201,6 +206,20 @@ def test_crash_eviction_and_batches_change_no_command_and_no_row(seed: int) -> N
     held = helds(len(payloads), seed)
     whole = told(payloads, held, None)
     assert told(payloads, held, random.Random(seed)) == whole
+
+
+def test_a_context_is_counted_once_and_once_when_it_alarms() -> None:
+    """As its score says, however many of its calls do; not by what its workload does besides."""
+    payloads = [
+        encode_request(each)
+        for number in range(6)
+        for each in task(f"k{number}", "a", "pay-bill", pay_bill(number, *[STEAL] * (number % 3)))
+    ]
+    _, scores, _, tallies = told(payloads, [Held(0, "one", "")], None)
+    rows = np.frombuffer(b"".join(scores), SCORE)
+    assert rows["alarm"].sum() > 4
+    assert (tallies["contexts_compared"], tallies["contexts_alarmed"]) == (6, 4)
+    assert tallies["alarms_allowed_ppm"] == 6 * POLICY.rules[0].false_alarms_ppm
 
 
 def test_stories_have_anomalies_to_tell_apart() -> None:

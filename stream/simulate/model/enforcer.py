@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from stream.enforcement import Expectation
+from stream.enforcement import DEFAULT_PPM, Expectation
 from stream.identity import canonical_workload, trust_domain
 from stream.policy import Policy, Rule
 
@@ -155,11 +155,18 @@ class Enforcer:
         change = is_in((), "change", request)
         seen = seen_as(expected, cause.line.value, is_call=is_call, is_change=change)
         learned.declare(expected, (row.workload, context.task), row.clock_ms, request)
+        ppm = self._budget_of(cause)
+        was_odd = learned.is_odd(expected, ppm)
         bits, mode, weights = learned.score(expected, seen) if is_call else (0, None, ())
         at = row.workload, row.clock_ms, row.events
         rarity, parts = row.habits.follow(expected, seen, at, learned)
         if not is_call:
             return
+        if learned.is_measured(expected):
+            is_first = learned.calls == 1
+            self.tallies["contexts_compared"] += is_first
+            self.tallies["alarms_allowed_ppm"] += ppm * is_first
+            self.tallies["contexts_alarmed"] += learned.is_odd(expected, ppm) and not was_odd
         for rule in rules_of(cause.policy, row.workload):
             if not rule.spec.anomaly:
                 continue
@@ -178,6 +185,11 @@ class Enforcer:
                 if self._issue(mine, rule, observed, weighed) and is_newly and _is_settled(cause):
                     tier = class_of(cause.policy, row.workload)
                     self.enforced.append(Newly(cause.line.append_ms, tier, cause.policy))
+
+    def _budget_of(self, cause: Cause) -> int:
+        """The false alarms that its first rule on learned evidence allows, in a million."""
+        rules = [each for each in rules_of(cause.policy, cause.row.workload) if each.spec.anomaly]
+        return rules[0].false_alarms_ppm if rules else DEFAULT_PPM
 
     def _is_braked(self, cause: Cause, rule: Rule) -> bool:
         """A rule would newly enforce something where the brake holds."""

@@ -174,6 +174,11 @@ def test_a_wrong_baseline_holds_no_more_than_allowed() -> None:
             text = estate.metrics.text().decode()
             assert 'enforcer_braked_classes{partition="0"} 1.0' in text
             assert 'enforcer_mode{mode="braked"} 1.0' in text
+            said = await wait_until(ask, lambda modes: any("overspent" in each for each in modes))
+            assert f"{2 * AGENTS} of {2 * AGENTS} contexts alarmed in a day" in str(said)
+            text = estate.metrics.text().decode()
+            assert f'enforcer_day_contexts{{what="alarmed"}} {2 * AGENTS}.0' in text
+            assert 'enforcer_day_contexts{what="allowed"} 0.4' in text
 
         await run(worker, story())
         text = estate.metrics.text().decode()
