@@ -328,11 +328,11 @@ def _one_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
 
 
 def _saved_between_commands() -> Iterator[tuple[Any, str, Any]]:
-    async def save_slice(self: Session, some: Slice) -> list[Snapshot]:
+    async def save_slices(self: Session, some: list[Slice]) -> list[Snapshot]:
         await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
         return []
 
-    yield Session, "save_slice", save_slice
+    yield Session, "save_slices", save_slices
 
 
 BUGS: Final = (

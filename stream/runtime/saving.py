@@ -69,18 +69,28 @@ class Slice(NamedTuple):
     is_last: bool
 
 
-def slices(state: State, owned: Iterable[Owned], rows_max: int, rows_each: int) -> list[Slice]:
+def slices(
+    state: State, owned: Iterable[Owned], rows_max: int, rows_each: int
+) -> list[list[Slice]]:
     """Return what is unsaved now in the order to save it, at most `rows_max` rows in all.
 
-    Each partition has at least one slice. Of a partition the longest unsaved rows go first.
+    What stands together is to be saved side by side: at most `rows_each` rows, of one partition or
+    of several, since a store that is far away takes as long for few rows as for many. Each
+    partition has at least one slice. Of a partition the longest unsaved rows go first.
     """
     unsaved_from = state.table.sections.local["unsaved_from"]
-    result = []
+    result: list[list[Slice]] = []
+    room = 0
     for one, unsaved in _unsaved(state, list(owned), rows_max):
         slots = unsaved[np.argsort(unsaved_from[unsaved], kind="stable")]
         starts = range(0, len(slots), rows_each) or range(1)
         cut = [Slice(one, slots[start : start + rows_each], is_last=False) for start in starts]
-        result += [*cut[:-1], cut[-1]._replace(is_last=True)]
+        for each in [*cut[:-1], cut[-1]._replace(is_last=True)]:
+            if not result or len(each.slots) > room:
+                result.append([])
+                room = rows_each
+            result[-1].append(each)
+            room -= len(each.slots)
     return result
 
 

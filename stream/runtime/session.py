@@ -219,19 +219,19 @@ class Session(Journalling):
     async def keep_saving(self) -> None:
         """Save at the declared pace, and see that the store keeps what was saved.
 
-        A round goes in slices over all of its time: events wait for one slice at most.
+        A round goes in pieces over all of its time: events wait for one of them at most. What few
+        rows there are is saved as soon as it is looked up, and so lacks nothing.
         """
-        verified_s = self.clock.monotonic_s()
-        while not self.stopping.is_set():
+        verified_s, pause_ms = self.clock.monotonic_s(), float(self.spec.save_every_ms)
+        # Never none, however many pieces: who is broken saves nothing, and must not spin.
+        while await self._pause(pause_ms):
             due = await self.slices()
+            pause_ms = self.spec.save_every_ms / max(1, len(due))
             stored: list[Snapshot] = []
-            for each in due:
-                # Never none, however many slices: who is broken saves nothing, and must not spin.
-                if not await self._pause(self.spec.save_every_ms / len(due)):
+            for place, each in enumerate(due):
+                if place and not await self._pause(pause_ms):
                     return
-                stored += await self.save_slice(each)
-            if not due and not await self._pause(self.spec.save_every_ms):
-                return
+                stored += await self.save_slices(each)
             await self.tell_group(stored)
             if self.clock.monotonic_s() - verified_s >= VERIFY_EVERY_S:
                 # Inside a round, so that no partition is let go while it is asked about.

@@ -136,7 +136,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     admitted; a fetch brings at most `batch_events_max` events, fewer where
     applying them would take longer than `batch_ms`; rows are written at most every
     `save_every_ms`, at most `save_rows_max` in that time, the longest unsaved first, and
-    `save_slice_rows` of one partition in one go, which events wait for. Tombstones wait
+    `save_slice_rows` in one go, which events wait for. Tombstones wait
     `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
     are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
     `store_down`. More than `behind_events` waiting events of a partition are `behind`. At most

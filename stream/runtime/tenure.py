@@ -318,13 +318,13 @@ class Tenure:
         await self.tell_group(taken)
         self._show(taken, began_s)
 
-    async def slices(self) -> list[Slice]:
+    async def slices(self) -> list[list[Slice]]:
         """Return what is unsaved of all partitions, in pieces that hold nobody up for long."""
         async with self.turn:
             spec, owned = self.spec, list(self.owned.values())
             return slices(self.state, owned, spec.save_rows_max, spec.save_slice_rows)
 
-    async def save_slice(self, some: Slice) -> list[Snapshot]:
+    async def save_slices(self, some: Sequence[Slice]) -> list[Snapshot]:
         """Save a piece of a round, and let others have the turn meanwhile; return what was stored.
 
         A step's rows must not be stored before all that it gives is on its way, so the snapshot
@@ -334,10 +334,12 @@ class Tenure:
         async with contextlib.AsyncExitStack() as until_stored:
             async with self.turn:
                 await until_stored.enter_async_context(self._round)
-                if self.is_broken or self.owned.get(some.owned.partition) is not some.owned:
+                if self.is_broken:
                     return []
                 until_stored.enter_context(self._careful())
-                taken = self._with_news([sliced(self.state, some, self.clock.wall_ms())])
+                wall_ms = self.clock.wall_ms()
+                mine = [each for each in some if self.owned.get(each.owned.partition) is each.owned]
+                taken = self._with_news([sliced(self.state, each, wall_ms) for each in mine])
             await self._store(taken)
         self._show(taken, began_s)
         return taken

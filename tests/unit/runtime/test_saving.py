@@ -2,13 +2,17 @@
 
 import asyncio
 from itertools import pairwise
+from types import SimpleNamespace
 
 from benchmarks.bugs import BUGS, planted
+from stream.engine import State
 from stream.errors import StoreUnavailable
+from stream.runtime.saving import slices
 from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
 from tests.estate import TOPICS, Estate, busy, stored
-from tests.live import differences, other_rows, wait_until
+from tests.live import KEY, differences, other_rows, wait_until
+from tests.models.logs import change_of, policy_of
 
 SLICE_ROWS = 7
 EVENTS = 1_500
@@ -53,6 +57,55 @@ def test_round_goes_in_slices() -> None:
         moved = [save.checkpoint for each, save in Noted.saves if each == partition]
         offsets = [each.next_offset for each in moved if each is not None]
         assert all(before <= after for before, after in pairwise(offsets))
+
+
+class Far(MemoryStore):
+    """A store that is far away, and knows how many saves were under way at once."""
+
+    now = most = 0
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Save, after a while."""
+        Far.now += 1
+        Far.most = max(Far.most, Far.now)
+        await asyncio.sleep(0.02)
+        Far.now -= 1
+        return await super().save(partition, save)
+
+
+def test_few_rows_of_all_partitions_go_side_by_side() -> None:
+    """A store that is far away takes as long for one of them as for all."""
+    estate, payloads = Estate(), busy(300, agents=40)
+    estate.store, Far.now, Far.most = Far, 0, 0
+
+    async def story() -> dict[int, bytes]:
+        await estate.topics()
+        await estate.feed(payloads)
+        async with estate.worker(save_every_ms=50) as worker:
+            await stored(worker, len(payloads))
+            regular, Far.most = Far.most, 0
+            assert regular == TOPICS.partitions
+        return await estate.rows()
+
+    assert other_rows(asyncio.run(story()), estate.replayed(payloads)[1]) == []
+
+
+def test_pieces_of_a_round() -> None:
+    """At most so many rows in each, a partition at most once; those that have none are there."""
+    state = State(KEY, 64, 4)
+    change = change_of(policy_of())
+    owned = []
+    for partition, count in enumerate((5, 0, 2, 1)):
+        state.adopt(partition, change.conditions, change.policy)
+        for number in range(count):
+            slot = state.table.admit(10 * partition + number + 1, f"w{number}", 0, partition)
+            state.table.sections.local["unsaved_from"][slot] = number + 1
+        owned.append(SimpleNamespace(partition=partition))
+    pieces = slices(state, owned, 1_000, 3)  # type: ignore[arg-type]
+    said = [
+        [(each.owned.partition, len(each.slots), each.is_last) for each in one] for one in pieces
+    ]
+    assert said == [[(0, 3, False)], [(0, 2, True), (1, 0, True)], [(2, 2, True), (3, 1, True)]]
 
 
 def test_round_that_breaks_off() -> None:
