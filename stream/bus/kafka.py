@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Annotated, Any, Final
 
 import aiokafka.errors as vendor
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
 
 from stream.errors import BusUnavailable, ConfigError, EnforcerError
 
+from .contract import Bounds
 from .kafka_quiet import quieten
 from .kafka_security import (
     NOT_PROVEN,
@@ -247,6 +248,21 @@ async def count_partitions(client: AIOKafkaClient, topic: str, within_s: float) 
     raise ConfigError(
         f"topic {topic} does not exist", hint="`enforcer topics` creates what is missing"
     )
+
+
+async def log_bounds(
+    consumer: AIOKafkaConsumer, at: Sequence[TopicPartition], within_s: float
+) -> dict[int, Bounds]:
+    """Return what the log holds of partitions of one topic.
+
+    Both ends are asked for side by side: to a broker that is far away that is one journey.
+    Errors: BusUnavailable, ConfigError.
+    """
+    async with answered(f"ask for the bounds of {at[0].topic if at else 'nothing'}", within_s):
+        starts, ends = await asyncio.gather(
+            consumer.beginning_offsets(at), consumer.end_offsets(at)
+        )
+    return {each.partition: Bounds(starts[each], ends[each]) for each in at}
 
 
 async def stop_client(what: str, vendors: Any, within_s: float = STOP_GRACE_S) -> None:

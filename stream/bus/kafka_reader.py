@@ -19,9 +19,9 @@ from stream.errors import BusUnavailable
 from .contract import Bounds, Record
 from .kafka import (
     KafkaSpec,
-    answered,
     connected,
     count_partitions,
+    log_bounds,
     reader_options,
     stop_client,
     translated,
@@ -63,22 +63,15 @@ class KafkaReader:
         """Return what the log holds of each partition of a topic."""
         consumer = self._started()
         count = await count_partitions(consumer._client, topic, self._request_s)
-        return await self._bounds(consumer, [TopicPartition(topic, p) for p in range(count)])
-
-    async def _bounds(
-        self, consumer: AIOKafkaConsumer, at: list[TopicPartition]
-    ) -> dict[int, Bounds]:
-        async with answered(f"ask for the bounds of {at[0].topic}", self._request_s):
-            starts = await consumer.beginning_offsets(at)
-            ends = await consumer.end_offsets(at)
-        return {each.partition: Bounds(starts[each], ends[each]) for each in at}
+        at = [TopicPartition(topic, partition) for partition in range(count)]
+        return await log_bounds(consumer, at, self._request_s)
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
         """Return the records in [start, end) that the log holds now, in order; waits for none."""
         consumer = self._started()
         at = TopicPartition(topic, partition)
         async with self._reading:
-            held = (await self._bounds(consumer, [at]))[partition]
+            held = (await log_bounds(consumer, [at], self._request_s))[partition]
             start, end = max(start, held.start), min(end, held.end)
             if start >= end:
                 return []
@@ -161,7 +154,7 @@ class KafkaReader:
     ) -> dict[TopicPartition, int]:
         await count_partitions(consumer._client, topic, self._request_s)
         at = [TopicPartition(topic, partition) for partition in sorted(starts)]
-        held = await self._bounds(consumer, at)
+        held = await log_bounds(consumer, at, self._request_s)
         for partition, start in starts.items():
             if start > held[partition].end:
                 raise BusUnavailable(

@@ -27,6 +27,7 @@ from .kafka import (
     answered,
     connected,
     count_partitions,
+    log_bounds,
     reader_options,
     stop_client,
     translated,
@@ -194,10 +195,7 @@ class KafkaSource:
         """Return what the log holds of each partition."""
         consumer = self._started()[0]
         at = list(self._at(dict.fromkeys(partitions, 0)))
-        async with answered(f"ask for the bounds of {self._topic}", self._request_s):
-            starts = await consumer.beginning_offsets(at)
-            ends = await consumer.end_offsets(at)
-        return {each.partition: Bounds(starts[each], ends[each]) for each in at}
+        return await log_bounds(consumer, at, self._request_s)
 
     async def partition_count(self) -> int:
         """Return the number of partitions of the topic."""
