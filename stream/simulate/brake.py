@@ -3,9 +3,15 @@
 Before that, takeovers may each have let as many more in, and what waited at one is not braked. How
 many workloads an owner knows is no matter here: all there are bound the share. Where clocks step, a
 window of the log says nothing.
+
+An event that was forwarded came to its source long before it came home. An owner's clock is that of
+the home, which it looks at between batches; so what is too many must be so by either time.
 """
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
 
 from stream.bus import Record
 from stream.events import Owner, decode_entry
@@ -20,7 +26,25 @@ def audit_brake(estate: Estate, partition: int, enforced: list[Newly]) -> list[s
         return []
     journal = [each for each in estate.log.of(estate.topics.journal) if each.partition == partition]
     taken_ms = _taken_ms(journal)
-    mine = [each for each in enforced if each.append_ms > taken_ms]
+    found = [
+        _too_many(estate, [each for each in times if each.append_ms > taken_ms])
+        for times in (enforced, _at_home(estate, partition, enforced))
+    ]
+    return found[1] if all(found) else []
+
+
+def _at_home(estate: Estate, partition: int, enforced: list[Newly]) -> list[Newly]:
+    """Return the same at the times at which their home had them."""
+    lines = estate.lines(partition)
+    clock_ms = dict(zip((each.offset for each in lines), _risen(lines), strict=True))
+    return [each._replace(append_ms=clock_ms.get(each.offset, each.append_ms)) for each in enforced]
+
+
+def _risen(lines: Sequence[Record]) -> Iterable[int]:
+    return itertools.accumulate((each.append_ms for each in lines), max)
+
+
+def _too_many(estate: Estate, mine: list[Newly]) -> list[str]:
     for place, last in enumerate(mine):
         brake = last.policy.brake
         if brake is None:

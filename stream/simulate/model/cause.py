@@ -41,6 +41,7 @@ class Newly(NamedTuple):
     """A workload on which a rule on learned evidence newly enforces, having been there for long."""
 
     append_ms: int
+    offset: int
     tier: str
     policy: Policy
 

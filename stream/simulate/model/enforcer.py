@@ -184,7 +184,9 @@ class Enforcer:
                 is_newly = _enforces(mine, rule) and not _is_held(cause)
                 if self._issue(mine, rule, observed, weighed) and is_newly and _is_settled(cause):
                     tier = class_of(cause.policy, row.workload)
-                    self.enforced.append(Newly(cause.line.append_ms, tier, cause.policy))
+                    self.enforced.append(
+                        Newly(cause.line.append_ms, cause.line.offset, tier, cause.policy)
+                    )
 
     def _budget_of(self, cause: Cause) -> int:
         """The false alarms that its first rule on learned evidence allows, in a million."""
