@@ -199,8 +199,7 @@ class Worker:
             looking = Looking(
                 source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
             )
-            session.counts, session.speakers = counts, speakers
-            session.spending = self._spending
+            session.counts, session.speakers, session.spending = counts, speakers, self._spending
             ingresses = self._ingresses(session, admin)
             session.identify = partial(_topic_id, admin, self.topics.requests)
             session.turned_at_s = self._clock.monotonic_s()

@@ -132,5 +132,7 @@ def test_a_policys_budget_a_workload_decides_as_its_share_does() -> None:
         policy = machine.state.bound[next(iter(machine.state.bound))].policy
         rows.append(machine.state.expected[0].thresholds(policy)[0].tolist())
     # Parts of a million are whole, so a rarity of them differs by a little.
-    assert rows[0] == pytest.approx(rows[1], rel=2e-3)
+    assert rows[0][:-1] == pytest.approx(rows[1][:-1], rel=2e-3)
+    # What the budget itself is goes last: a share of tasks that is written with four places.
+    assert rows[0][-1] == pytest.approx(rows[1][-1], rel=2e-2)
     assert rows[0][0] < rows[0][3]
