@@ -110,6 +110,13 @@ def leaders_of(seed: int) -> random.Random | None:
     return chance if chance.random() < LEADERLESS_SEEDS else None
 
 
+def deaths_of(seed: int) -> Callable[[], bool] | None:
+    """Return what draws whether a process dies at its next call, None where none does."""
+    chance = stream(seed, "deaths")
+    rate = chance.choice((0.0, 0.0, 0.0, 0.002, 0.03))
+    return (lambda: chance.random() < rate) if rate else None
+
+
 def plan_of(seed: int, minutes: float = 0.5) -> Plan:
     """Return the run of a seed."""
     chance = stream(seed, "plan")

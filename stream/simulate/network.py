@@ -36,7 +36,8 @@ HOWS: Final = {
 }
 """The ways in which a sweep lets one call fail."""
 
-ENDS: Final = frozenset({"kill", "kill_sent", "kill_late"})
+ENDINGS: Final = ("kill", "kill_sent", "kill_late")
+ENDS: Final = frozenset(ENDINGS)
 ASKED: Final = ("refuse", "kill", "freeze")
 CALLED: Final = ("refuse", "lose_reply", "repeat", "late", *sorted(ENDS), "freeze")
 APPENDED: Final = ("refuse", "lose_ack", "late", *sorted(ENDS), "freeze")
@@ -57,7 +58,8 @@ class Network:
     sweeps; `how` is what happens to it, one of HOWS. `fate` ends or freezes a process.
     `operations` has every call where it is kept, the n-th as operations[n - 1]. `echo_s` says how
     long after a write of a store a half-dead connection delivers it once more, None for never.
-    `leaderless` says until when a partition of a topic has no leader, in seconds of the loop.
+    `dies` says whether whoever calls dies at it. `leaderless` says until when a partition of a
+    topic has no leader, in seconds of the loop.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Network:
         self.fate: Callable[[str, Process], None] = lambda how, process: None
         self.operations: list[Operation] | None = None
         self.echo_s: Callable[[], float | None] = lambda: None
+        self.dies: Callable[[], bool] = lambda: False
         self.leaderless: dict[tuple[str, int], float] = {}
         self.happened: Counter[str] = Counter()
         self._chance = chance
@@ -84,6 +87,7 @@ class Network:
         self.fail_at = 0
         self.operations = None
         self.echo_s = lambda: None
+        self.dies = lambda: False
         self.leaderless.clear()
 
     def draw(
@@ -98,6 +102,9 @@ class Network:
         if self.calls == self.fail_at and self.how in hows:
             self.happened[self.how] += 1
             return self.how
+        if whose is not None and "kill" in hows and self.dies():
+            self.happened["die"] += 1
+            return self._chance.choice(ENDINGS[: 1 if "kill_sent" not in hows else None])
         possible = [each for each in kinds if each in self.faults]
         if possible and self._chance.random() < self._rate:
             kind = self._chance.choice(possible)

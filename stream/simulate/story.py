@@ -21,7 +21,7 @@ from stream.store import MemoryServer
 
 from .audit import audit
 from .audit_gate import audit_gate
-from .chance import Plan, echoes_of, gate_plan_of, leaders_of, plan_of, stream
+from .chance import Plan, deaths_of, echoes_of, gate_plan_of, leaders_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .learned import is_learned, with_baselines
@@ -132,6 +132,8 @@ class _Story:
         ]
         if (chance := leaders_of(self.plan.seed)) is not None:
             told.append(self._leaderless(chance))
+        if (dies := deaths_of(self.plan.seed)) is not None:
+            estate.network.dies, estate.network.fate = dies, self._end
         storms = {asyncio.create_task(each) for each in told}
         await self._traffic()
         for storm in storms:
@@ -231,6 +233,12 @@ class _Story:
             for member in self.estate.members:
                 if member.process.is_dead and self.chance.random() < 0.5:
                     member.start()
+
+    def _end(self, how: str, process: Process) -> None:
+        """A process dies at a call of its own."""
+        for member in self.estate.members:
+            if member.process is process and not process.is_dead:
+                member.kill()
 
     def _kill(self) -> None:
         member = self.chance.choice(self.estate.members)
