@@ -20,14 +20,13 @@ import stream.runtime.repair
 import stream.runtime.saving
 import stream.runtime.takeover
 import stream.runtime.tenure
-from benchmarks import bugs_brake, bugs_gateway, bugs_growth, bugs_learned, bugs_room
+from benchmarks import bugs_brake, bugs_gateway, bugs_growth, bugs_learned, bugs_room, bugs_saving
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
 from stream.runtime import Heard, Published
 from stream.runtime.outbox import Outbox
 from stream.runtime.repair import Repairs
-from stream.runtime.saving import Slice, Snapshot, snapshots
 from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
 
@@ -315,26 +314,6 @@ def _strays_dropped() -> Iterator[tuple[Any, str, Any]]:
     yield Outbox, "forward", forward
 
 
-def _one_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
-    async def save_round(self: Session, owned: Any, rows_max: int) -> None:
-        if self.is_broken:
-            return
-        async with self._round:
-            with self._careful():
-                taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
-                await self._store(self._with_news(taken))
-
-    yield Session, "save_round", save_round
-
-
-def _saved_between_commands() -> Iterator[tuple[Any, str, Any]]:
-    async def save_slices(self: Session, some: list[Slice]) -> list[Snapshot]:
-        await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
-        return []
-
-    yield Session, "save_slices", save_slices
-
-
 BUGS: Final = (
     Bug("no-fence", "the store takes any owner's write", _no_fence),
     Bug("save-before-publish", "rows are stored before commands are known", _save_before_publish),
@@ -357,8 +336,15 @@ BUGS: Final = (
     Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
     Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),
     # tests/unit/runtime/test_saving.py
-    Bug("round-after-failure", "a save waits for one that fails", _one_behind_a_failed_one, True),
-    Bug("between-commands", "rows are stored before a step's commands", _saved_between_commands),
+    Bug(
+        "round-after-failure",
+        "a save waits for one that fails",
+        bugs_saving.one_behind_a_failed_one,
+        True,
+    ),
+    Bug(
+        "between-commands", "rows are stored before a step's commands", bugs_saving.between_commands
+    ),
     Bug("dead-letters", "the checkpoint does not wait for dead letters", _dead_letters_not_awaited),
     Bug("tombstones", "records are erased before they expire", _tombstones_too_early),
     Bug("nothing-read-back", "what a zombie writes stays", _nothing_read_back),

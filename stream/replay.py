@@ -165,8 +165,8 @@ def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
 class History:
     """What recorded events teach: tasks as they end, and the names behind their hashes.
 
-    `ended` counts tasks, also those that a candidate does not keep, but none that is held aside;
-    of those, the tasks in `released`, by workload and name, are learned from all the same.
+    `ended` counts tasks, also those that a candidate does not keep, but none that ended aside or
+    was taken back; the tasks in `released`, by workload and name, are never held aside.
     """
 
     def __init__(self, key: HashKey, released: Collection[tuple[int, int]] = ()) -> None:
@@ -223,7 +223,10 @@ class History:
     def tasks(self) -> Tasks:
         """Return the tasks, the input being over."""
         self._keep(self._learner.finish())
-        return self._shares[0]
+        taught = self._learner.untaught(self._shares[0])
+        self.ended -= len(self._shares[0].tasks) - len(taught.tasks)
+        self._shares = [taught]
+        return taught
 
     @property
     def aside(self) -> tuple[list[Aside], int]:

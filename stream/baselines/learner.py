@@ -3,8 +3,8 @@
 A task ends with its completion, after `IDLE_MS` without a call, or with the end of a finite input;
 calls without a task are gathered by workload and purpose, and end by idleness. Calls that we
 refused teach nothing; those that were denied teach how calls are made, and no more (`promotion`).
-A task that a command was for, or in which one held, is held aside: it teaches nothing unless
-somebody releases it.
+A task that a command was for, or in which one held, is held aside, with all its parts: it teaches
+nothing unless somebody releases it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 
 from stream.profiles import COMPLETION, REFUSED, REQUEST, Batch
 
-from .tasks import CALL, CALLS_MAX, RATES, TASK, Tasks, no_tasks, together
+from .tasks import CALL, CALLS_MAX, RATES, TASK, Tasks, no_tasks, packed, together
 
 IDLE_MS: Final = 30 * 60_000
 OPEN_MAX: Final = 100_000
 ASIDE_MAX: Final = 100_000
 SPANS_MAX: Final = 16  # of a workload's alarms; of more the oldest become one
+_OF_PART: Final = ["workload", "task", "ended_ms", "calls_count"]
 _GATHERED: Final = 2_000  # ended tasks are put in one piece in so large parts
 
 
@@ -39,7 +40,9 @@ class Alarm(NamedTuple):
 class Aside(NamedTuple):
     """A task that is held aside: hashes and texts of what it is, and the rules it broke.
 
-    `name` tells it from the workload's others. Units: times Unix milliseconds.
+    `name` tells it from the workload's others. A long task ends in parts: it is one here, from the
+    first of them on, or from the end of one that had taught already, and without the calls of what
+    no candidate keeps. Units: times Unix milliseconds.
     """
 
     workload: int
@@ -79,12 +82,12 @@ class Learner:
     At most OPEN_MAX tasks are open at the end of a batch; beyond that those longest without a
     call end, which alone depends on how events are cut into batches. `released` are tasks, by
     workload and name, that are not held aside whatever they broke; `aside` are at most ASIDE_MAX of
-    those that are, `aside_count` counts all.
+    those that are, and `aside_count` counts all; of the others a later part teaches again.
     """
 
     def __init__(self, released: Collection[tuple[int, int]] = ()) -> None:
-        self.aside: list[Aside] = []
         self.aside_count = 0
+        self._aside: dict[tuple[int, int], Aside] = {}
         self._released = released
         self._alarmed: dict[int, list[tuple[int, int, str]]] = {}
         self._open: dict[tuple[int, int, int], _Open] = {}
@@ -142,6 +145,21 @@ class Learner:
                 self._end(key)
         self._end_oldest()
 
+    @property
+    def aside(self) -> list[Aside]:
+        """Return the tasks that are held aside, in the order in which they began to be."""
+        return list(self._aside.values())
+
+    def untaught(self, tasks: Tasks) -> Tasks:
+        """Return the tasks without parts of any that is held aside by now; those are aside, too."""
+        named = tasks.tasks
+        pairs = zip(named["workload"].tolist(), named["task"].tolist(), strict=True)
+        is_aside = np.fromiter((each in self._aside for each in pairs), bool, len(named))
+        for workload, name, ended_ms, count in named[is_aside][_OF_PART].tolist():
+            held = self._aside[workload, name]
+            self._hold(held._replace(calls=count, first_ms=ended_ms, ended_ms=ended_ms))
+        return packed(tasks.chosen(~is_aside)) if is_aside.any() else tasks
+
     def ended(self) -> Tasks:
         """Return the tasks that ended so far, and forget them."""
         tasks = together(self._ended)
@@ -181,18 +199,31 @@ class Learner:
             for begun_ms, until_ms, rule in self._alarmed.get(workload, ())
             if begun_ms <= done.last_ms and done.first_ms < until_ms
         }
-        if rules and (workload, name) not in self._released:
-            self.aside_count += 1
-            if len(self.aside) < ASIDE_MAX:
-                times = done.first_ms, done.last_ms
-                named = workload, name, done.texts, done.calls
-                self.aside.append(Aside(*named, *times, tuple(sorted(rules))))
+        if (rules or (workload, name) in self._aside) and (workload, name) not in self._released:
+            times = done.first_ms, done.last_ms
+            self._hold(Aside(workload, name, done.texts, done.calls, *times, tuple(sorted(rules))))
             return
         about = self._groups[workload], done.purpose, workload, name, done.last_ms
         tasks = np.array([(*about, 0, done.calls, done.rates)], TASK)
         self._ended.append(one._replace(tasks=tasks))
         if len(self._ended) > _GATHERED:
             self._ended = [together(self._ended)]
+
+    def _hold(self, one: Aside) -> None:
+        """Hold a part of a task aside, with others of the same task."""
+        key = one.workload, one.name
+        held = self._aside.get(key)
+        if held is not None:
+            self._aside[key] = held._replace(
+                calls=held.calls + one.calls,
+                first_ms=min(held.first_ms, one.first_ms),
+                ended_ms=max(held.ended_ms, one.ended_ms),
+                rules=tuple(sorted({*held.rules, *one.rules})),
+            )
+            return
+        self.aside_count += 1
+        if len(self._aside) < ASIDE_MAX:
+            self._aside[key] = one
 
 
 def _one(call: Any, batch: Batch) -> Tasks:

@@ -133,7 +133,7 @@ class SimPublisher:
         """Append what is queued, in order; nothing behind a record that was lost."""
         queue = self._queues[place]
         while queue:
-            await asyncio.sleep(self._network.delay_s())
+            await asyncio.sleep(self._network.delay_s() + self._network.append_s)
             is_led = place not in self._network.leaderless or await self._network.led(place)
             is_gone = self._owner is not None and self._owner.is_dead
             kind = self._network.draw(

@@ -59,7 +59,8 @@ class Network:
     `operations` has every call where it is kept, the n-th as operations[n - 1]. `echo_s` says how
     long after a write of a store a half-dead connection delivers it once more, None for never.
     `dies` says whether whoever calls dies at it. `leaderless` says until when a partition of a
-    topic has no leader, in seconds of the loop.
+    topic has no leader, in seconds of the loop. `append_s` is what each record takes to be appended
+    beyond its journey.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Network:
         self.echo_s: Callable[[], float | None] = lambda: None
         self.dies: Callable[[], bool] = lambda: False
         self.leaderless: dict[tuple[str, int], float] = {}
+        self.append_s = 0.0
         self.happened: Counter[str] = Counter()
         self._chance = chance
         self._rate = rate
@@ -89,6 +91,7 @@ class Network:
         self.echo_s = lambda: None
         self.dies = lambda: False
         self.leaderless.clear()
+        self.append_s = 0.0
 
     def draw(
         self, what: str, kinds: tuple[str, ...], hows: tuple[str, ...], whose: Process | None

@@ -79,9 +79,13 @@ def workload(number: int, domains: int = 1) -> str:
     return f"spiffe://test{number % domains or ''}.example/agents/a{number}"
 
 
-def payload(plan: Plan, chance: random.Random, now_ms: int) -> tuple[bytes, bytes]:
-    """Return key and value of a record that a gateway sends now."""
-    name = workload(int(plan.workloads * chance.random() ** 2), plan.domains)
+def payload(
+    plan: Plan, chance: random.Random, now_ms: int, number: int | None = None
+) -> tuple[bytes, bytes]:
+    """Return key and value of a record that a gateway sends now, of one workload or of any."""
+    if number is None:
+        number = int(plan.workloads * chance.random() ** 2)
+    name = workload(number, plan.domains)
     key = canonical_workload(name).encode()
     if chance.random() < 0.02:
         return key, chance.choice(NOT_EVENTS)

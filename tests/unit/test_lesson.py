@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream.enforcement import NOTHING_EXPECTED
@@ -109,6 +110,43 @@ def test_a_task_that_broke_a_rule_is_held_aside_unless_it_is_released() -> None:
     known = taught([*EVENTS, *bad], CHAIN, released)
     assert content(known.tasks()) == content(learned([*EVENTS, *bad]))
     assert known.aside == ([], 0)
+
+
+@pytest.mark.parametrize("odd_at", [1, 300, 600])
+@pytest.mark.parametrize("cut", [7, 1_000])
+def test_a_long_task_is_held_aside_whole(odd_at: int, cut: int) -> None:
+    """Of more calls than a part has, wherever in it the command fell."""
+    chained = [
+        {"operation": "tool:read_file", "resources": ("path:bill-01.txt",)},
+        {"operation": "tool:delete_file", "resources": ("path:bill-01.txt",)},
+    ]
+    calls: list[dict[str, object]] = [{"operation": "tool:list_files"}] * 700
+    calls[odd_at : odd_at + 2] = chained
+    bad = list(task("odd", "agent-0", "pay-bill", calls, EVENTS[-1].at_ms + 1))
+    known = taught([*EVENTS, *bad], CHAIN, cut=cut)
+    assert content(known.tasks()) == content(learned(EVENTS))
+    (held,), count = known.aside
+    assert (count, held.texts[1], held.rules) == (1, "odd", ("rule-0",))
+    # Of two equally long parts that had taught, a candidate keeps one.
+    assert held.calls == (700 if odd_at < 512 else 700 - 256)
+    released = {(KEY.hash(f"{CLASS}/agent-0"), KEY.hash("odd"))}
+    again = taught([*EVENTS, *bad], CHAIN, released, cut)
+    assert content(again.tasks()) == content(learned([*EVENTS, *bad]))
+    assert again.aside == ([], 0)
+
+
+@pytest.mark.parametrize("odd_at", [1, 6])
+def test_a_task_that_pauses_is_held_aside_whole(odd_at: int) -> None:
+    """What it did before a long silence, and what it does afterwards."""
+    chained = [{"operation": "tool:read_file"}, {"operation": "tool:delete_file"}]
+    calls: list[dict[str, object]] = [{"operation": "tool:list_files"}] * 10
+    calls[odd_at : odd_at + 2] = chained
+    bad = list(task("odd", "agent-0", "pay-bill", calls, EVENTS[-1].at_ms + 1))
+    later = [msgspec.structs.replace(each, at_ms=each.at_ms + 2_000_000) for each in bad[6:]]
+    known = taught([*EVENTS, *bad[:6], *later], CHAIN)
+    assert content(known.tasks()) == content(learned(EVENTS))
+    (held,), count = known.aside
+    assert (count, held.texts[1], held.calls, held.rules) == (1, "odd", 10, ("rule-0",))
 
 
 def test_what_a_workload_does_while_a_command_holds_teaches_nothing() -> None:

@@ -1,0 +1,37 @@
+"""Deliberate bugs of saving, for `bugs`: each is planted by replacing what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from stream.runtime.saving import Slice, Snapshot, snapshots
+from stream.runtime.session import Session
+
+
+def one_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
+    """Let a save that waited for one that failed go on as though it had not."""
+
+    async def save_round(self: Session, owned: Any, rows_max: int) -> None:
+        if self.is_broken:
+            return
+        async with self._round:
+            with self._careful():
+                taken = snapshots(self.state, owned, rows_max, self.clock.wall_ms())
+                await self._store(self._with_news(taken))
+
+    yield Session, "save_round", save_round
+
+
+def between_commands() -> Iterator[tuple[Any, str, Any]]:
+    """Save without the turn: neither to look up what is unsaved, nor to take it."""
+
+    async def all_at_once(self: Session) -> list[list[Slice]]:
+        return [[]]
+
+    async def save_slices(self: Session, some: list[Slice]) -> list[Snapshot]:
+        await self.save_round(list(self.owned.values()), self.spec.save_rows_max)
+        return []
+
+    yield Session, "slices", all_at_once
+    yield Session, "save_slices", save_slices
