@@ -4,11 +4,11 @@ Real runtime, engine and codecs on the doors in memory; nothing is mocked but ti
 processes. The same seed gives the same run anywhere, so a failure is a number.
 """
 
-from .chance import FAULTS, Plan, plan_of
+from .chance import FAULTS, Plan, plan_of, shown
 from .loop import Process, VirtualLoop
 from .network import HOWS, Operation
 from .scenarios import SCENARIOS, Scenario
-from .story import Outcome, run, shown, simulate
+from .story import Outcome, run, simulate
 from .sweep import Broken, Fault, broken_of, faults_of, operations_of, scenario_of, swept
 from .zones import with_zones
 

@@ -83,7 +83,7 @@ LEADERLESS_SEEDS: Final = 0.35
 """In which part of the seeds partitions that are written to lose their leader now and then."""
 SLUGGISH_SEEDS: Final = 0.35
 """In which part of the seeds brokers take long for every record now and then."""
-GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze")
+GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze", "cut")
 
 
 def echoes_of(seed: int) -> Callable[[], float | None]:
@@ -173,3 +173,9 @@ def _growth(seed: int, partitions: int, enforcement_partitions: int) -> tuple[An
 def stream(seed: int, name: str) -> random.Random:
     """Return the numbers of a seed for one purpose."""
     return random.Random(f"{seed}/{name}")
+
+
+def shown(plan: Plan) -> dict[str, object]:
+    """Return a plan as plain values."""
+    values = plan._asdict()
+    return values | {"faults": sorted(plan.faults)}

@@ -2,14 +2,20 @@
 
 It reads the topic `enforcement` through a network of its own and is asked about requests all the
 time; what it said, and what it knew then, is kept for the auditor. All of it is drawn from streams
-of its own, so that workers live through the same with and without it. Its clock is the broker's:
+of its own, so that workers live through the same with and without it, but for what operators do
+while it is cut off. Its clock is the broker's:
 both must agree (`TableSpec`), so no fault sets them apart.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
+
+import msgspec
 
 from stream.clock import Clock
 from stream.events import TokenRef
@@ -24,6 +30,9 @@ from .traffic import OPERATIONS, workload
 
 ASK_EVERY_S: Final = 0.2
 ASKED_AT_ONCE: Final = 4
+STORM_EVERY_S: Final = 0.7
+TALKED_ABOUT: Final = 16
+"""Of so many workloads that the log named last, one is asked about half of the time."""
 IO_S: Final = 5.0
 RELOAD_S: Final = 2.0
 
@@ -55,6 +64,8 @@ class Gate:
         self.task: asyncio.Task[None] | None = None
         self.answers: list[Asked] = []
         self._chance = stream(run.seed, "asked")
+        self._talked_about: deque[str] = deque(maxlen=TALKED_ABOUT)
+        self._heard = 0
 
     @property
     def spec(self) -> GatewaySpec:
@@ -87,9 +98,12 @@ class Gate:
                 await asyncio.sleep(ASK_EVERY_S)
 
     def _ask(self, gateway: Gateway) -> Asked:
-        """Ask about a request such as traffic has, most often of those who are seen most."""
+        """Ask about a request such as traffic has, of those who are seen most or talked about."""
         chance = self._chance
         name = workload(int(self.run.workloads * chance.random() ** 2), self.run.domains)
+        self._listen()
+        if self._talked_about and chance.random() < 0.5:
+            name = chance.choice(self._talked_about)
         operation = chance.choice(OPERATIONS)
         task = chance.choice(("", "", f"k{chance.randrange(4)}"))
         token = chance.choice((None, TokenRef("issuer", f"t{chance.randrange(3)}")))
@@ -99,13 +113,26 @@ class Gate:
         appended = len(self._log.history)
         return Asked(appended, now_ms, state, name, operation, task, token, verdict)
 
+    def _listen(self) -> None:
+        """Note whom the log names, whether or not the gateway has read so far."""
+        history = self._log.history
+        for topic, _, record in history[self._heard :]:
+            if topic == self.spec.enforcement and record.key is not None:
+                key = msgspec.json.decode(record.key)
+                if key[0] != "heartbeat" and key[1]:
+                    self._talked_about.append(str(key[1]))
+        self._heard = len(history)
 
-async def gate_storm(gate: Gate) -> None:
-    """Now and then, one of the faults of a gateway's process."""
+
+async def gate_storm(gate: Gate, meanwhile: Callable[[random.Random], None]) -> None:
+    """Now and then, one of the faults of a gateway's process; often something while it is cut off.
+
+    What nobody counts in heartbeats, as an operator's act, it must not miss then.
+    """
     chance = stream(gate.run.seed, "gate storm")
-    kinds = [each for each in ("kill", "freeze") if each in gate.plan.faults]
+    kinds = [each for each in ("kill", "freeze", "cut") if each in gate.plan.faults]
     while kinds:
-        await asyncio.sleep(chance.expovariate(1 / 4.0))
+        await asyncio.sleep(chance.expovariate(1 / STORM_EVERY_S))
         if gate.process.is_dead:
             gate.start()
             continue
@@ -113,5 +140,9 @@ async def gate_storm(gate: Gate) -> None:
         gate.network.happened[kind] += 1
         if kind == "kill":
             gate.kill()
+        elif kind == "cut":
+            gate.network.cut_off(chance.choice((0.1, 1.0, 3.0)))
+            if chance.random() < 0.5:
+                meanwhile(chance)
         else:
             gate.freeze(chance.choice((0.5, 3.0, 6.0)))

@@ -79,6 +79,7 @@ class Network:
         self.dies: Callable[[], bool] = lambda: False
         self.leaderless: dict[tuple[str, int], float] = {}
         self.append_s = 0.0
+        self._cut_until_s = 0.0
         self.happened: Counter[str] = Counter()
         self._chance = chance
         self._rate = rate
@@ -92,6 +93,11 @@ class Network:
         self.dies = lambda: False
         self.leaderless.clear()
         self.append_s = 0.0
+        self._cut_until_s = 0.0
+
+    def cut_off(self, span_s: float) -> None:
+        """Let nothing arrive for a while: whoever follows a log loses the connection."""
+        self._cut_until_s = self.loop.time() + span_s
 
     def draw(
         self, what: str, kinds: tuple[str, ...], hows: tuple[str, ...], whose: Process | None
@@ -100,7 +106,7 @@ class Network:
         self.calls += 1
         if self.operations is not None:
             self.operations.append(Operation(what, whose.name if whose else "", hows))
-        if self.is_closed:
+        if self.is_closed or self.loop.time() < self._cut_until_s:
             return "refuse"
         if self.calls == self.fail_at and self.how in hows:
             self.happened[self.how] += 1

@@ -136,7 +136,7 @@ class _Story:
         told = [
             self._storm(),
             self._growth(),
-            gate_storm(gate),
+            gate_storm(gate, self._meanwhile),
             *(each() for each in estate.storms),
         ]
         if (chance := leaders_of(self.plan.seed)) is not None:
@@ -330,12 +330,20 @@ class _Story:
 
     def _operate(self) -> None:
         """An operator stops, exempts or lifts."""
+        self._act(self.chance)
+
+    def _meanwhile(self, chance: random.Random) -> None:
+        """An operator acts while a gateway is cut off, where there are operators at all."""
+        if "operate" in self.plan.faults:
+            self._act(chance)
+
+    def _act(self, chance: random.Random) -> None:
         now_ms = self.estate.broker_clock.wall_ms()
-        act = self.chance.choice(ACTS)
-        name = "" if act == "stop" else workload(self.chance.randrange(3), self.plan.domains)
-        until_ms = 0 if act == "lift" else now_ms + self.chance.choice((1_000, 5_000, 60_000))
+        act = chance.choice(ACTS)
+        name = "" if act == "stop" else workload(chance.randrange(3), self.plan.domains)
+        until_ms = 0 if act == "lift" else now_ms + chance.choice((1_000, 5_000, 60_000))
         said = OperatorAct(act=act, reason="r", by="a person", at_ms=now_ms, until_ms=until_ms)
-        acts = (said,) if self.chance.random() < 0.8 else ()
+        acts = (said,) if chance.random() < 0.8 else ()
         value = encode(OperatorRecord(workload=name, acts=acts))
         key = operator_key(name)
         partition = home_partition(key, self.plan.enforcement_partitions)
@@ -386,9 +394,3 @@ class _Story:
         for _ in range(20):
             self._send(*payload(self.plan, chance, estate.broker_clock.wall_ms()))
             await asyncio.sleep(0.1)
-
-
-def shown(plan: Plan) -> dict[str, object]:
-    """Return a plan as plain values."""
-    values = plan._asdict()
-    return values | {"faults": sorted(plan.faults)}
