@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+import stream.runtime.fullness
 import stream.runtime.journalling
 import stream.runtime.repair
 import stream.runtime.saving
 import stream.runtime.takeover
-import stream.runtime.tenure
 from benchmarks import bugs_brake, bugs_gateway, bugs_growth, bugs_learned, bugs_room, bugs_saving
 from stream.engine import State
 from stream.events import encode_entry
@@ -31,7 +31,7 @@ from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
 
 saving, takeover = stream.runtime.saving, stream.runtime.takeover
-journalling, tenure = stream.runtime.journalling, stream.runtime.tenure
+journalling, fullness = stream.runtime.journalling, stream.runtime.fullness
 Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
 
 
@@ -75,10 +75,10 @@ def _no_fence() -> Iterator[tuple[Any, str, Any]]:
 def _save_before_publish() -> Iterator[tuple[Any, str, Any]]:
     original = saving.save
 
-    async def save(state: Any, store: Any, snapshot: Any) -> None:
-        await original(state, store, snapshot._replace(outputs=[]))
+    async def save(state: Any, store: Any, snapshot: Any, when_full: Any) -> None:
+        await original(state, store, snapshot._replace(outputs=[]), when_full)
 
-    yield tenure, "save", save
+    yield fullness, "save", save
 
 
 def _commit_before_save() -> Iterator[tuple[Any, str, Any]]:
@@ -345,6 +345,7 @@ BUGS: Final = (
     Bug(
         "between-commands", "rows are stored before a step's commands", bugs_saving.between_commands
     ),
+    Bug("full-is-stored", "what found no room counts as stored", bugs_saving.full_is_stored),
     Bug("dead-letters", "the checkpoint does not wait for dead letters", _dead_letters_not_awaited),
     Bug("tombstones", "records are erased before they expire", _tombstones_too_early),
     Bug("nothing-read-back", "what a zombie writes stays", _nothing_read_back),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stream.errors import StoreFull
+from stream.runtime import saving
 from stream.runtime.saving import Slice, Snapshot, snapshots
 from stream.runtime.session import Session
 
@@ -35,3 +37,25 @@ def between_commands() -> Iterator[tuple[Any, str, Any]]:
 
     yield Session, "slices", all_at_once
     yield Session, "save_slices", save_slices
+
+
+def full_is_stored() -> Iterator[tuple[Any, str, Any]]:
+    """Leave out what the store has no room for, and go on."""
+
+    async def left_out(store: Any, owned: Any, part: Any, when_full: Any) -> None:
+        if part.checkpoint is not None:
+            bare = part._replace(names={}, records={}, rows=[], domains=[], number=owned.number)
+            owned.number = await store.save(owned.partition, bare)
+
+    original = saving._store_part
+
+    async def store_part(store: Any, owned: Any, part: Any, when_full: Any) -> None:
+        async def go_on(full: StoreFull) -> None:
+            raise full
+
+        try:
+            await original(store, owned, part, go_on)
+        except StoreFull:
+            await left_out(store, owned, part, go_on)
+
+    yield saving, "_store_part", store_part

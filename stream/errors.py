@@ -41,6 +41,10 @@ class StoreUnavailable(EnforcerError):
     """Redis did not answer in time; retried with backoff inside a Deadline."""
 
 
+class StoreFull(StoreUnavailable):
+    """Redis has no memory for what a save adds, and wrote nothing; waited out, events go on."""
+
+
 class BusUnavailable(EnforcerError):
     """Kafka did not answer in time; retried with backoff inside a Deadline."""
 

@@ -31,6 +31,7 @@ DELAY_BUCKETS: Final = (
 BATCH_BUCKETS: Final = (1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 MODES: Final = (
     "store_down",
+    "store_full",
     "broker_down",
     "behind",
     "zone_down",

@@ -25,7 +25,7 @@ from .beginning import (
     RECORDS_CORRUPT,
     STORE_FORGOT,
 )
-from .modes import BEHIND, BRAKED, BROKER_DOWN, OVERSPENT, STORE_DOWN, Modes
+from .modes import BEHIND, BRAKED, BROKER_DOWN, OVERSPENT, STORE_DOWN, STORE_FULL, Modes
 from .owned import Owned
 from .spending import Spending
 
@@ -86,6 +86,11 @@ class Looking:
             f" {spent.allowed:.1f} may: an attack, a change, or a baseline out of date"
         )
         self._modes.only({OVERSPENT} if spending.is_over(now_s) else (), (OVERSPENT,), why)
+
+    def judge_room(self, full: Mapping[int, str]) -> None:
+        """Say whether saves wait for room in the store; `full` has why, by partition."""
+        why = next(iter(full.values()), "")
+        self._modes.only({STORE_FULL} if full else (), (STORE_FULL,), why)
 
     async def _ask_broker(self, partitions: list[int]) -> dict[int, Bounds]:
         """Ask the leaders of what is owned; any broker while nothing is.

@@ -17,6 +17,7 @@ from stream.clock import Clock
 from stream.metrics import MODES, Metrics
 
 STORE_DOWN: Final = "store_down"
+STORE_FULL: Final = "store_full"
 BROKER_DOWN: Final = "broker_down"
 BEHIND: Final = "behind"
 ZONE_DOWN: Final = "zone_down"

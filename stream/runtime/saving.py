@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
 from stream.engine import State
+from stream.errors import StoreFull
 from stream.store import (
     CHECKPOINT_FORMAT,
     GROWN_FORMAT,
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 ITEMS_PER_SAVE: Final = 4_096  # names, records or ids: a key may have 2.5 KiB
 SMALL: Final = 1_024
+WhenFull = Callable[[StoreFull], Awaitable[None]]
 PARTS_JOINED_MAX: Final = 5
 
 
@@ -202,18 +204,19 @@ def has_news(snapshot: Snapshot) -> bool:
     )
 
 
-async def save(state: State, store: Store, snapshot: Snapshot) -> None:
+async def save(state: State, store: Store, snapshot: Snapshot, when_full: WhenFull) -> None:
     """Acknowledge, then store, then move the checkpoint, in this order.
 
-    Errors: BusUnavailable when an output was lost, StoreUnavailable, OwnershipLost: the caller
-    drops the partition; nothing of it may be written any more.
+    While the store has no room, `when_full` is awaited before each further attempt.
+    Errors: BusUnavailable when an output was lost, StoreUnavailable, OwnershipLost, whatever
+    `when_full` raises: the caller drops the partition; nothing of it may be written any more.
     """
     owned = snapshot.owned
     for sent in snapshot.outputs:
         await sent
+    for part in _parts(snapshot):
+        await _store_part(store, owned, part, when_full)
     async with owned.saving:
-        for part in _parts(snapshot):
-            owned.number = await store.save(owned.partition, part._replace(number=owned.number))
         if snapshot.domains or snapshot.forget:
             owned.domains = await store.domains(owned.partition)
             owned.fresh -= snapshot.fresh
@@ -222,6 +225,30 @@ async def save(state: State, store: Store, snapshot: Snapshot) -> None:
         owned.saved_position = snapshot.position
         owned.heard.forget_before(snapshot.checkpoint.next_offset)
         owned.passed_by(snapshot.checkpoint.next_offset)
+
+
+async def _store_part(store: Store, owned: Owned, part: Save, when_full: WhenFull) -> None:
+    """Store one call of a save, for as long as there is no room after what makes room.
+
+    What `sweep` has found to forget meanwhile goes too: it is journalled, and whatever is not in
+    memory is in no snapshot. Others may ask for the fence while this waits. Mutates: owned.
+    """
+    while True:
+        try:
+            async with owned.saving:
+                owned.number = await store.save(owned.partition, part._replace(number=owned.number))
+            return
+        except StoreFull as full:
+            room = ITEMS_PER_SAVE - len(part.forget)
+            found, owned.forget = owned.forget[:room], owned.forget[room:]
+            lean = part._replace(names={}, records={}, rows=[], domains=[], checkpoint=None)
+            lean = lean._replace(forget=[*part.forget, *found])
+            if not lean.forget and not lean.records_gone:
+                await when_full(full)
+                continue
+            part = part._replace(forget=[], records_gone=[])
+            async with owned.saving:
+                owned.number = await store.save(owned.partition, lean._replace(number=owned.number))
 
 
 def _parts(snapshot: Snapshot) -> list[Save]:

@@ -250,6 +250,7 @@ class Session(Journalling):
         while not self.stopping.is_set():
             self.ends |= await looking.look(dict(self.owned))
             now_s = self.clock.monotonic_s()
+            looking.judge_room(self.fullness.why)
             looking.judge_alarms(self.spending, now_s)
             self.metrics.set_alarms(*self.spending.spent(now_s))
             # Who does not answer, or not in time, is said by name already.

@@ -26,6 +26,7 @@ from .baselines import Baselines
 from .beginning import Place
 from .brake import Settled, say_braked
 from .counting import known_counts
+from .fullness import Fullness
 from .growth import Counts, children_of, longest, parent_of
 from .handover import HandOver, is_born
 from .operators import Operators
@@ -34,7 +35,7 @@ from .owned import Owned
 from .policies import Policies
 from .repair import Repairs
 from .returning import returned, start_of
-from .saving import Slice, Snapshot, has_news, save, sliced, slices, snapshots
+from .saving import Slice, Snapshot, has_news, sliced, slices, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .spending import Spending
 from .takeover import Unborn, take
@@ -97,6 +98,7 @@ class Tenure:
         self.is_broken = False
         self.stopping = asyncio.Event()
         self._round = asyncio.Lock()
+        self.fullness = Fullness(self.stopping)
 
     @contextlib.contextmanager
     def _careful(self) -> Iterator[None]:
@@ -217,6 +219,11 @@ class Tenure:
         if self._let_go_at_s is None:
             self._let_go_at_s = self.clock.monotonic_s()
         self.waiting -= set(partitions)
+        with self.fullness.hurry():
+            await self._let(partitions)
+        log.info("let partitions %s go", sorted(partitions))
+
+    async def _let(self, partitions: Sequence[int]) -> None:
         async with self.turn:
             mine = [self.owned[each] for each in partitions if each in self.owned]
             is_saved = False
@@ -231,7 +238,6 @@ class Tenure:
                     self._let_go |= {each.partition: each for each in mine}
                 else:
                     self.state.drop(each.partition for each in mine)
-        log.info("let partitions %s go", sorted(partitions))
 
     def _adopt(self, owned: Owned, conditions: Conditions) -> None:
         policy = self.policies.compiled(conditions)
@@ -355,7 +361,7 @@ class Tenure:
 
     async def _store(self, taken: Sequence[Snapshot]) -> None:
         """Store snapshots side by side."""
-        await asyncio.gather(*(save(self.state, self.store, each) for each in taken))
+        await asyncio.gather(*(self.fullness.save(self.state, self.store, each) for each in taken))
 
     def _show(self, stored: Sequence[Snapshot], began_s: float) -> None:
         self.metrics.count_rows(saved=sum(len(each.rows) for each in stored))

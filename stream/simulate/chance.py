@@ -79,10 +79,6 @@ class GatePlan(NamedTuple):
 
 
 ECHO_S: Final = 12.0
-LEADERLESS_SEEDS: Final = 0.35
-"""In which part of the seeds partitions that are written to lose their leader now and then."""
-SLUGGISH_SEEDS: Final = 0.35
-"""In which part of the seeds brokers take long for every record now and then."""
 GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze", "cut")
 
 
@@ -104,18 +100,6 @@ def gate_plan_of(seed: int) -> GatePlan:
         faults=frozenset(each for each in GATE_FAULTS if chance.random() < 0.5),
         rate=chance.choice((0.01, 0.03, 0.1)),
     )
-
-
-def leaders_of(seed: int) -> random.Random | None:
-    """Return what draws which partitions have no leader for a while, None where all have one."""
-    chance = stream(seed, "leaders")
-    return chance if chance.random() < LEADERLESS_SEEDS else None
-
-
-def sluggish_of(seed: int) -> random.Random | None:
-    """Return what draws when brokers are slow to append, None where they never are."""
-    chance = stream(seed, "sluggish")
-    return chance if chance.random() < SLUGGISH_SEEDS else None
 
 
 def deaths_of(seed: int) -> Callable[[], bool] | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from stream.store import Claim, MemoryServer, MemoryStore
+from stream.errors import StoreFull
+from stream.store import Claim, MemoryServer, MemoryStore, Save
 
 SHOWN: Final = 5
 
@@ -27,6 +28,7 @@ class SimServer(MemoryServer):
     def __init__(self) -> None:
         super().__init__()
         self.life = 0
+        self.is_full = False
         self.claims: list[Claimed] = []
 
     def restore(self, image: dict[int, Any]) -> None:
@@ -48,7 +50,7 @@ class SimServer(MemoryServer):
 
 
 class SimMemoryStore(MemoryStore):
-    """A store that tells its server of claims."""
+    """A store that tells its server of claims, and may be full."""
 
     def __init__(self, server: SimServer) -> None:
         super().__init__(server)
@@ -59,3 +61,9 @@ class SimMemoryStore(MemoryStore):
         claim = await super().claim(partition, nonce, seen, above)
         self._told.claims.append(Claimed(self._told.life, partition, nonce))
         return claim
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Write all of it, or nothing where the memory is full."""
+        if self._told.is_full and save.adds:
+            raise StoreFull("the memory is full")
+        return await super().save(partition, save)

@@ -16,31 +16,21 @@ from typing import Final, Literal, NamedTuple
 
 from stream.bus import MemoryTopics
 from stream.events import OperatorAct, OperatorRecord, encode, operator_key
-from stream.identity import canonical_workload, home_partition
+from stream.identity import home_partition
 from stream.store import MemoryServer
 
 from .audit import audit
 from .audit_gate import audit_gate
-from .chance import (
-    Plan,
-    deaths_of,
-    echoes_of,
-    gate_plan_of,
-    leaders_of,
-    plan_of,
-    sluggish_of,
-    stream,
-)
+from .chance import Plan, deaths_of, echoes_of, gate_plan_of, plan_of, stream
 from .estate import SESSION_S, Estate, compiled
 from .gate import gate_storm
 from .learned import is_learned, with_baselines
 from .loop import Process, Stuck, VirtualLoop
 from .rest import STEP_S, at_rest
 from .room import audit_counts
-from .traffic import NOT_EVENTS, payload, policies, workload
+from .servers import server_storms
+from .traffic import payload, policies, workload
 
-AWAY: Final = 0.4
-"""The part of all partitions that a broker leads."""
 ACTS: Final[tuple[Literal["stop", "exempt", "lift"], ...]] = ("stop", "exempt", "lift")
 
 
@@ -139,10 +129,7 @@ class _Story:
             gate_storm(gate, self._meanwhile),
             *(each() for each in estate.storms),
         ]
-        if (chance := leaders_of(self.plan.seed)) is not None:
-            told.append(self._leaderless(chance))
-        if (chance := sluggish_of(self.plan.seed)) is not None:
-            told.append(self._sluggish(chance))
+        told += server_storms(estate, self._send)
         if (dies := deaths_of(self.plan.seed)) is not None:
             estate.network.dies, estate.network.fate = dies, self._end
         storms = {asyncio.create_task(each) for each in told}
@@ -198,47 +185,6 @@ class _Story:
             estate.log.grow(estate.topics.requests, count)
             self.counts.append(count)
             self.late_until_s = estate.loop.time() + chance.choice((0.0, 2.0, 30.0))
-
-    async def _leaderless(self, chance: random.Random) -> None:
-        """Now and then a broker is away, and what it led has no leader for a while.
-
-        Often a gateway goes mad at once: most of what is sent else needs no dead letter.
-        """
-        while True:
-            await asyncio.sleep(chance.expovariate(1 / 2.0))
-            self._go_away(chance, chance.choice((0.3, 3.0, 12.0)))
-            for _ in range(chance.choice((0, 3, 10))):
-                key = canonical_workload(workload(chance.randrange(self.plan.workloads))).encode()
-                self._send(key, chance.choice(NOT_EVENTS))
-
-    def _go_away(self, chance: random.Random, span_s: float) -> None:
-        """Let some of all partitions have no leader for a while."""
-        log, network = self.estate.log, self.estate.network
-        topics = [each.name for each in self.estate.topics.specs()]
-        places = [(each, at) for each in topics for at in range(len(log.partitions(each)))]
-        away = [each for each in places if chance.random() < AWAY]
-        network.leaderless.update(dict.fromkeys(away, self.estate.loop.time() + span_s))
-        network.happened["leaderless"] += 1
-
-    async def _sluggish(self, chance: random.Random) -> None:
-        """Now and then brokers take long for every record, and may go away in the end.
-
-        Often several workloads break rules at once: more is decided than a producer's queue holds,
-        so that a step is long under way.
-        """
-        network, plan = self.estate.network, self.plan
-        while True:
-            await asyncio.sleep(chance.expovariate(1.0))
-            network.append_s = chance.choice((0.02, 0.1, 0.5))
-            network.happened["sluggish"] += 1
-            for number in range(min(plan.workloads, chance.choice((0, 3, 8)))):
-                for _ in range(8):
-                    now_ms = self.estate.broker_clock.wall_ms()
-                    self._send(*payload(plan, chance, now_ms, number))
-            await asyncio.sleep(chance.choice((0.5, 1.0, 2.0, 6.0)))
-            if chance.random() < 0.5:
-                self._go_away(chance, 5.0)
-            network.append_s = 0.0
 
     async def _storm(self) -> None:
         """Now and then, one of the seed's faults."""

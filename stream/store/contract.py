@@ -141,6 +141,11 @@ class Save(NamedTuple):
     epoch: int = 0
     domains: Sequence[tuple[int, int]] = ()
 
+    @property
+    def adds(self) -> bool:
+        """Whether it needs room; what only forgets or moves the checkpoint makes some."""
+        return bool(self.rows or self.names or self.records)
+
 
 class Bequest(NamedTuple):
     """One part of what a new partition begins with, given by the owner of its parent.
@@ -222,6 +227,8 @@ class Store(Protocol):
     async def save(self, partition: int, save: Save) -> int:
         """Write all of it or nothing, as write `save.number + 1`; return that number.
 
+        Errors: StoreFull when there is no room for what it `adds`; what adds nothing is written
+        even then. OwnershipLost, StoreForgot.
         A repeat of a write that succeeded (lost reply) returns its number again. After
         StoreUnavailable it is not known whether the write happened: repeat the same save until
         the answer is known; another one under this number may find itself OwnershipLost.

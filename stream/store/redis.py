@@ -166,9 +166,8 @@ class RedisStore:
     async def save(self, partition: int, save: Save) -> int:
         """Write all of it or nothing, as write `save.number + 1`; return that number."""
         check_save(save)
-        has_growth = bool(save.rows or save.names or save.records)
         keys, args = self._save_call(partition, save)
-        status, *rest = await self._link.run(_SAVE if has_growth else _SHRINK, keys, args)
+        status, *rest = await self._link.run(_SAVE if save.adds else _SHRINK, keys, args)
         if status == b"refused":
             fence = Fence(save.nonce, save.epoch, save.number)
             raise refusal(partition, _held(partition, *rest), fence)

@@ -16,7 +16,7 @@ from redis import exceptions as vendor
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreUnavailable
+from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreFull, StoreUnavailable
 from stream.transport import TlsFiles, distrust, read_secret, tls_context
 
 from .redis_route import Node
@@ -231,7 +231,7 @@ def translate(error: vendor.RedisError | OSError, place: str) -> tuple[EnforcerE
         hint = "does another application use this prefix? Remove the key or change the prefix"
         return RowCorrupt(text, hint=hint), False
     if isinstance(error, vendor.OutOfMemoryError):
-        return StoreUnavailable(text, hint="its memory is full: raise maxmemory"), False
+        return StoreFull(text, hint="its memory is full: raise maxmemory"), False
     is_passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES)
     return StoreUnavailable(text), is_passing
 

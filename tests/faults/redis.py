@@ -161,6 +161,23 @@ async def older_log(kafka: str, name: str, folder: Path) -> Outcome:
         return await play(Load(kafka, server.url, name), fault)
 
 
+async def memory_full(kafka: str, name: str, folder: Path) -> Outcome:
+    """The memory is full (`maxmemory`) until an operator gives it more."""
+    with running(Alone(folder)) as server:
+
+        async def fault(load: Load) -> float:
+            server.client.config_set("maxmemory", "1mb")
+
+            async def refused() -> int:
+                return load.causes["oom"]
+
+            await wait_until(refused, lambda count: count >= 5)
+            server.client.config_set("maxmemory", "0")
+            return time.monotonic()
+
+        return await play(Load(kafka, server.url, name), fault)
+
+
 async def cluster_primary_killed(kafka: str, name: str, folder: Path) -> Outcome:
     """SIGKILL of one primary of three; its replica is promoted."""
     with running(ClusterOfSix(folder)) as cluster:
@@ -365,6 +382,7 @@ SCENARIOS = (
     emptied,
     older_snapshot,
     older_log,
+    memory_full,
     cluster_primary_killed,
     cluster_primary_hung,
     cluster_slot_moved,

@@ -3,7 +3,7 @@
 import pytest
 from redis import exceptions as vendor
 
-from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreUnavailable
+from stream.errors import ConfigError, EnforcerError, RowCorrupt, StoreFull, StoreUnavailable
 from stream.store.redis_link import cause_of, translate
 
 
@@ -24,7 +24,6 @@ from stream.store.redis_link import cause_of, translate
         (ConnectionResetError("reset"), "connection", True),
         (vendor.TimeoutError("late"), "timeout", True),
         (TimeoutError("late"), "timeout", True),
-        (vendor.OutOfMemoryError("full"), "oom", False),
         (vendor.ResponseError("\x1b[2J attacker's words"), "other", False),
     ],
 )
@@ -33,6 +32,14 @@ def test_what_passes_by_itself(error: Exception, cause: str, is_passing: bool) -
     fault, passes = translate(error, "host:6379")
     assert (cause_of(error), passes) == (cause, is_passing)
     assert type(fault) is StoreUnavailable
+
+
+def test_full_memory_has_a_kind_of_its_own() -> None:
+    """The link does not wait for room: whoever saves does, and forgets first."""
+    fault, passes = translate(vendor.OutOfMemoryError("full"), "host:6379")
+    assert (cause_of(vendor.OutOfMemoryError("full")), passes) == ("oom", False)
+    assert type(fault) is StoreFull
+    assert isinstance(fault, StoreUnavailable)
 
 
 @pytest.mark.parametrize(
