@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -37,6 +37,7 @@ from stream.policy import Policy
 from stream.profiles import Arrival, Batch, Decoder, effect_of
 from stream.runtime import Heard
 
+Item = TypeVar("Item")
 BATCH_EVENTS: Final = 20_000
 SLOTS: Final = 1_000_000
 
@@ -150,9 +151,9 @@ def _events_of(payload: bytes) -> Sequence[bytes]:
         return (payload,)
 
 
-def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield a stream of payloads in pieces of at most BATCH_EVENTS."""
-    batch: list[bytes] = []
+def batches(payloads: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield a stream of payloads, or of what holds one, in pieces of at most BATCH_EVENTS."""
+    batch: list[Item] = []
     for payload in payloads:
         batch.append(payload)
         if len(batch) == BATCH_EVENTS:
@@ -183,14 +184,15 @@ class History:
         self._purposes: set[int] = set()
         self._shares: list[Tasks] = []
 
-    def add(self, payloads: Sequence[bytes]) -> None:
-        """Read payloads, in the order of their log."""
+    def add(self, payloads: Sequence[bytes]) -> list[Reject]:
+        """Read payloads, in the order of their log; return what was no event."""
         payloads = list(chain.from_iterable(map(_events_of, payloads)))
         at_ms = [_place(payload, 1)[0] for payload in payloads]
         arrival = Arrival("file", 0, range(len(payloads)), at_ms, payloads)
         batch, rejects = self._decoder.decode([arrival])
         self.rejects.update(each.code.value for each in rejects)
         self.take(batch)
+        return rejects
 
     def take(self, batch: Batch, alarms: Mapping[int, Sequence[Alarm]] | None = None) -> None:
         """Gather what a batch teaches, with what each of its events was answered with."""

@@ -23,7 +23,7 @@ from .options import INPUT, OUTPUT, WHOLE_OUTPUT, SpanType, examples, json_optio
 from .reading import STDIN
 from .replay import replay_key
 from .screen import Screen
-from .writing import line_writer
+from .writing import check_apart, line_writer
 
 SPAN: Final = SpanType(1_000, 366 * 86_400_000)
 
@@ -81,6 +81,7 @@ def learn(
         raise click.UsageError("name FILEs, or --live: one of them")
     if not live and (since_ms or policy or aside or release):
         raise click.UsageError("--since, --policy, --aside and --release need --live")
+    check_apart((out, aside), (*files, policy, release))
     screen = Screen(is_json=is_json)
     if live:
         history, key, said = _live(environment, (since_ms, policy, release), screen)

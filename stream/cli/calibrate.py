@@ -39,6 +39,7 @@ from .logs import utc_text
 from .options import INPUT, WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option
 from .replay import replay_key
 from .screen import Screen
+from .writing import check_apart
 
 FOLDS: Final = 10
 USUAL: Final = "0.5% of tasks"
@@ -92,6 +93,7 @@ def calibrate(
     """
     if out and not baseline:
         raise click.UsageError("--out needs --baseline: `baseline learn` measures its own")
+    check_apart((out,), files)
     texts = budgets or _budgets_of(policy_of(load_config("", environment)))
     parsed = [(text, _parsed(text)) for text in texts]
     screen = Screen(is_json=is_json)

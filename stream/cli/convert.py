@@ -26,7 +26,7 @@ from .options import INPUT, OUTPUT, examples, json_option
 from .plain import json_text
 from .reading import STDIN, read_lines, total_bytes
 from .screen import Screen
-from .writing import Write, line_writer
+from .writing import Write, check_apart, line_writer
 
 LINE_BYTES_MAX: Final = {"nginx": 1 << 20, "cloudtrail": 1 << 28}
 
@@ -86,6 +86,7 @@ def convert(
     screen = Screen(is_json=is_json)
     converter = _converter(form, trust_domain, identity, refused_status)
     names = files or (STDIN,)
+    check_apart((out,), names)
     faults = FaultNotes(screen)
     events = 0
     with (

@@ -31,14 +31,16 @@ from stream.evaluation import (
     roc_plot,
     threshold_at,
 )
-from stream.events import PAYLOAD_BYTES_MAX, Request, decode_request, split_requests
+from stream.events import Request, decode_request, split_requests
 from stream.kernel import HashKey
 from stream.policy import Policy
-from stream.replay import History, Replay, batches
+from stream.replay import Replay
 
 from .baseline_file import read_baseline
 from .calibrate import taught
 from .failure import NotSo
+from .faults import FaultNotes
+from .histories import history_of, line_batches
 from .options import INPUT, WHOLE_INPUT, configured, examples, json_option
 from .reading import STDIN, read_lines, total_bytes
 from .replay import replay_key
@@ -96,10 +98,11 @@ def evaluate(
         raise click.UsageError("--curve reads the events again: give files, not stdin")
     known = read_labels((each.data for each in read_lines((labels,), LABEL_BYTES_MAX)), labels)
     screen, key = Screen(is_json=is_json), replay_key(environment)
+    faults = FaultNotes(screen)
     policy = policy_of(load_config("", environment))
     made, version = read_baseline(baseline)
     with screen.progress("replaying", total_bytes(files)) as advance:
-        trials = replayed(files, known, _machine(policy, key, made, version), advance)
+        trials = replayed(files, known, _machine(policy, key, made, version), advance, faults)
     kinds = [each.is_attack for each in trials]
     if not any(kinds) or all(kinds):
         raise NotSo(
@@ -107,7 +110,7 @@ def evaluate(
             " both are needed",
             hint="labels name tasks, or ids of events, as the events have them",
         )
-    curves = _growth(files, known, policy, key, curve) if curve else {}
+    curves = _growth(files, known, (policy, key), curve, screen) if curve else {}
     roc, parts = roc_of(trials), by_part(trials)
     delays = {f"{at:g} %": delays_of(trials, threshold_at(trials, at)) for at in AT}
     found = {
@@ -127,6 +130,7 @@ def evaluate(
         },
         "learning_curve": curves,
     }
+    found["faults"] = dict(faults.counts)
     if plots:
         folder = Path(plots)
         roc_plot(folder / "roc.svg", roc, parts)
@@ -156,15 +160,23 @@ class _Open:
 
 
 def replayed(
-    files: Sequence[str], labels: Labels, machine: Replay, advance: Callable[[int], None]
+    files: Sequence[str],
+    labels: Labels,
+    machine: Replay,
+    advance: Callable[[int], None],
+    faults: FaultNotes,
 ) -> list[Trial]:
-    """Return the labelled trials of files as a machine scores them. Mutates: machine."""
+    """Return the labelled trials of files as a machine scores them. Mutates: machine, faults."""
     trials: dict[tuple[str, str], _Open] = {}
     start = 0
-    lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
-    for part in batches(each.data for each in lines if each.data.strip()):
+    for lines in line_batches(files, advance):
+        part = [each.data for each in lines]
         requests = list(chain.from_iterable(map(_requests_of, part)))
-        for line in score_lines(machine.score(part)[2]):
+        result, rejects, scores = machine.score(part)
+        faults.add_rejects(lines, rejects)
+        for _, code in result.refused:
+            faults.add(lines[0].file, code.value, f"more than {SLOTS:,} workloads, it has no score")
+        for line in score_lines(scores):
             score = _decoder.decode(line)
             request = requests[score.position - start]
             assert request is not None, "what was scored is an event"
@@ -211,15 +223,18 @@ def _requests_of(payload: bytes) -> Iterator[Request | None]:
 
 
 def _growth(
-    files: Sequence[str], labels: Labels, policy: Policy, key: HashKey, curve: Sequence[str]
+    files: Sequence[str],
+    labels: Labels,
+    about: tuple[Policy, HashKey],
+    curve: Sequence[str],
+    screen: Screen,
 ) -> dict[str, dict[str, float]]:
     """Return what is found when so many tasks of each purpose were learned, by their number."""
-    history = History(key)
-    for part in batches(
-        each.data for each in read_lines(curve, PAYLOAD_BYTES_MAX) if each.data.strip()
-    ):
-        history.add(part)
+    policy, key = about
+    history = history_of(curve, key, screen, "learning")
     tasks = history.tasks()
+    # What is no event among those that are scored again was told the first time.
+    faults = FaultNotes(Screen(is_json=True))
     ranks = _ranks(tasks)
     if not len(ranks):
         raise ConfigError(f"{curve[0]}: there is no task in these events to learn from")
@@ -227,7 +242,7 @@ def _growth(
     for count in [each for each in GROWTH if each <= ranks.max()] + [int(ranks.max()) + 1]:
         made = taught(tasks.chosen(np.flatnonzero(ranks < count)), history, key.id)
         machine = _machine(policy, key, made, f"of {count}")
-        trials = replayed(files, labels, machine, lambda position: None)
+        trials = replayed(files, labels, machine, lambda position: None, faults)
         found = {each.percent: each.found for each in roc_of(trials)}
         out[str(count)] = {name: found[at] for name, at in zip(_ATS, AT, strict=True)}
     return out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from stream.events import PAYLOAD_BYTES_MAX
 from stream.kernel import HashKey
 from stream.replay import History, batches
 
-from .reading import read_lines, total_bytes
+from .faults import FaultNotes
+from .reading import Line, read_lines, total_bytes
 from .screen import Screen
 
 
@@ -17,9 +18,14 @@ def history_of(files: Sequence[str], key: HashKey, screen: Screen, doing: str) -
 
     Errors: NotSo when a file cannot be read.
     """
-    history = History(key)
+    history, faults = History(key), FaultNotes(screen)
     with screen.progress(doing, total_bytes(files)) as advance:
-        lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
-        for part in batches(each.data for each in lines if each.data.strip()):
-            history.add(part)
+        for lines in line_batches(files, advance):
+            faults.add_rejects(lines, history.add([each.data for each in lines]))
     return history
+
+
+def line_batches(files: Sequence[str], advance: Callable[[int], None]) -> Iterator[list[Line]]:
+    """Yield the lines of files that are not blank, in batches. Errors: NotSo."""
+    lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
+    yield from batches(each for each in lines if each.data.strip())

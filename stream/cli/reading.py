@@ -1,7 +1,8 @@
 """Lines of files that people recorded: plain or gzip, `-` for stdin, bounded whatever they hold.
 
 A line beyond the bound comes out cut one byte behind it, so that its reader sees that it is too
-long; the rest of it is skipped. Gzip is known by its first bytes, not by a name.
+long; the rest of it is skipped. Gzip is known by its first bytes, not by a name. The mark that some
+editors begin a file with (BOM) is no part of its first line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gzip
 import io
 import sys
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -77,6 +79,8 @@ def _lines(file: str, source: io.BufferedIOBase, bytes_max: int) -> Iterator[tup
     number = unreported = 0
     while data := source.readline(bytes_max + 2):
         number += 1
+        if number == 1:
+            data = data.removeprefix(BOM_UTF8)
         unreported += len(data)
         rest = data
         while len(rest) > bytes_max + 1 and not rest.endswith(b"\n"):

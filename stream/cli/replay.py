@@ -12,17 +12,20 @@ import msgspec
 from stream.config import hash_key, load_config, policy_of
 from stream.enforcement import TALLIES
 from stream.engine import StepResult
-from stream.events import PAYLOAD_BYTES_MAX, Reject, encode
+from stream.events import Reject, encode
 from stream.kernel import HashKey
-from stream.replay import Replay, batches
+from stream.replay import Replay
 
 from .baseline_file import expect
+from .failure import NOT_SO
+from .faults import FaultNotes
+from .histories import line_batches
 from .options import INPUT, OUTPUT, configured, examples, json_option
 from .plain import json_text
-from .reading import STDIN, read_lines, total_bytes
+from .reading import STDIN, total_bytes
 from .score_lines import score_lines
 from .screen import Screen, styled
-from .writing import Write, line_writer
+from .writing import Write, check_apart, line_writer
 
 PUBLIC_KEY: Final = HashKey(b"no secret at all")
 _encoder = msgspec.json.Encoder()
@@ -116,18 +119,21 @@ def replay(
     partitions: int,
     slots: int,
     is_json: bool,
-) -> None:
+) -> int:
     """Judge recorded events without Kafka or Redis.
 
     Each line of a FILE (`-` for stdin, gzip is recognised) is one event in JSON, in the order of
     time. The commands are those that the live system would give: the same bodies, byte for byte.
-    Without a configured hash key a public one is used: bodies and findings hold no hashes.
+    Without a configured hash key a public one is used: bodies and findings hold no hashes. What is
+    no event is told and counted; exit code 1 if nothing was one.
     """
     if scores and not baseline:
         raise click.UsageError("--scores needs --baseline: evidence is against what was learned")
+    check_apart((commands, findings, scores), (*files, baseline))
     compiled = policy_of(load_config("", environment))
     key = replay_key(environment)
     screen, tally = Screen(is_json=is_json), Tally()
+    faults = FaultNotes(screen)
     machine = Replay(compiled, key, partitions, slots)
     version = expect(machine, baseline) if baseline else ""
     with (
@@ -136,10 +142,10 @@ def replay(
         line_writer(scores) as write_score,
         screen.progress("replaying", total_bytes(files)) as advance,
     ):
-        lines = read_lines(files, PAYLOAD_BYTES_MAX, advance)
-        payloads = (each.data for each in lines if each.data.strip())
-        for part in batches(payloads):
+        for lines in line_batches(files, advance):
+            part = [each.data for each in lines]
             result, rejects, scored = _applied(machine, part, is_scored=scores is not None)
+            faults.add_rejects(lines, rejects)
             tally.add(result, rejects)
             _write(result, write_command, write_finding)
             for line in scored:
@@ -160,6 +166,7 @@ def replay(
         click.echo(json_text(summary), err=is_mixed)
     elif not is_mixed:
         _show(screen, tally, summary)
+    return NOT_SO if tally.rejects and not tally.events else 0
 
 
 def _applied(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -15,6 +15,21 @@ from .plain import escaped_json
 from .reading import STDIN
 
 Write = Callable[[bytes], None]
+
+
+def check_apart(written: Sequence[str | None], read: Sequence[str | None]) -> None:
+    """See that no file is written that is read too, and none twice.
+
+    Errors: UsageError: it would be emptied before it is read, or hold a mixture.
+    """
+    held = [Path(each).resolve() for each in read if each and each != STDIN]
+    for each in written:
+        if not each or each == STDIN:
+            continue
+        place = Path(each).resolve()
+        if place in held:
+            raise click.UsageError(f"{each} would be read and written: name another file")
+        held.append(place)
 
 
 @contextlib.contextmanager

@@ -144,6 +144,18 @@ class State:
         for slot in self.table.moved(partition, count).tolist():
             self.evict(slot)
 
+    def release(self) -> None:
+        """Give the memory of all rows back; of this state nothing is read any more.
+
+        Whoever ends keeps references for a while, as errors and tasks do, and the next state has
+        as many rows.
+        """
+        self.table = ProfileTable(Layout((), (), ()), 1, KEPT_HABITS)
+        self.held.clear()
+        self.bound.clear()
+        self.expected.clear()
+        self.out = new_out()
+
     def evict(self, slot: int) -> None:
         """Forget one row in this process."""
         self.held.pop(slot, None)

@@ -166,9 +166,9 @@ class Worker:
                 stack.push_async_callback(door.stop)
                 return await door.start()
 
-            admin, store = self._doors.admin(), self._doors.store()
-            publisher, reader = self._doors.publisher(), self._doors.reader()
-            shelf = self._doors.library()
+            doors = self._doors
+            admin, store, publisher = doors.admin(), doors.store(), doors.publisher()
+            reader, shelf = doors.reader(), doors.library()
             await opened(admin)
             # What a zone lacks refuses a start; later it holds up that zone only.
             specs = self.topics.core_specs() if self._has_topics else self.topics.specs()
@@ -185,20 +185,20 @@ class Worker:
             counts = await known_counts(store, reader, self.topics, states[0].partitions)
             store.first_partitions = counts[0]
             state = State(self._key, self.spec.slots_max, counts[-1])
+            stack.callback(state.release)
             operators = Operators(*believed)
             starts, speakers = await _read_operators(reader, self.topics.enforcement, operators)
-            source = self._doors.source()
+            source = doors.source()
             session = Session(
                 (self.spec, self.topics),
                 (source, publisher, reader, store),
                 (state, Decoder(self._key, counts[-1]), operators),
                 (self._policies, self.baselines),
                 (self._clock, self._metrics, self._name),
-                (self._doors.nonce, self._keys.signer),
+                (doors.nonce, self._keys.signer),
             )
-            looking = Looking(
-                source, store, self._modes, self.spec.answer_ms, self.spec.behind_events
-            )
+            bounds = self.spec.answer_ms, self.spec.behind_events
+            looking = Looking(source, store, self._modes, *bounds)
             session.counts, session.speakers, session.spending = counts, speakers, self._spending
             ingresses = self._ingresses(session, admin)
             session.identify = partial(_topic_id, admin, self.topics.requests)

@@ -91,6 +91,8 @@ def test_labels_of_events_and_lines_that_are_none(
         done = call("evaluate", what, "--labels", str(labelled), "--baseline", learned, "--json")
         assert done.exit_code == 0, done.output
         results.append(json.loads(done.stdout))
+    assert results[0].pop("faults") == {}
+    assert results[1].pop("faults") == {"malformed": 1, "wrong_type": 1}
     assert results[0] == results[1]
 
 

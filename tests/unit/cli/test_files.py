@@ -154,3 +154,66 @@ def test_schemas_are_written(call: Call, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert call("schema", "--out", str(blocked / "x")).exit_code == 78
+
+
+def test_what_is_no_event_is_told_with_its_place(
+    call: Call, recorded: tuple[str, str, list[bytes]]
+) -> None:
+    """By file and line, as other verbs do; a program gets the counts."""
+    events, policy, _ = recorded
+    done = call("replay", events, "--policy", policy)
+    assert f"{events}:16: malformed" in done.stderr
+    assert done.exit_code == 0
+    assert ":16" not in call("replay", events, "--policy", policy, "--json").stderr
+    learned = call("baseline", "learn", events, "--out", f"{events}.baseline")
+    assert f"{events}:16: malformed" in learned.stderr
+
+
+def test_an_event_of_an_array_is_told_with_its_line(call: Call, tmp_path: Path) -> None:
+    """One that is none among many of a line."""
+    events = tmp_path / "events.jsonl"
+    good = encode_request(Request(1_000, "spiffe://a/1", "GET /"))
+    events.write_bytes(b"\n".join([good, b"", b'[%b, {"kind": "nothing"}]' % good]))
+    assert f"{events}:3: " in call("replay", str(events)).stderr
+
+
+def test_replay_of_no_event_is_not_so(call: Call, tmp_path: Path) -> None:
+    """Exit code 1 where there are lines and none is an event."""
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"what\nis this\n")
+    assert call("replay", str(events)).exit_code == 1
+    events.write_bytes(b"")
+    assert call("replay", str(events)).exit_code == 0
+
+
+def test_a_mark_of_an_editor_is_no_event(call: Call, tmp_path: Path) -> None:
+    """What begins with the byte order mark of UTF-8 is read as without it."""
+    events = tmp_path / "events.jsonl"
+    good = encode_request(Request(1_000, "spiffe://a/1", "GET /"))
+    events.write_bytes(b"\xef\xbb\xbf" + good + b"\n")
+    summary = json.loads(call("replay", str(events), "--json").stdout)
+    assert (summary["events"], summary["rejects"]) == (1, {})
+
+
+@pytest.mark.parametrize("written", [("--commands",), ("--findings", "--commands")])
+def test_no_file_is_read_and_written(
+    call: Call, recorded: tuple[str, str, list[bytes]], tmp_path: Path, written: tuple[str, ...]
+) -> None:
+    """It would be empty before it is read, or hold a mixture: exit code 2, nothing is changed."""
+    events, policy, _ = recorded
+    before = Path(events).read_bytes()
+    place = events if len(written) == 1 else str(tmp_path / "out")
+    names = [part for option in written for part in (option, place)]
+    done = call("replay", events, "--policy", policy, *names)
+    assert done.exit_code == 2
+    assert "name another file" in done.stderr
+    assert Path(events).read_bytes() == before
+
+
+def test_convert_does_not_write_what_it_reads(call: Call, tmp_path: Path) -> None:
+    """By another name of the same file, too."""
+    log, other = tmp_path / "access.log", tmp_path / "other.log"
+    log.write_text(LOG)
+    other.symlink_to(log)
+    assert call("convert", "--format", "nginx", str(log), "-o", str(other)).exit_code == 2
+    assert log.read_text() == LOG

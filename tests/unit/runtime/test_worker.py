@@ -1,6 +1,8 @@
 """A whole worker on the doors in memory: no server, the same bodies and rows as a replay."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable
 
 from stream.bus import (
@@ -261,3 +263,43 @@ def event(number: int, operation: str) -> bytes:
             operation=f"tool:{operation}_{number}",
         )
     )
+
+
+class BrokenOnce(MemoryStore):
+    """A store that fails at one save."""
+
+    is_broken = False
+
+    async def save(self, partition: int, save: Save) -> int:
+        """Save, or fail once."""
+        if BrokenOnce.is_broken:
+            BrokenOnce.is_broken = False
+            raise StoreUnavailable("away")
+        return await super().save(partition, save)
+
+
+def test_session_that_ends_gives_its_rows_back() -> None:
+    """Two sessions' rows are never in memory together, whoever still holds the first one."""
+    estate = Estate()
+    estate.store = BrokenOnce
+    payloads = busy(200, agents=10)
+
+    async def story() -> None:
+        await estate.topics()
+        async with estate.worker(restart_wait_ms=10) as worker:
+            await estate.feed(payloads[:100])
+            await stored(worker, 100)
+            first = worker._session
+            rows = weakref.ref(first.state.table.rows)
+            BrokenOnce.is_broken = True
+            await estate.feed(payloads[100:])
+            await stored(worker, 200)
+            assert worker._session is not first
+            assert rows() is None
+
+    gc.disable()
+    try:
+        asyncio.run(story())
+    finally:
+        gc.enable()
+    assert differences(estate.bodies(), estate.replayed(payloads)[0]) == ""
