@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .baseline import NAMES_MAX, PARTS_MEASURED, Baseline, Facts, Tail, View, no_view
-from .budget import share_of
+from .budget import apart_ms, share_of
 from .candidate import OF_PURPOSE_MAX, OF_WORKLOAD_MAX, TASKS_MAX, put_together
 from .certainty import Certain, certain, exact_interval
 from .entries import (
@@ -42,7 +42,7 @@ from .format import (
     encode_baseline,
     version_of,
 )
-from .learner import IDLE_MS, OPEN_MAX, Alarm, Aside, Learner
+from .learner import IDLE_MS, OPEN_MAX, Alarm, Aside, Learner, run_name
 from .portable import (
     PORTABLE_BYTES_MAX,
     PORTABLE_MAGIC,
@@ -105,6 +105,7 @@ __all__ = [
     "Tail",
     "Tasks",
     "View",
+    "apart_ms",
     "ask_call",
     "ask_entry",
     "asked_of",
@@ -129,6 +130,7 @@ __all__ = [
     "put_together",
     "rate_bits",
     "rate_of",
+    "run_name",
     "share_of",
     "smoothed_tail",
     "support_of",

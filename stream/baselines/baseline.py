@@ -66,7 +66,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     `key_id` is that of the hash key; of `seen` tasks that ended `tasks` were kept; `aside` counts
     those that were suspicious and taught nothing; `tails` are those of novelty by mode, `habits`
     those of each part of habits, if measured; `names` are classes, purposes and operations by hash,
-    for people.
+    for people. `apart_ms` is how far apart tasks ended, some left out (`budget.apart_ms`); 0 where
+    an earlier version did not say.
     """
 
     key_id: int
@@ -76,6 +77,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     workloads: int = 0
     from_ms: int = 0
     until_ms: int = 0
+    apart_ms: int = 0
     tails: tuple[Tail, ...] = ()
     habits: tuple[Tail, ...] = ()
     names: dict[str, str] = {}

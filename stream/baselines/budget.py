@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from .baseline import Facts
 
 # A shorter history says nothing about how many tasks a day has.
 SPAN_MS_MIN: Final = 3_600_000
 SHARE_MAX: Final = 0.1
+_LEFT_OUT: Final = 0.01
 
 
 def share_of(facts: Facts, count: int, per_ms: int) -> float:
@@ -20,6 +23,18 @@ def share_of(facts: Facts, count: int, per_ms: int) -> float:
     tasks = max(facts.seen, facts.tasks)
     if not tasks or not facts.workloads:
         return 0.0
-    span_ms = max(facts.until_ms - facts.from_ms, SPAN_MS_MIN)
+    span_ms = max(facts.apart_ms or facts.until_ms - facts.from_ms, SPAN_MS_MIN)
     each = tasks / facts.workloads * (per_ms / span_ms)
     return min(count / each, SHARE_MAX)
+
+
+def apart_ms(ended_ms: Any) -> int:
+    """Return how far apart tasks ended, told by all but the first and the last hundredth.
+
+    A clock that is wrong by years makes a task of many years ago, and of a budget for each month
+    one for each hour.
+    """
+    if not len(ended_ms):
+        return 0
+    first, last = np.quantile(ended_ms, (_LEFT_OUT, 1 - _LEFT_OUT), method="nearest").tolist()
+    return int(last - first)

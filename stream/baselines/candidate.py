@@ -1,10 +1,11 @@
 """What is being learned: the ended tasks of one class's members, bounded and mergeable.
 
 A candidate is a set of tasks. Of a workload's tasks of one purpose it keeps at most
-`OF_WORKLOAD_MAX`, of a purpose `OF_PURPOSE_MAX`, of all `TASKS_MAX`: always those whose hash is
-least, so that what is kept depends on the tasks and not on their order, their batches or, since a
-workload has one home, on how partitions share them. So one workload moves its purpose's
-expectation only so far, and no flood of tasks pushes out those of others but by chance.
+`OF_WORKLOAD_MAX` where other workloads have that purpose too, of a purpose `OF_PURPOSE_MAX`, of all
+`TASKS_MAX`: always those whose hash is least, so that what is kept depends on the tasks and not on
+their order, their batches or, since a workload has one home, on how partitions share them. So one
+workload moves its purpose's expectation only so far, and no flood of tasks pushes out those of
+others but by chance.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def put_together(shares: Sequence[Tasks]) -> Tasks:
         | (ours["task"][1:] != ours["task"][:-1])
     )
     order, places, draw = order[is_first], places[is_first], draw[is_first]
-    kept = _rank(places, tasks["workload"][order]) < OF_WORKLOAD_MAX
+    owners = tasks["workload"][order]
+    kept = (_rank(places, owners) < OF_WORKLOAD_MAX) | _is_alone(places, owners)
     order, places, draw = order[kept], places[kept], draw[kept]
     again = np.lexsort((draw, places))
     order, places, draw = order[again], places[again], draw[again]
@@ -50,6 +52,16 @@ def put_together(shares: Sequence[Tasks]) -> Tasks:
     order, draw = order[kept], draw[kept]
     order = order[np.argsort(draw, kind="stable")[:TASKS_MAX]]
     return packed(every.chosen(np.sort(order)))
+
+
+def _is_alone(places: Any, owners: Any) -> Any:
+    """Tell of each element whether all at its place have one owner; equal places adjoin."""
+    _, numbers = np.unique(places, return_inverse=True)
+    pairs = np.unique(
+        np.stack([numbers.reshape(-1), np.unique(owners, return_inverse=True)[1].reshape(-1)]),
+        axis=1,
+    )
+    return (np.bincount(pairs[0]) < 2)[numbers.reshape(-1)]
 
 
 def _draws(tasks: Any) -> Any:

@@ -124,7 +124,8 @@ def _fault_of(baseline: Baseline) -> str:
     counts = facts.key_id, facts.tasks, facts.seen, facts.aside, facts.workloads
     if not all(0 <= each < COUNT_MAX for each in counts):
         return "its counts are none"
-    if not all(0 <= each <= TIME_MS_MAX for each in (facts.from_ms, facts.until_ms)):
+    times = facts.from_ms, facts.until_ms, facts.apart_ms
+    if not all(0 <= each <= TIME_MS_MAX for each in times):
         return "its times are none"
     if len(facts.names) > NAMES_MAX:
         return f"it has more than {NAMES_MAX} names"

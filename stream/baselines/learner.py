@@ -4,7 +4,8 @@ A task ends with its completion, after `IDLE_MS` without a call, or with the end
 calls without a task are gathered by workload and purpose, and end by idleness. Calls that we
 refused teach nothing; those that were denied teach how calls are made, and no more (`promotion`).
 A task that a command was for, or in which one held, is held aside, with all its parts: it teaches
-nothing unless somebody releases it.
+nothing unless somebody releases it. A name that comes again after hours names another run of it,
+told apart by the day on which it began: what is done each day under one name is many tasks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from stream.profiles import COMPLETION, REFUSED, REQUEST, Batch
 from .tasks import CALL, CALLS_MAX, RATES, TASK, Tasks, no_tasks, packed, together
 
 IDLE_MS: Final = 30 * 60_000
+RUN_GAP_MS: Final = 6 * 3_600_000
+DAY_MS: Final = 86_400_000
 OPEN_MAX: Final = 100_000
 ASIDE_MAX: Final = 100_000
 SPANS_MAX: Final = 16  # of a workload's alarms; of more the oldest become one
@@ -42,7 +45,7 @@ class Aside(NamedTuple):
 
     `name` tells it from the workload's others. A long task ends in parts: it is one here, from the
     first of them on, or from the end of one that had taught already, and without the calls of what
-    no candidate keeps. Units: times Unix milliseconds.
+    no candidate keeps. Units: times Unix milliseconds, `run_ms` when the run of that name began.
     """
 
     workload: int
@@ -52,6 +55,7 @@ class Aside(NamedTuple):
     first_ms: int
     ended_ms: int
     rules: tuple[str, ...]
+    run_ms: int
 
 
 Texts = Callable[[int], tuple[str, str, str]]
@@ -62,10 +66,16 @@ def _no_texts(event: int) -> tuple[str, str, str]:
     return "", "", ""
 
 
-class _Open:
-    """A task under way."""
+def run_name(task: int, run_ms: int) -> int:
+    """Return what tells a run from others of its workload: its task's hash and the day it began."""
+    return task ^ (run_ms // DAY_MS * 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF)
 
-    def __init__(self, purpose: int, texts: tuple[str, str, str]) -> None:
+
+class _Open:
+    """A task under way; `run_ms` is when its first part began."""
+
+    def __init__(self, purpose: int, texts: tuple[str, str, str], run_ms: int) -> None:
+        self.run_ms = run_ms
         self.purpose = purpose
         self.texts = texts
         self.rules: set[str] = set()
@@ -92,6 +102,7 @@ class Learner:
         self._alarmed: dict[int, list[tuple[int, int, str]]] = {}
         self._open: dict[tuple[int, int, int], _Open] = {}
         self._groups: dict[int, int] = {}
+        self._runs: dict[tuple[int, int], tuple[int, int]] = {}
         self._ended: list[Tasks] = []
 
     def add(
@@ -131,7 +142,8 @@ class Learner:
             if found is None:
                 if not is_call[place] and not (task and purpose):
                     continue
-                found = self._open[key] = _Open(purpose, texts(place))
+                run_ms = self._run_of(workload, task, at_ms)
+                found = self._open[key] = _Open(purpose, texts(place), run_ms)
                 found.first_ms = at_ms
             found.purpose = found.purpose or purpose
             found.last_ms = max(found.last_ms, at_ms)
@@ -172,6 +184,19 @@ class Learner:
             self._end(key)
         return self.ended()
 
+    def _run_of(self, workload: int, task: int, at_ms: int) -> int:
+        """Return when the run of a name began that a part beginning now belongs to."""
+        run_ms, last_ms = self._runs.get((workload, task), (at_ms, at_ms)) if task else (at_ms,) * 2
+        return run_ms if at_ms - last_ms <= RUN_GAP_MS else at_ms
+
+    def _note_run(self, workload: int, task: int, done: _Open) -> None:
+        """Remember the last part of a run; at most OPEN_MAX, of more the latest half."""
+        self._runs.pop((workload, task), None)
+        self._runs[workload, task] = done.run_ms, done.last_ms
+        if len(self._runs) > OPEN_MAX:
+            for each in list(self._runs)[: OPEN_MAX // 2]:
+                del self._runs[each]
+
     def _alarm(self, workload: int, at_ms: int, alarms: Sequence[Alarm]) -> None:
         """Let what a workload does for a while teach nothing."""
         for alarm in alarms:
@@ -193,15 +218,23 @@ class Learner:
         done = self._open.pop(key)
         workload, task, _ = key
         one = together(done.parts) if done.parts else no_tasks()
-        name = task or done.first_ms + 1
+        name = done.first_ms + 1
+        if task:
+            name = run_name(task, done.run_ms)
+            self._note_run(workload, task, done)
         rules = done.rules | {
             rule
             for begun_ms, until_ms, rule in self._alarmed.get(workload, ())
             if begun_ms <= done.last_ms and done.first_ms < until_ms
         }
         if (rules or (workload, name) in self._aside) and (workload, name) not in self._released:
-            times = done.first_ms, done.last_ms
-            self._hold(Aside(workload, name, done.texts, done.calls, *times, tuple(sorted(rules))))
+            self._hold(
+                Aside(
+                    *(workload, name, done.texts, done.calls, done.first_ms, done.last_ms),
+                    rules=tuple(sorted(rules)),
+                    run_ms=done.run_ms,
+                )
+            )
             return
         about = self._groups[workload], done.purpose, workload, name, done.last_ms
         tasks = np.array([(*about, 0, done.calls, done.rates)], TASK)

@@ -6,7 +6,7 @@ in, because detectors stand above this room.
 Hygiene: each task is scored against all the others; those that stand out are set aside, at most
 ASIDE_MAX of all, and the rest is counted anew, a few times over. What is aside teaches nothing.
 
-Calibration is cross-fitted: workloads are dealt into folds, and those of a fold are scored by a
+Calibration is cross-fitted: workloads are dealt into `folds`, and those of a fold are scored by a
 baseline of all other folds, as a workload to come will be. New purposes are dealt likewise.
 
 How calls are made (`HabitFacts`) is learned beside it from the same tasks, denied calls included;
@@ -20,10 +20,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .baseline import CANDIDATES_MAX, GROUP, MODES, Baseline, Facts, Tail
+from .baseline import CANDIDATES_MAX, GROUP, GROUPS_MAX, MODES, Baseline, Facts, Tail
+from .budget import apart_ms
 from .comparing import compared
 from .counting import purpose_numbers, seen_entries
 from .entries import BIT, ENTRIES_MAX, Entries, table_of
+from .folds import FOLDS, folds_by_purpose, folds_by_workload
 from .rates import places_of, rate_entries
 from .sizes import size_entries
 from .tail import Prior, fit_tail, smoothed_tail
@@ -33,7 +35,6 @@ ASIDE_MAX: Final = 0.12
 SUPPORTED_MIN: Final = 5
 # Of each round: how many supporters beyond one, and from which evidence on a task is set aside.
 ROUNDS: Final = ((1, 7 * BIT // 2), (1, 7 * BIT // 2), (0, 2 * BIT))
-FOLDS: Final = 10
 
 Score = Callable[[Baseline, Tasks, Any], tuple[Any, Any]]
 """(baseline, tasks, own [task]: 1 where it learned from it) -> most evidence, mode [task]."""
@@ -64,7 +65,7 @@ def promote(
 
     Without thresholds, and so in less time, where it need not be calibrated.
 
-    Errors: ValueError when it would have more than ENTRIES_MAX entries.
+    Errors: ValueError when it would have more than ENTRIES_MAX entries, or GROUPS_MAX classes.
     """
     score, habits = judges
     every, tasks = ordered(tasks), ordered(without_denied(tasks))
@@ -85,6 +86,7 @@ def promote(
         workloads=len(np.unique(tasks.tasks["workload"])),
         from_ms=int(tasks.tasks["ended_ms"].min()) if len(tasks.tasks) else 0,
         until_ms=int(tasks.tasks["ended_ms"].max()) if len(tasks.tasks) else 0,
+        apart_ms=apart_ms(tasks.tasks["ended_ms"]),
         tails=tails,
         habits=_habit_tails(every, habits, teaches) if calibrated else (),
         names=dict(sorted(names.items())),
@@ -143,17 +145,20 @@ def _facts(key_id: int) -> Facts:
 
 def _groups(tasks: Tasks) -> tuple[Any, Any]:
     """Return the classes, and the places of each one's purposes of most tasks."""
-    places = places_of(tasks.tasks)
+    places, given = places_of(tasks.tasks), tasks.tasks["group"]
+    if len(found := np.unique(given)) > GROUPS_MAX:
+        raise ValueError(f"a baseline has at most {GROUPS_MAX:,} classes, this one {len(found):,}")
+    order = np.argsort(given, kind="stable")
     groups: list[tuple[int, ...]] = []
     places_all: list[int] = []
-    for group in np.unique(tasks.tasks["group"]):
-        mine = tasks.tasks["group"] == group
-        declared = mine & (tasks.tasks["purpose"] != 0)
-        found, counts = np.unique(places[declared], return_counts=True)
-        best = np.lexsort((found, -counts))[:CANDIDATES_MAX]
+    for mine in np.split(order, np.flatnonzero(np.diff(given[order])) + 1) if len(order) else ():
+        declared = mine[tasks.tasks["purpose"][mine] != 0]
+        purposes, counts = np.unique(places[declared], return_counts=True)
+        best = np.lexsort((purposes, -counts))[:CANDIDATES_MAX]
         if len(best):
-            groups.append((group, len(places_all), len(best), len(found), int(mine.sum())))
-            places_all.extend(found[best].tolist())
+            group = given[mine[0]]
+            groups.append((group, len(places_all), len(best), len(purposes), len(mine)))
+            places_all.extend(purposes[best].tolist())
     return np.array(groups, GROUP), np.array(places_all, np.uint64)
 
 
@@ -161,21 +166,23 @@ def _tails(tasks: Tasks, key_id: int, score: Score, is_aside: Any) -> tuple[Tail
     """Return the tail of each mode: known purposes, new ones, undeclared ones."""
     undeclared = tasks.tasks.copy()
     undeclared["purpose"] = 0
+    says = tasks.tasks["purpose"] != 0
     by_mode: list[list[Any]] = [[] for _ in range(MODES)]
-    dealt = (
-        (tasks.tasks["workload"], (tasks, tasks._replace(tasks=undeclared))),
-        (purpose_numbers(tasks.tasks), (tasks,)),
-    )
-    for owners, asked in dealt:
-        folds = _folds(owners)
+    for folds, is_by_workload in (
+        (folds_by_workload(tasks.tasks), True),
+        (folds_by_purpose(tasks.tasks), False),
+    ):
         for fold in range(FOLDS):
             mine = np.flatnonzero(folds == fold)
             others = np.flatnonzero(folds != fold)
             if not len(mine) or not len(others):
                 continue
             made = counted(tasks.chosen(others), key_id, is_aside[others])
+            asked = [tasks.chosen(mine)]
+            if is_by_workload:
+                asked.append(tasks._replace(tasks=undeclared).chosen(mine[says[mine]]))
             for each in asked:
-                bits, modes = score(made, each.chosen(mine), np.zeros(len(mine), np.int64))
+                bits, modes = score(made, each, np.zeros(len(each.tasks), np.int64))
                 for mode in range(MODES):
                     by_mode[mode].append(bits[modes == mode])
     return tuple(fit_tail(np.concatenate(each) if each else ()) for each in by_mode)
@@ -187,8 +194,7 @@ def _habit_tails(tasks: Tasks, habits: HabitFacts, teaches: Any) -> tuple[Tail, 
     A task counts with the most that it shows as one of a new workload or of a new purpose.
     """
     most = np.full((len(tasks.tasks), len(habits.priors)), -1, np.int64)
-    for owners in (tasks.tasks["workload"], purpose_numbers(tasks.tasks)):
-        folds = _folds(owners)
+    for folds in (folds_by_workload(tasks.tasks), folds_by_purpose(tasks.tasks)):
         for fold in range(FOLDS):
             mine = np.flatnonzero(folds == fold)
             others = np.flatnonzero((folds != fold) & teaches)
@@ -199,9 +205,3 @@ def _habit_tails(tasks: Tasks, habits: HabitFacts, teaches: Any) -> tuple[Tail, 
         smoothed_tail(column[column >= 0], prior)
         for column, prior in zip(most.T, habits.priors, strict=True)
     )
-
-
-def _folds(owners: Any) -> Any:
-    """Deal owners into folds, all tasks of one into the same; tasks themselves if it is but one."""
-    found, numbers = np.unique(owners, return_inverse=True)
-    return (numbers if len(found) > 1 else np.arange(len(owners))) % FOLDS

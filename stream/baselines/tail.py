@@ -22,6 +22,7 @@ EXCESSES_MIN: Final = 20
 SEEN: Final = 0.1  # from this rate on, and down to so many tasks, what was seen is what is said
 SEEN_MIN: Final = 8
 TASKS_MIN: Final = 40  # fewer say nothing about one in ten
+SCALE_MIN: Final = 0.25  # bits: where all tasks show the same, a little more is not once in ever
 _SHAPES: Final = (-0.5, 0.5)
 NEVER: Final = (1 << 30) - 1  # a threshold that no evidence passes
 ASSERTED_TASKS: Final = 5.0  # that an asserted tail weighs as
@@ -53,6 +54,7 @@ def fit_tail(scores: Any) -> Tail:
     excesses = min(max(int(count * BEYOND), EXCESSES_MIN), count // 2)
     start = float(falling[excesses])
     scale, shape = _pareto(falling[:excesses][::-1] - start)
+    scale = max(scale, SCALE_MIN)
     return Tail(
         tasks=count,
         rates=tuple(each / count for each in steps),

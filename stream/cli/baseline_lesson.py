@@ -13,7 +13,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from stream.baselines import Aside, decode_baseline
+from stream.baselines import Aside, decode_baseline, run_name
 from stream.bus import Bounds, KafkaReader, LogReader, Record
 from stream.config import Config
 from stream.enforcement import NOTHING_EXPECTED, Expectation
@@ -40,13 +40,17 @@ _Time = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class AsideLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that is held aside, a line of JSON; `task` is empty for calls without one."""
+    """A task that is held aside, a line of JSON; `task` is empty for calls without one.
+
+    `run_ms` is when its run began, where a part of it had taught before `began_ms`.
+    """
 
     workload: _Text
     task: _Text
     began_ms: _Time
     purpose: _Text = ""
     ended_ms: _Time = 0
+    run_ms: _Time = 0
     calls: int = 0
     rules: tuple[str, ...] = ()
 
@@ -113,6 +117,7 @@ def aside_line(each: Aside) -> bytes:
             task=task,
             purpose=purpose,
             began_ms=each.first_ms,
+            run_ms=each.run_ms,
             ended_ms=each.ended_ms,
             calls=each.calls,
             rules=each.rules,
@@ -133,7 +138,9 @@ def released_in(file: str, key: HashKey) -> frozenset[tuple[int, int]]:
                 f"{file}:{line.number} is no task: {error}",
                 hint="write the file with --aside, and leave the lines of what may be learned",
             ) from error
-        name = key.hash(said.task) if said.task else said.began_ms + 1
+        name = said.began_ms + 1
+        if said.task:
+            name = run_name(key.hash(said.task), said.run_ms or said.began_ms)
         found.add((key.hash(said.workload), name))
         if len(found) > RELEASED_MAX:
             raise NotSo(f"{file} releases more than {RELEASED_MAX:,} tasks")

@@ -21,6 +21,7 @@ from stream.baselines import (
     Certain,
     Facts,
     Tasks,
+    apart_ms,
     certain,
     fit_tail,
     promote,
@@ -160,6 +161,7 @@ def facts_of(tasks: Tasks, history: History) -> Facts:
         workloads=len(np.unique(tasks.tasks["workload"])),
         from_ms=int(tasks.tasks["ended_ms"].min()),
         until_ms=int(tasks.tasks["ended_ms"].max()),
+        apart_ms=apart_ms(tasks.tasks["ended_ms"]),
     )
 
 

@@ -8,8 +8,9 @@ for reads, and stand in `WEIGHTS`; trials on recorded agents chose them, and are
 
 A purpose that too few tasks had is compared with the other purposes of its class; a class that has
 none, with the estate. Without a declared purpose a task is compared with each of its class, weighed
-by how well they explained it so far. Where there is nothing to compare with, the detector is not
-ready and says so; it never returns 0 for what it does not know.
+by how well they explained it so far; in a class where nobody declares any, with all its tasks.
+Where there is nothing to compare with, the detector is not ready and says so; it never returns 0
+for what it does not know.
 
 Units: 1/1024 bit, integers; weights in percent. Trials: DETECTION in benchmarks/README.md.
 """
@@ -262,8 +263,9 @@ def mode_of(view: Any, state: Any) -> int:
     """Return with what a context can be compared."""
     entries, group = view.entries, state["group"]
     place = place_of(group, state["purpose"])
-    if state["purpose"] == NOWHERE:
-        return UNDECLARED if find_group(view.groups, group) >= 0 else int(_new_mode(view, state))
+    # Where nobody says what for, tasks of the class are of one purpose, which has no name.
+    if state["purpose"] == NOWHERE and find_group(view.groups, group) >= 0:
+        return UNDECLARED
     known = support_of(entries, (place, NOWHERE, whole(state["own"])), TASKS, np.uint64(0))
     return KNOWN if known >= KNOWN_TASKS else int(_new_mode(view, state))
 

@@ -270,6 +270,9 @@ def _record_of(event: Any, clock_ms: int, context: int, local: Any, learning: Le
         learning.habits.contexts[found] = learning.habits.empty[0][0]
     state = learning.records[found]
     is_over = state["calls"] >= CALLS_MAX or clock_ms - state["used_ms"] > IDLE_MS
+    said, before = event["purpose"], state["purpose"]
+    # Calls without a task are one for each purpose, as they are learned.
+    is_over = is_over or (said != np.uint64(0) and before != np.uint64(0) and said != before)
     if context == 0 and state["used_ms"] > 0 and is_over:
         clear_learned(state)
         learning.habits.contexts[found] = learning.habits.empty[0][0]

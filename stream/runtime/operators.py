@@ -10,8 +10,8 @@ ends before its time: a tombstone says nothing, an older record written again is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -30,11 +30,13 @@ from stream.events import (
 from stream.identity import positive_murmur2
 from stream.signing import Trust
 
+Act = TypeVar("Act", Exemption, Lift)
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 
 LIFT_KEPT_MS: Final = 8 * 86_400_000  # longer than any command lasts
 OPERATORS_MAX: Final = 100_000
+ACTS_BYTES_MAX: Final = 192 * 1024  # of each kind; a record of 1 MiB also holds the policy
 REFUSED_EVERY_S: Final = 60.0
 
 
@@ -109,8 +111,8 @@ class Operators:
     ) -> Conditions:
         """Return the conditions of a partition as operators want them.
 
-        `wall` is the wall time and the offset from which lifts hold. Acts beyond ACTS_MAX are
-        left out, the oldest first.
+        `wall` is the wall time and the offset from which lifts hold. Acts beyond ACTS_MAX, or of
+        more than ACTS_BYTES_MAX, are left out, the oldest first, and that is said.
         """
         wall_ms, offset = wall
         stopped = 0
@@ -130,17 +132,31 @@ class Operators:
                         Exemption(workload=workload, until_ms=act.until_ms, reason=act.reason)
                     )
         exemptions.sort(key=lambda each: (each.until_ms, each.workload))
+        lifts.sort(key=lambda each: (each.at_ms, each.workload))
         return msgspec.structs.replace(
             conditions,
             stopped_until_ms=stopped,
-            exemptions=tuple(exemptions[-ACTS_MAX:]),
-            lifts=tuple(sorted(lifts, key=lambda each: (each.at_ms, each.workload))[-ACTS_MAX:]),
+            exemptions=_fitting(exemptions),
+            lifts=_fitting(lifts),
         )
 
 
 def over_ms(record: OperatorRecord) -> int:
     """Return when nothing in a record, or in one before it, is in force any more."""
     return max([record.until_ms, *(act.until_ms or TIME_MS_MAX for act in record.acts)])
+
+
+def _fitting(acts: Sequence[Act]) -> tuple[Act, ...]:
+    """Return as many of the last acts as a journal entry has room for: it must fit in a record."""
+    left, first = ACTS_BYTES_MAX, len(acts)
+    while first and len(acts) - first < ACTS_MAX:
+        left -= len(msgspec.json.encode(acts[first - 1])) + 1
+        if left < 0:
+            break
+        first -= 1
+    if first:
+        rarely.warning("%d acts of operators have no room in the journal: the oldest", first)
+    return tuple(acts[first:])
 
 
 def _with_lift(lifts: Iterable[Lift], lift: Lift, wall_ms: int) -> list[Lift]:

@@ -205,6 +205,7 @@ class Session(Journalling):
         if self.state.table.free < count:
             # Only stored rows may go: store what is not, then look again.
             await self.save_round(list(self.owned.values()), rows_max=self.spec.slots_max)
+            self.must_be_whole()
             evicted += make_room(self.state, batch, count)
         self.metrics.count_rows(evicted=evicted)
         if self.state.table.free < count:

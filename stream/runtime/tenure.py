@@ -114,6 +114,14 @@ class Tenure:
             if not is_whole:
                 self.is_broken = True
 
+    def must_be_whole(self) -> None:
+        """See that nothing was cut short: else no more is stored, so nothing can make room.
+
+        Errors: BusUnavailable.
+        """
+        if self.is_broken:
+            raise BusUnavailable("a save was cut short, the session is ending")
+
     # Partitions come and go.
 
     async def assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -291,8 +299,7 @@ class Tenure:
             if counts[-1] > self.state.partitions:
                 self.state.widen(counts[-1])
             await self.save_round([owned], rows_max=self.spec.slots_max)
-            if self.is_broken:
-                raise BusUnavailable("a save was cut short, the session is ending")
+            self.must_be_whole()
             await self._bear(owned, counts)
         self._adopt(owned, owned.conditions)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
+from stream.baselines import run_name
+from stream.cli.baseline_lesson import aside_line, released_in
 from stream.enforcement import NOTHING_EXPECTED
 from stream.events import Request, Source, encode_request, wrap
 from stream.identity import canonical_workload, home_partition
@@ -106,7 +109,7 @@ def test_a_task_that_broke_a_rule_is_held_aside_unless_it_is_released() -> None:
     (held,), count = known.aside
     assert (count, held.texts, held.calls) == (1, (f"{CLASS}/agent-0", "odd", "pay-bill"), 3)
     assert held.rules == ("rule-0",)
-    released = {(KEY.hash(f"{CLASS}/agent-0"), KEY.hash("odd"))}
+    released = {(KEY.hash(f"{CLASS}/agent-0"), run_name(KEY.hash("odd"), bad[0].at_ms))}
     known = taught([*EVENTS, *bad], CHAIN, released)
     assert content(known.tasks()) == content(learned([*EVENTS, *bad]))
     assert known.aside == ([], 0)
@@ -129,7 +132,7 @@ def test_a_long_task_is_held_aside_whole(odd_at: int, cut: int) -> None:
     assert (count, held.texts[1], held.rules) == (1, "odd", ("rule-0",))
     # Of two equally long parts that had taught, a candidate keeps one.
     assert held.calls == (700 if odd_at < 512 else 700 - 256)
-    released = {(KEY.hash(f"{CLASS}/agent-0"), KEY.hash("odd"))}
+    released = {(KEY.hash(f"{CLASS}/agent-0"), run_name(KEY.hash("odd"), bad[0].at_ms))}
     again = taught([*EVENTS, *bad], CHAIN, released, cut)
     assert content(again.tasks()) == content(learned([*EVENTS, *bad]))
     assert again.aside == ([], 0)
@@ -187,3 +190,26 @@ def test_many_alarms_of_a_workload_are_kept_as_few_spans() -> None:
     known = taught([*floods, *free], BURST)
     assert content(known.tasks()) == content(learned(free))
     assert known.aside[1] == 40
+
+
+def test_runs_of_one_name_are_held_aside_one_by_one() -> None:
+    """What one day's run did does not speak against the next day's; a release is of one run."""
+    day_ms, start = 86_400_000, EVENTS[-1].at_ms + 1
+    chained = pay_bill(1, {"operation": "tool:delete_file", "resources": ("path:bill-01.txt",)})
+    runs = [
+        list(task("daily", "agent-0", "pay-bill", calls, start + day * day_ms))
+        for day, calls in enumerate((pay_bill(1), chained, pay_bill(2), chained))
+    ]
+    events = [*EVENTS, *(each for run in runs for each in run)]
+    known = taught(events, CHAIN)
+    assert content(known.tasks()) == content(learned([*EVENTS, *runs[0], *runs[2]]))
+    held, count = known.aside
+    assert (count, [each.texts[1] for each in held]) == (2, ["daily", "daily"])
+    lines = "\n".join(aside_line(each).decode() for each in held[:1])
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(lines)
+        file.flush()
+        released = released_in(file.name, KEY)
+    known = taught(events, CHAIN, released)
+    assert content(known.tasks()) == content(learned([*EVENTS, *runs[0], *runs[1], *runs[2]]))
+    assert known.aside[1] == 1

@@ -84,7 +84,10 @@ class LearnedModel:
         workload, task = names
         key, state = key_of(expected), self.record[0]
         idle_ms = clock_ms - int(state["used_ms"])
-        is_over = state["used_ms"] > 0 and (state["calls"] >= CALLS_MAX or idle_ms > IDLE_MS)
+        purpose = key.hash(request.purpose) if request.purpose else 0
+        is_other = purpose and state["purpose"] and purpose != state["purpose"]
+        is_over = state["calls"] >= CALLS_MAX or idle_ms > IDLE_MS or is_other
+        is_over = state["used_ms"] > 0 and is_over
         if self.version != expected.version or (is_over and not task):
             self.version = expected.version
             self.record, self.habits = np.zeros(1, LEARNED), np.zeros(1, CONTEXT_HABITS)
@@ -94,8 +97,8 @@ class LearnedModel:
             state["baseline"] = version_number(self.version)
             state["group"] = key.hash(parent_path(workload))
         state["used_ms"] = clock_ms
-        if request.purpose and (not state["purpose"] or not task):
-            state["purpose"] = key.hash(request.purpose)
+        if purpose and (not state["purpose"] or not task):
+            state["purpose"] = purpose
         if state["calls"] == 0:
             state["mode"] = mode_of(view_of(expected), state)
 

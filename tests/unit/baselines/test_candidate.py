@@ -65,6 +65,38 @@ def test_one_workload_teaches_only_so_much():
     assert sorted(counts.tolist()) == [8] * 6 + [OF_WORKLOAD_MAX]
 
 
+def test_a_purpose_of_one_workload_keeps_more_of_it():
+    """Until another workload has it too: then no one's tasks count for more than the cap."""
+    alone = [
+        event
+        for number in range(OF_PURPOSE_MAX + 40)
+        for event in task(f"m{number}", "alone", "file-tax", pay_bill(number), T0_MS + number)
+    ]
+    other = list(task("o", "other", "file-tax", pay_bill(1), T0_MS))
+    assert len(learned(alone).tasks) == OF_PURPOSE_MAX
+    assert len(learned([*other, *alone]).tasks) == OF_WORKLOAD_MAX + 1
+    shares = put_together([learned(alone), learned(other)])
+    assert content(shares) == content(learned([*other, *alone]))
+
+
+def test_what_is_done_each_day_under_one_name_is_many_tasks():
+    """Also across a midnight, where a run that pauses stays one."""
+    day_ms = 86_400_000
+    daily = [
+        event
+        for day in range(9)
+        for event in task("report", "a", "report", pay_bill(day), T0_MS + day * day_ms)
+    ]
+    assert len(learned(daily).tasks) == 9
+    midnight = (T0_MS // day_ms + 1) * day_ms
+    pausing = [
+        event
+        for hours in range(4)
+        for event in task("report", "a", "report", pay_bill(1), midnight + (hours - 2) * 3_600_000)
+    ]
+    assert len(learned(pausing).tasks) == 1
+
+
 def test_a_purpose_keeps_only_so_many_tasks():
     """Beyond the bound the tasks of a purpose are drawn by hash."""
     many = [

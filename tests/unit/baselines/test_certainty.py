@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.baselines import BIT, NEVER, Facts, certain, exact_interval, share_of
+from stream.baselines import BIT, NEVER, Facts, apart_ms, certain, exact_interval, share_of
 
 DAY_MS = 86_400_000
 
@@ -73,3 +73,15 @@ def test_a_budget_a_workload_follows_from_how_many_tasks_it_has():
     assert share_of(facts, 2, 30 * DAY_MS) == pytest.approx(2 / 300)
     assert share_of(facts, 100, 30 * DAY_MS) == 0.1
     assert share_of(Facts(key_id=1, tasks=0), 1, DAY_MS) == 0.0
+
+
+def test_a_clock_that_is_wrong_by_years_changes_no_budget() -> None:
+    """The span of a history is told without its first and last tasks."""
+    ended_ms = np.arange(400) * DAY_MS // 40
+    wrong = ended_ms.copy()
+    wrong[0], wrong[1] = -(10**12), 10**12
+    assert apart_ms(ended_ms) == pytest.approx(10 * DAY_MS, rel=0.03)
+    assert apart_ms(wrong) == pytest.approx(10 * DAY_MS, rel=0.03)
+    assert apart_ms(ended_ms[:0]) == 0
+    facts = Facts(key_id=0, tasks=400, workloads=4, until_ms=10**12, apart_ms=apart_ms(wrong))
+    assert share_of(facts, 1, 30 * DAY_MS) == pytest.approx(1 / 300, rel=0.05)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from stream.cli.score_lines import score_lines
 from stream.errors import ConfigError
-from stream.events import encode_request
+from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.policy import default_policy
 from stream.replay import Replay
@@ -201,3 +202,60 @@ def test_attacks_among_what_is_learned_are_set_aside():
     made = baseline(events)
     assert made.facts.aside >= 1
     assert made.facts.tasks == len(learned(events).tasks) == 122
+
+
+def declared(events, purpose):
+    """The same events with another purpose; empty for none."""
+    return [msgspec.structs.replace(each, purpose=purpose) for each in events]
+
+
+def test_where_nobody_declares_purposes_tasks_are_compared_with_all_of_their_class():
+    """As of one purpose: a stranger's address alarms, what is usual does not."""
+    made = baseline(declared(history(60, agents=12), ""))
+    usual = declared(task("t", "new", "", pay_bill(3), T0_MS + 10**9), "")
+    lines, _ = replayed(usual, made=made)
+    assert {each["mode"] for each in lines} == {"known"}
+    assert not any(each["alarm"] for each in lines)
+    odd = declared(task("t", "new", "", pay_bill(3, STEAL), T0_MS + 10**9), "")
+    lines, findings = replayed(odd, made=made)
+    assert lines[-1]["alarm"] and lines[-1]["evidence_bits"] > 5
+    assert len(findings) == 1
+
+
+def test_purposes_that_one_workload_alone_has_have_thresholds():
+    """Its own tasks are left out one by one, since no other workload can stand for it."""
+    events = [
+        event
+        for agent in range(6)
+        for number in range(16)
+        for event in task(
+            f"{agent}-{number}", f"agent-{agent}", f"of-{agent}", pay_bill(number + agent),
+            T0_MS + number * 60_000,
+        )
+    ]  # fmt: skip
+    made = baseline(sorted(events, key=lambda each: each.at_ms))
+    assert made.facts.tails[0].tasks == 96
+    odd = task("t", "agent-1", "of-1", pay_bill(3, STEAL), T0_MS + 10**9)
+    lines, findings = replayed(list(odd), made=made)
+    assert lines[-1]["mode"] == "known"
+    assert lines[-1]["alarm"]
+    assert len(findings) == 1
+
+
+def test_calls_without_a_task_begin_anew_at_another_purpose():
+    """What a workload did for one purpose says nothing about what it does for the next."""
+    calls = [*pay_bill(3, STEAL), *book_trip(1)]
+    purposes = ["pay-bill"] * 3 + ["book-trip"] * 2
+    events = [
+        Request(
+            at_ms=T0_MS + 10**9 + 1_000 * place,
+            workload="spiffe://bank.example/agents/new",
+            purpose=purpose,
+            **each,
+        )
+        for place, (purpose, each) in enumerate(zip(purposes, calls, strict=True))
+    ]
+    lines, _ = replayed(events)
+    assert lines[2]["evidence_bits"] > 5
+    assert [each["alarm"] for each in lines] == [False, False, True, False, False]
+    assert lines[-1]["evidence_bits"] < 2

@@ -6,7 +6,15 @@ from collections import Counter
 import msgspec
 
 from stream.bus import Record
-from stream.events import Conditions, OperatorAct, OperatorRecord, encode, operator_key
+from stream.events import (
+    POLICY_BYTES_MAX,
+    Conditions,
+    OperatorAct,
+    OperatorRecord,
+    encode,
+    encode_entry,
+    operator_key,
+)
 from stream.identity import home_partition
 from stream.runtime import Operators
 from tests.signed import signed, trust
@@ -155,3 +163,21 @@ def test_what_is_no_operator_record_changes_nothing() -> None:
 
     asyncio.run(scene())
     assert wanted(operators) == BASE
+
+
+def test_what_operators_want_fits_into_a_record() -> None:
+    """However long names and reasons are, the acts that end last stay beside the largest policy."""
+    operators = Operators()
+    for number in range(600):
+        workload = f"spiffe://test.example/{number:04}" + "/" + "a" * 900
+        long = {"until_ms": NOW_MS + 1_000 + number}
+        reason = msgspec.structs.replace(act("exempt", **long), reason="\N{SNOWMAN}" * 500)
+        assert operators.apply(said(workload, reason, act("lift", at_ms=NOW_MS + number)))
+    large = msgspec.structs.replace(BASE, policy_text='"' * POLICY_BYTES_MAX)
+    found = operators.wanted(large, 0, 1, (NOW_MS, 7))
+    assert 50 < len(found.exemptions) < 600
+    assert found.exemptions[-1].until_ms == NOW_MS + 1_599
+    assert 50 < len(found.lifts) < 600
+    assert len(encode_entry(found)) < 1_048_576
+    # Nothing new comes of the same acts.
+    assert operators.wanted(found, 0, 1, (NOW_MS, 8)) == found

@@ -1,16 +1,21 @@
 """A round of saves goes in slices; the checkpoint moves with the last of each partition."""
 
 import asyncio
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import SimpleNamespace
 
+import pytest
+
 from benchmarks.bugs import BUGS, planted
-from stream.engine import State
-from stream.errors import StoreUnavailable
+from stream.engine import State, missing
+from stream.errors import BusUnavailable, StoreUnavailable
+from stream.events import Request, encode_request
+from stream.identity import home_partition
+from stream.profiles import Arrival
 from stream.runtime.saving import slices
 from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
-from tests.estate import TOPICS, Estate, busy, stored
+from tests.estate import START_MS, TOPICS, Estate, busy, stored
 from tests.live import KEY, differences, other_rows, wait_until
 from tests.models.logs import change_of, policy_of
 
@@ -181,3 +186,39 @@ def test_save_that_waits_for_one_that_fails_is_noticed() -> None:
     bug = next(each for each in BUGS if each.name == "round-after-failure")
     with planted(bug):
         assert rebalanced_while_saving() != []
+
+
+def test_nothing_is_refused_for_want_of_room_after_a_save_failed() -> None:
+    """No row may go then, so all would look full: the session ends, and the next applies them."""
+    estate, payloads = Estate(), busy(EVENTS, agents=601)
+    estate.store, Noted.saves, Noted.fails_at = Noted, [], 0
+
+    async def story() -> dict[int, bytes]:
+        await estate.topics()
+        await estate.feed(payloads[:200])
+        async with estate.worker(slots_max=64, restart_wait_ms=10) as worker:
+            await stored(worker, 200)
+            session = worker._session
+            assert session is not None
+            some = Arrival("requests", 0, range(100), [START_MS] * 100, crowd(100))
+            batch, rejects = session.decoder.decode([some])
+            assert not rejects
+            async with session.turn:
+                session.is_broken = True
+                with pytest.raises(BusUnavailable, match="cut short"):
+                    await session._load(batch, missing(session.state, batch))
+            session.stopping.set()
+            await estate.feed(payloads[200:])
+            await stored(worker, len(payloads))
+        return await estate.rows()
+
+    rows = asyncio.run(story())
+    assert estate.values(TOPICS.dead_letters) == []
+    assert other_rows(rows, estate.replayed(payloads)[1]) == []
+
+
+def crowd(count: int) -> list[bytes]:
+    """An event of each of so many workloads whose home is partition 0."""
+    names = (f"spiffe://test.example/crowd/{each}" for each in range(100 * count))
+    mine = (each for each in names if home_partition(each.encode(), TOPICS.partitions) == 0)
+    return [encode_request(Request(START_MS, each, "GET /")) for each in islice(mine, count)]

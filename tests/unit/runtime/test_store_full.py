@@ -13,7 +13,7 @@ from stream.store import MemoryStore, Save
 from tests.estate import Estate, busy, stored
 from tests.live import differences, other_rows, wait_until
 
-EVENTS = 600
+EVENTS = 800
 
 
 class Tight(MemoryStore):
@@ -105,7 +105,7 @@ def test_stops_while_saves_wait() -> None:
 
 def test_more_workloads_than_rows_wait_for_room() -> None:
     """Where rows must be stored to make room in memory, events wait; none is lost or refused."""
-    estate, payloads = Estate(), busy(EVENTS, agents=400)
+    estate, payloads = Estate(), busy(EVENTS, agents=601)
     estate.store = Tight
     bodies, images = estate.replayed(payloads)
 
