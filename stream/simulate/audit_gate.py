@@ -35,6 +35,8 @@ from .gate import Asked, Gate
 SHOWN: Final = 5
 RANKS: Final = {"throttle": 0, "hold": 1, "revoke": 2}
 READY_S: Final = 60.0
+STALE_S: Final = 8.0
+"""Longer than it takes until heartbeats would have come, and been read."""
 STEP_S: Final = 0.5
 
 Kept = TypeVar("Kept")
@@ -242,21 +244,25 @@ class _Auditor:
         Where clocks were set apart, heartbeats look old: then it must say so.
         """
         loop = self.estate.loop
-        limit_s, state = loop.time() + READY_S, "none"
-        while loop.time() < limit_s:
+        began_s, state = loop.time(), "none"
+        while loop.time() < began_s + READY_S:
             if self.gate.gateway is not None and not self.gate.process.is_dead:
                 state = self.gate.gateway.state().state
             if state == "ready":
                 return []
+            # Clocks do not move against each other any more: so it stays.
+            if loop.time() > began_s + STALE_S and state == "stale" and self._is_unproven():
+                return []
             await asyncio.sleep(STEP_S)
+        return [f"a gateway is {state}, {READY_S:.0f} s after the faults"]
+
+    def _is_unproven(self) -> bool:
+        """Tell whether a partition has no heartbeat that proves anything now."""
         self._read()
         now_ms = self.estate.broker_clock.wall_ms()
         asked = self.gate.answers[-1]._replace(appended=self.seen, now_ms=now_ms)
         partitions = range(self.estate.partitions)
-        unproven = [each for each in partitions if self._earliest_proof(each, asked) is None]
-        if state == "stale" and unproven:
-            return []
-        return [f"a gateway is {state}, {READY_S:.0f} s after the faults"]
+        return any(self._earliest_proof(each, asked) is None for each in partitions)
 
 
 def _place(record: SubjectRecord) -> tuple[int, ...]:

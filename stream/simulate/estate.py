@@ -215,6 +215,13 @@ class Estate:
         self.members = [Member(f"w{each}", self) for each in range(plan.workers)]
         self.gates: list[Gate] = []
 
+    def set_up(self, spec: WorkerSpec) -> None:
+        """Let members be set up otherwise from now on, those that run too."""
+        self.spec = spec
+        for member in self.members:
+            if member.worker is not None and member.worker._session is not None:  # noqa: SLF001
+                member.worker._session.spec = spec  # noqa: SLF001 - no product sets up anew
+
     def open_gate(self, plan: GatePlan, network: Network | None = None) -> Gate:
         """Have a gateway, with a network of its own unless one is given."""
         chance = stream(self.plan.seed, "gate network")

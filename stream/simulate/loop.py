@@ -17,7 +17,7 @@ import contextvars
 import heapq
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Collection, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
 Result = TypeVar("Result")
@@ -219,6 +219,14 @@ class VirtualLoop:
         context = contextvars.copy_context()
         context.run(_process.set, process)
         return context.run(call)
+
+    def is_waiting(self, processes: Collection[Process], beyond_s: float) -> bool:
+        """Tell whether something of these processes is still to happen, later than so soon."""
+        after_s = self._now_s + beyond_s
+        return any(
+            when > after_s and handle.process in processes and not handle._cancelled
+            for when, _, handle in self._timers
+        )
 
     def ready(self, handle: _Handle) -> None:
         """Run a turn that was held back."""

@@ -9,15 +9,32 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import msgspec
+
 from .estate import Estate
 
 CALM_S: Final = 180.0
 STEP_S: Final = 0.25
-QUIET_S: Final = 12.0
+UNDER_WAY_S: Final = 60.0
+SOON_S: Final = 0.05
+"""A network without faults has nothing under way for longer."""
+QUIET_S: Final = 3.0
+"""Longer than whatever follows from what arrives last: heartbeats, saves, a takeover."""
+LOOK_EVERY_MS: Final = 1_000
+"""How often members look around at rest: nobody is to be caught in the act any more."""
 
 
 async def at_rest(estate: Estate) -> list[str]:
     """End every fault and let the estate come to rest; return what did not."""
+    spec = estate.spec
+    estate.set_up(msgspec.structs.replace(spec, look_every_ms=LOOK_EVERY_MS))
+    try:
+        return await _come_to_rest(estate)
+    finally:
+        estate.spec = spec
+
+
+async def _come_to_rest(estate: Estate) -> list[str]:
     estate.network.calm()
     for gate in estate.gates:
         gate.network.calm()
@@ -46,6 +63,16 @@ async def at_rest(estate: Estate) -> list[str]:
 
 
 async def _is_quiet(estate: Estate) -> bool:
-    """Let what is under way arrive; tell whether all is stored even so."""
+    """Let what is under way arrive, and what follows happen; tell whether all is stored even so.
+
+    Under way is what comes late, or once more, and what befalls processes: who dies has lost its
+    partitions only after a while, who is frozen goes on.
+    """
+    networks = [estate.network, *(each.network for each in estate.gates)]
+    processes = [each.process for each in networks]
+    limit_s = estate.loop.time() + UNDER_WAY_S
+    while estate.loop.is_waiting(processes, SOON_S):
+        assert estate.loop.time() < limit_s, "what is under way never arrives"
+        await asyncio.sleep(STEP_S)
     await asyncio.sleep(QUIET_S)
-    return await estate.is_drained()
+    return not estate.loop.is_waiting(processes, SOON_S) and await estate.is_drained()
