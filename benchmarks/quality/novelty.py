@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.quality import agentdojo
 from benchmarks.quality.figures import rates_of
-from stream.baselines import Baseline, Tasks, promote, threshold_of
+from stream.baselines import Baseline, Tasks, promote, run_name, threshold_of
 from stream.detectors import JUDGES, MODES
 from stream.evaluation import Trial, most_of, peaks_of
 from stream.events import Request, encode_request
@@ -104,7 +104,8 @@ def load(folder: Path) -> Data:
         history.add(part)
     tasks = history.tasks()
     place = {int(task): index for index, task in enumerate(tasks.tasks["task"])}
-    order = [place[KEY.hash(run.name)] for run in runs]
+    names = (run_name(KEY.hash(run.name), run.events[0].at_ms) for run in runs)
+    order = [place[each] for each in names]
     return Data(runs, tasks.chosen(np.array(order)), history.names, {})
 
 
