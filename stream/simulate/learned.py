@@ -79,7 +79,7 @@ def with_baselines(estate: Estate) -> None:
         # An event at a time, so that some wait when the log's end is looked for.
         batch_events_max=1 if is_slow else estate.spec.batch_events_max,
         behind_events=2 if is_slow else 100_000,
-        look_every_ms=10 if is_slow else 1_000,
+        look_every_ms=40 if is_slow else 1_000,
         learned_max=64,
     )
     estate.dress, estate.starts = world.dress, world.starts
