@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import click
 
-from stream.baselines import Baseline, promote
+from stream.baselines import Baseline
 from stream.config import hash_key, load_config, policy_of
-from stream.detectors import JUDGES
 from stream.kernel import HashKey
 from stream.replay import History
 from stream.runtime import SystemClock
@@ -18,7 +17,7 @@ from .baseline_lesson import Wanted, aside_line, learn_live, released_in
 from .baseline_view import summary_of
 from .doors import wait_for
 from .failure import NotSo
-from .histories import history_of
+from .histories import history_of, promoted
 from .options import INPUT, OUTPUT, WHOLE_OUTPUT, SpanType, examples, json_option, reaching
 from .reading import STDIN
 from .replay import replay_key
@@ -96,7 +95,7 @@ def learn(
     if not len(tasks.tasks):
         more = f"; {held_count:,} are held aside, see --aside" if held_count else ""
         raise NotSo(f"there is no task in these events: nothing to learn from{more}")
-    made = promote(tasks, key.id, JUDGES, history.names, seen=history.ended)
+    made = promoted(tasks, key.id, history.names, seen=history.ended)
     version, size = write_baseline(out, made)
     summary = {
         "events": history.events,

@@ -24,18 +24,17 @@ from stream.baselines import (
     apart_ms,
     certain,
     fit_tail,
-    promote,
     share_of,
 )
 from stream.config import load_config, policy_of
-from stream.detectors import JUDGES, MODES, score_tasks
+from stream.detectors import MODES, score_tasks
 from stream.errors import ConfigError, PolicyError
 from stream.policy import AlarmBudget, Policy, alarm_budget
 from stream.replay import History
 
 from .baseline_file import read_baseline, write_baseline
 from .failure import NotSo
-from .histories import history_of
+from .histories import history_of, promoted
 from .logs import utc_text
 from .options import INPUT, WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option
 from .replay import replay_key
@@ -193,7 +192,7 @@ def cross_fitted(tasks: Tasks, history: History) -> dict[str, Scored]:
 
 def taught(tasks: Tasks, history: History, key_id: int) -> Baseline:
     """Return what tasks of a history teach, without thresholds."""
-    return promote(tasks, key_id, JUDGES, history.names, calibrated=False)
+    return promoted(tasks, key_id, history.names, calibrated=False)
 
 
 def _scores(made: Baseline, tasks: Tasks) -> Iterator[tuple[str, Scored]]:

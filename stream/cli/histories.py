@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+from stream.baselines import Baseline, Tasks, promote
+from stream.detectors import JUDGES
 from stream.events import PAYLOAD_BYTES_MAX
 from stream.kernel import HashKey
 from stream.replay import History, batches
 
+from .failure import NotSo
 from .faults import FaultNotes
 from .reading import Line, read_lines, total_bytes
 from .screen import Screen
@@ -23,6 +27,18 @@ def history_of(files: Sequence[str], key: HashKey, screen: Screen, doing: str) -
         for lines in line_batches(files, advance):
             faults.add_rejects(lines, history.add([each.data for each in lines]))
     return history
+
+
+def promoted(tasks: Tasks, key_id: int, names: Mapping[str, str], **options: Any) -> Baseline:
+    """Return the baseline of tasks, as `baselines.promote` makes it.
+
+    Errors: NotSo when it would be too large.
+    """
+    try:
+        return promote(tasks, key_id, JUDGES, names, **options)
+    except ValueError as error:
+        hint = "learn from fewer classes at a time, or from a shorter span"
+        raise NotSo(f"this is too much for one baseline: {error}", hint=hint) from error
 
 
 def line_batches(files: Sequence[str], advance: Callable[[int], None]) -> Iterator[list[Line]]:

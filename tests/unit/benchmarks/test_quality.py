@@ -205,7 +205,6 @@ def test_a_budget_is_met_from_a_third_to_one_and_a_half():
     assert figures["budget alarm"]["target"] == [0.167, 0.75]
 
 
-@pytest.mark.soak
 @compiled
 def test_real_data_reach_what_was_asked(data_folder):
     """With a declared purpose, on recorded runs: each figure of the row is met."""

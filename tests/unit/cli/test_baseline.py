@@ -123,3 +123,16 @@ def test_drift_says_what_it_lacks(call: Call, tmp_path: Path, learned: str) -> N
     other = {"ENFORCER_HASH_KEY": "1" * 32}
     done = call("baseline", "drift", str(events), "--baseline", learned, **other)
     assert (done.exit_code, "another hash key" in done.stderr) == (78, True)
+
+
+def test_too_many_classes_are_refused_in_words(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No baseline is written that nothing could read."""
+    monkeypatch.setattr("stream.baselines.promotion.GROUPS_MAX", 0)
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"".join(encode_request(each) + b"\n" for each in history(4)))
+    done = call("baseline", "learn", str(events), "--out", str(tmp_path / "b"))
+    assert done.exit_code == 1
+    assert "at most 0 classes, this one 1" in done.stderr
+    assert not (tmp_path / "b").exists()

@@ -1,6 +1,7 @@
 """A store without room: saves wait by name, what forgets goes first, events go on."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,8 +46,9 @@ async def holding(estate: Estate, mode: str, value: str) -> None:
     await wait_until(shown, bool)
 
 
-async def told(estate: Estate, count: int) -> None:
-    """Wait until so many commands are on the topic."""
+async def told(estate: Estate, payloads: list[bytes]) -> None:
+    """Wait until all commands that follow from events are on the topic."""
+    count = len(estate.replayed(payloads)[0])
 
     async def commands() -> int:
         return len(estate.bodies())
@@ -54,18 +56,27 @@ async def told(estate: Estate, count: int) -> None:
     await wait_until(commands, lambda found: found >= count)
 
 
+def come_to_the_same(
+    estate: Estate, payloads: list[bytes], story: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Let a story happen; commands and stored rows are then those of an undisturbed replay."""
+    asyncio.run(story())
+    bodies, images = estate.replayed(payloads)
+    assert differences(estate.bodies(), bodies) == ""
+    assert other_rows(asyncio.run(estate.rows()), images) == []
+
+
 def test_events_go_on_while_saves_wait() -> None:
     """All commands of what fits in memory come meanwhile; afterwards the rows are stored."""
     estate, payloads = Estate(), busy(EVENTS, agents=40)
     estate.store = Tight
-    bodies, images = estate.replayed(payloads)
 
     async def story() -> None:
         await estate.topics()
         async with estate.worker(slots_max=1_024, look_every_ms=20) as worker:
             Tight.is_full = True
             await estate.feed(payloads)
-            await told(estate, len(bodies))
+            await told(estate, payloads)
             await holding(estate, "store_full", "1.0")
             assert any(each.startswith("store_full") for each in worker.ready())
             assert await estate.rows() == {}
@@ -73,9 +84,7 @@ def test_events_go_on_while_saves_wait() -> None:
             await stored(worker, len(payloads))
             await holding(estate, "store_full", "0.0")
 
-    asyncio.run(story())
-    assert differences(estate.bodies(), bodies) == ""
-    assert other_rows(asyncio.run(estate.rows()), images) == []
+    come_to_the_same(estate, payloads, story)
     assert "enforcer_restarts_total{" not in estate.metrics.text().decode()
 
 
@@ -83,14 +92,13 @@ def test_stops_while_saves_wait() -> None:
     """Nothing waits for room at the end; who comes next applies what was not stored again."""
     estate, payloads = Estate(), busy(EVENTS, agents=40)
     estate.store = Tight
-    bodies, images = estate.replayed(payloads)
 
     async def story() -> None:
         await estate.topics()
         async with estate.worker(slots_max=1_024, look_every_ms=20):
             Tight.is_full = True
             await estate.feed(payloads)
-            await told(estate, len(bodies))
+            await told(estate, payloads)
             await holding(estate, "store_full", "1.0")
             began_s = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - began_s < 5
@@ -98,16 +106,13 @@ def test_stops_while_saves_wait() -> None:
         async with estate.worker(slots_max=1_024) as worker:
             await stored(worker, len(payloads))
 
-    asyncio.run(story())
-    assert differences(estate.bodies(), bodies) == ""
-    assert other_rows(asyncio.run(estate.rows()), images) == []
+    come_to_the_same(estate, payloads, story)
 
 
 def test_more_workloads_than_rows_wait_for_room() -> None:
     """Where rows must be stored to make room in memory, events wait; none is lost or refused."""
     estate, payloads = Estate(), busy(EVENTS, agents=601)
     estate.store = Tight
-    bodies, images = estate.replayed(payloads)
 
     async def story() -> None:
         await estate.topics()
@@ -118,9 +123,7 @@ def test_more_workloads_than_rows_wait_for_room() -> None:
             Tight.is_full = False
             await stored(worker, len(payloads))
 
-    asyncio.run(story())
-    assert differences(estate.bodies(), bodies) == ""
-    assert other_rows(asyncio.run(estate.rows()), images) == []
+    come_to_the_same(estate, payloads, story)
 
 
 def part_of(**fields: Any) -> Save:
