@@ -73,7 +73,7 @@ def demo(*, keep: bool, seed: int, seconds: float, is_json: bool) -> int:
         installed(folder, environment, theatre.say, keeps_data=False) as here,
     ):
         is_cold = not any(cache_folder().rglob("*.nbc"))
-        once = ", compiling its kernels, once: some 10 to 30 s" if is_cold else ""
+        once = ", compiling its kernels, once: a minute or two" if is_cold else ""
         theatre.say(f"starting a worker{once}")
         options = "--policy", str(policy)
         with WorkerProcess(here.environment, options, here.folder / "worker.log") as worker:

@@ -20,7 +20,7 @@ def warm(*, is_json: bool) -> None:
     versions of Python, numpy and Numba; other versions compile anew.
     """
     screen = Screen(is_json=is_json)
-    took_s = compile_kernels(screen.note)
+    took_s = compile_kernels(screen.note, learning=True)
     folder = str(cache_folder())
     screen.emit({"seconds": round(took_s, 3), "folder": folder})
     screen.line(f"kernels are in {folder}")

@@ -11,6 +11,7 @@ asserted in its code, and says which it was: CLASS, POOLED, ASSERTED, or UNREADY
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -115,10 +116,22 @@ def as_bits(probability: float) -> int:
     return min(FACT_BITS_MAX, max(0, math.floor(-math.log2(probability) * BIT + 0.5)))
 
 
-def fact(place: int, kind: np.uint64, what: int, bits: tuple[int, ...], support: int) -> Any:
+Fact = tuple[int, tuple[int, int, int], int]
+"""One fact as FACT has it: key, bits, support."""
+
+
+def fact(place: int, kind: np.uint64, what: int, bits: tuple[int, ...], support: int) -> Fact:
     """Return one fact."""
-    made = np.zeros(1, FACT)
-    made["key"] = fact_key(np.uint64(place), kind, np.uint64(what))
-    made["bits"][0][: len(bits)] = bits
-    made["support"] = min(support, SUPPORT_MAX)
-    return made
+    first, second, third = (*bits, 0, 0, 0)[:3]
+    return _key_of(place, int(kind), what), (first, second, third), min(support, SUPPORT_MAX)
+
+
+@lru_cache(1 << 16)  # Calibration learns from nearly the same tasks a dozen times.
+def _key_of(place: int, kind: int, what: int) -> int:
+    """Return what `fact_key` returns, as a plain integer."""
+    return int(fact_key(np.uint64(place), np.uint64(kind), np.uint64(what)))
+
+
+def as_facts(listed: list[Fact]) -> Facts:
+    """Return facts as an array. Shapes: [fact] of FACT."""
+    return np.array(listed, FACT)

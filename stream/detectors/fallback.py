@@ -31,8 +31,10 @@ from .facts import (
     FALLBACK_PAIR,
     NO_FACT,
     POOLED,
+    Fact,
     Facts,
     as_bits,
+    as_facts,
     fact,
     fact_key,
     find_fact,
@@ -110,7 +112,7 @@ def learn_fallbacks(denials: Any) -> Facts:
     for group in sorted({row[0] for row in rows}):
         own = [row for row in rows if row[0] == group]
         made += _of_place(group, own, _share(own, estate, 4.0))
-    return np.concatenate(made)
+    return as_facts(made)
 
 
 def _share(rows: list[tuple[int, int, int]], behind: float, weight: float) -> float:
@@ -119,7 +121,7 @@ def _share(rows: list[tuple[int, int, int]], behind: float, weight: float) -> fl
     return (fell + weight * behind) / (len(rows) + weight)
 
 
-def _of_place(where: int, rows: list[tuple[int, int, int]], any_share: float) -> list[Facts]:
+def _of_place(where: int, rows: list[tuple[int, int, int]], any_share: float) -> list[Fact]:
     """Return the facts of a class, or of the estate."""
     made = [fact(where, FALLBACK_ANY, 0, (as_bits(any_share),), len(rows))]
     for denied in sorted({row[1] for row in rows}):

@@ -35,8 +35,10 @@ from .facts import (
     LOOP_LEVEL,
     NO_FACT,
     POOLED,
+    Fact,
     Facts,
     as_bits,
+    as_facts,
     fact,
     fact_key,
     find_fact,
@@ -186,7 +188,7 @@ def learn_loops(groups: Any, levels: Any) -> Facts:
     estate = _shares(levels, _asserted())
     for group in np.unique(groups):
         parts += _of_place(int(group), levels[groups == group], estate)
-    return np.concatenate(parts)
+    return as_facts(parts)
 
 
 def _asserted() -> Any:
@@ -200,7 +202,7 @@ def _shares(levels: Any, behind: Any) -> Any:
     return (counts + BEHIND_TASKS * behind) / (len(levels) + BEHIND_TASKS)
 
 
-def _of_place(where: int, levels: Any, behind: Any) -> list[Facts]:
+def _of_place(where: int, levels: Any, behind: Any) -> list[Fact]:
     """Return the facts of a class, or of the estate."""
     shares, tasks = _shares(levels, behind), len(levels)
     made = [fact(where, LOOP_LEVEL, 0, (), tasks)]

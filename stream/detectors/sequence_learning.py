@@ -7,7 +7,8 @@ and its result is a list of facts. Every number is rounded once, where it become
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,8 +24,10 @@ from .facts import (
     SEQUENCE_ONE,
     SEQUENCE_PAIR,
     SEQUENCE_TRIPLE,
+    Fact,
     Facts,
     as_bits,
+    as_facts,
     fact,
 )
 from .sequence import START
@@ -41,24 +44,33 @@ class BenignTask(NamedTuple):
     calls: Sequence[Call]
 
 
+class _Heard(NamedTuple):
+    """One call as it came: its number among all, and the two operations before it."""
+
+    number: int
+    effect: int
+    older: int
+    before: int
+    operation: int
+
+
 class _Counts:
-    """Counts of one class, or of the estate."""
+    """What was counted of the calls of one class, or of the estate."""
 
-    def __init__(self) -> None:
-        self.after: dict[History, Counter[int]] = defaultdict(Counter)
-        self.compared = 0
-        self.new: Counter[tuple[int, bool]] = Counter()  # effect, known elsewhere
-
-    def count(self, call: Call, before: History, elsewhere: Counter[int]) -> None:
-        """Compare one call, then count it."""
-        operation, effect = call
-        known = self.after[()]
-        if known.total() >= WARM_CALLS:
-            self.compared += 1
-            if operation not in known:
-                self.new[effect, operation in elsewhere] += 1
+    def __init__(self, calls: Sequence[_Heard], elsewhere: Mapping[int, int]) -> None:
+        """Count calls; `elsewhere` has the number at which each operation was first heard."""
+        self.after: dict[History, dict[int, int]] = {}
         for length in range(3):
-            self.after[before[2 - length :]][operation] += 1
+            for steps, count in Counter(call[4 - length :] for call in calls).items():
+                self.after.setdefault(steps[:-1], {})[steps[-1]] = count
+        self.compared = max(0, len(calls) - WARM_CALLS)
+        self.first = {call.operation: place for place, call in reversed([*enumerate(calls)])}
+        self.new: Counter[tuple[int, bool]] = Counter()  # effect, known elsewhere
+        for operation, place in self.first.items():
+            if place >= WARM_CALLS:
+                number = calls[place].number
+                is_known = elsewhere.get(operation, number) < number
+                self.new[calls[place].effect, is_known] += 1
 
     def share_new(self, effect: int, *, is_known_elsewhere: bool) -> float:
         """How rarely a call is the first of an operation with this effect."""
@@ -67,26 +79,30 @@ class _Counts:
 
 def learn_sequences(tasks: Iterable[BenignTask]) -> Facts:
     """Return the facts of benign tasks, in the order in which they ended."""
-    estate, classes = _Counts(), defaultdict[int, _Counts](_Counts)
+    every: list[_Heard] = []
+    classes = defaultdict[int, list[_Heard]](list)
     for task in tasks:
-        before: History = (int(START), int(START))
+        older = before = int(START)
+        own = classes[int(task.group)]
         for operation, effect in task.calls:
-            call = int(operation), int(effect)
-            classes[int(task.group)].count(call, before, estate.after[()])
-            estate.count(call, before, Counter())
-            before = before[1], call[0]
-    if not estate.after:
-        return np.zeros(0, fact(0, SEQUENCE_CALLS, 0, (), 0).dtype)
-    known = len(estate.after[()])
+            call = _Heard(len(every), int(effect), older, before, int(operation))
+            every.append(call)
+            own.append(call)
+            older, before = before, call.operation
+    if not every:
+        return as_facts([])
+    estate = _Counts(every, {})
+    known = len(estate.first)
     made = _facts_of(int(ESTATE), estate, known)
-    for group, counts in sorted(classes.items()):
-        made += _facts_of(group, counts, known)
-    return np.concatenate(made)
+    for group, calls in sorted(classes.items()):
+        if calls:
+            made += _facts_of(group, _Counts(calls, estate.first), known)
+    return as_facts(made)
 
 
-def _facts_of(place: int, counts: _Counts, known: int) -> list[Facts]:
+def _facts_of(place: int, counts: _Counts, known: int) -> list[Fact]:
     """Return the facts of one place; `known` operations are known to the estate."""
-    calls = counts.after[()].total()
+    calls = sum(counts.after[()].values())
     made = [fact(place, SEQUENCE_CALLS, 0, (as_bits(1.0 / (known + 1)),), calls)]
     share_new = 0.0
     for effect in range(2):
@@ -104,12 +120,12 @@ def _facts_of(place: int, counts: _Counts, known: int) -> list[Facts]:
 def _facts_after(
     place: int,
     before: History,
-    seen: Counter[int],
+    seen: Mapping[int, int],
     rest: tuple[float, dict[History, dict[int, float]]],
-) -> list[Facts]:
+) -> list[Fact]:
     """Return the facts of what came after some calls. Mutates: the shares in `rest`."""
     share_new, shares_by = rest
-    calls, different = seen.total(), len(seen)
+    calls, different = sum(seen.values()), len(seen)
     mine = shares_by.setdefault(before, {})
     made = []
     for operation, count in sorted(seen.items()):
@@ -128,9 +144,10 @@ def _facts_after(
     return made
 
 
+@lru_cache(1 << 16)
 def _hash_of(operations: History) -> int:
     """Return what the kernel mixes of one, two or three operations in a row."""
-    mixed = np.uint64(operations[0])
+    mixed = operations[0]
     for operation in operations[1:]:
-        mixed = np.uint64(mix64(mixed, np.uint64(operation)))
-    return int(mixed)
+        mixed = int(mix64(np.uint64(mixed), np.uint64(operation)))
+    return mixed

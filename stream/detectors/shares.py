@@ -29,7 +29,20 @@ import numpy as np
 from stream.kernel import kernel, routine
 
 from .bits import BIT
-from .facts import ASSERTED, CLASS, ESTATE, NO_FACT, POOLED, SHARE, Facts, fact, fact_key, find_fact
+from .facts import (
+    ASSERTED,
+    CLASS,
+    ESTATE,
+    NO_FACT,
+    POOLED,
+    SHARE,
+    Fact,
+    Facts,
+    as_facts,
+    fact,
+    fact_key,
+    find_fact,
+)
 
 ERROR, DENIAL = 0, 1
 ASSERTED_SHARES: Final = (0.1, 0.02)
@@ -139,7 +152,7 @@ def learn_shares(groups: Any, calls: Any, failures: Any) -> Facts:
 
     Shapes: groups, calls [task]; failures [task, which], at most `calls`.
     """
-    parts: list[Facts] = []
+    parts: list[Fact] = []
     for which in range(2):
         failed = failures[:, which]
         estate = _share(calls, failed, ASSERTED_SHARES[which])
@@ -148,7 +161,7 @@ def learn_shares(groups: Any, calls: Any, failures: Any) -> Facts:
             own = groups == group
             share = _share(calls[own], failed[own], estate)
             parts += _facts_of(int(group), which, share, int(calls[own].sum()))
-    return np.concatenate(parts)
+    return as_facts(parts)
 
 
 def _share(calls: Any, failed: Any, behind: float) -> float:
@@ -165,7 +178,7 @@ def _share(calls: Any, failed: Any, behind: float) -> float:
     return min(SHARE_MAX, share + math.sqrt(min(between, share * (1.0 - share))))
 
 
-def _facts_of(place: int, which: int, share: float, calls: int) -> list[Facts]:
+def _facts_of(place: int, which: int, share: float, calls: int) -> list[Fact]:
     """Return the facts of a class, or of the estate."""
     return [
         fact(place, SHARE, 1 + SUSPICIONS * which + suspicion, steps, calls)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from stream.detectors import habit_tasks, novelty_tasks
 from stream.kernel import is_compiled
 from stream.profiles import ProfileTable
 from stream.records import batches
-from stream.warm import warm
+from stream.warm import warm, warm_learning
 from tests.unit.profiles.test_table import LAYOUT
 
 
@@ -17,6 +18,15 @@ def test_what_a_broker_answers_is_taken_apart_without_compiling() -> None:
     warm()
     assert batches._find_all.signatures
     assert batches._read_all.signatures
+
+
+@pytest.mark.skipif(not is_compiled(), reason="kernels run as plain Python")
+def test_what_learns_is_compiled_ahead() -> None:
+    """Who learns a baseline waits for no compiler after `enforcer warm`."""
+    warm_learning()
+    assert novelty_tasks._score_all.signatures
+    assert habit_tasks._watch.signatures
+    assert habit_tasks._follow_all.signatures
 
 
 @pytest.mark.parametrize("slots", [1, 2, 64])
