@@ -1,12 +1,11 @@
-"""Compiling ahead: every kernel once, so that neither an event nor an operator waits for it."""
+"""Compiling ahead: every kernel of the step once, so that no event waits for it."""
 
 from __future__ import annotations
 
 import numpy as np
 from msgspec.structs import replace
 
-from stream.baselines import Baseline, Facts, decode_baseline, encode_baseline, no_view, promote
-from stream.detectors import JUDGES
+from stream.baselines import Baseline, Facts, decode_baseline, encode_baseline, no_view
 from stream.enforcement import Expectation
 from stream.engine import State, make_room, step
 from stream.events import Conditions, InForce, Request, encode_request, join_requests
@@ -14,7 +13,6 @@ from stream.kernel import HashKey
 from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
 from stream.profiles import Arrival, Decoder
 from stream.records import find_batches, read_batches
-from stream.replay import History
 
 
 def warm() -> None:
@@ -63,27 +61,3 @@ def warm() -> None:
     ids = int(batch.events["workload"][0]), int(batch.events["home"][0]), 0
     state.evict(0)
     state.restore(name, ids, row)
-
-
-def warm_learning() -> None:
-    """Compile every kernel that learns a baseline, or load it from the cache.
-
-    Makes a baseline of some tasks; workers make none.
-    """
-    key = HashKey(bytes(16))
-    history = History(key)
-    calls = [
-        Request(
-            at_ms=1_000 * number + place,
-            workload=f"spiffe://warm/up/{number % 4}",
-            operation=f"tool:{name}",
-            purpose="warm",
-            task=str(number),
-            resources=("to:somebody",),
-            bytes=1,
-        )
-        for number in range(8)
-        for place, name in enumerate(("read", "send"))
-    ]
-    history.add([encode_request(each) for each in calls])
-    promote(history.tasks(), key.id, JUDGES, {})

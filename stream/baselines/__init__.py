@@ -51,10 +51,22 @@ from .portable import (
     encode_portable,
     manifest_of,
 )
-from .promotion import HabitFacts, promote
+from .promotion import HabitFacts, habit_tails, promote
 from .sizes import LARGER_BYTES, largest_of
 from .tail import NEVER, Prior, fit_tail, rate_of, smoothed_tail, sureness, threshold_of
-from .tasks import CALL, CALLS_MAX, CHANGE, RATES, READ, TASK, Tasks, no_tasks, packed, together
+from .tasks import (
+    CALL,
+    CALLS_MAX,
+    CHANGE,
+    RATES,
+    READ,
+    TASK,
+    Tasks,
+    done,
+    no_tasks,
+    packed,
+    together,
+)
 
 __all__ = [
     "BASELINE_BYTES_MAX",
@@ -112,11 +124,13 @@ __all__ = [
     "certain",
     "decode_baseline",
     "decode_portable",
+    "done",
     "encode_baseline",
     "encode_portable",
     "exact_interval",
     "find_entry",
     "fit_tail",
+    "habit_tails",
     "key_of",
     "largest_of",
     "level_of",

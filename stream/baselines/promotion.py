@@ -29,7 +29,7 @@ from .folds import FOLDS, folds_by_purpose, folds_by_workload
 from .rates import places_of, rate_entries
 from .sizes import size_entries
 from .tail import Prior, fit_tail, smoothed_tail
-from .tasks import Tasks, without_denied
+from .tasks import Tasks, done
 
 ASIDE_MAX: Final = 0.12
 SUPPORTED_MIN: Final = 5
@@ -68,10 +68,8 @@ def promote(
     Errors: ValueError when it would have more than ENTRIES_MAX entries, or GROUPS_MAX classes.
     """
     score, habits = judges
-    every, tasks = ordered(tasks), ordered(without_denied(tasks))
-    # Where all calls were denied and nobody said what for, there was no task.
-    is_task = (tasks.tasks["calls_count"] > 0) | (tasks.tasks["purpose"] != 0)
-    tasks = tasks.chosen(np.flatnonzero(is_task))
+    every = ordered(tasks)
+    tasks, is_task = done(every)
     is_aside = suspicious(tasks, key_id, score)
     tails = _tails(tasks, key_id, score, is_aside) if calibrated else ()
     made = counted(tasks, key_id, is_aside)
@@ -201,7 +199,15 @@ def _habit_tails(tasks: Tasks, habits: HabitFacts, teaches: Any) -> tuple[Tail, 
             if len(mine):
                 entries = table_of(habits.learn(tasks.chosen(others)))
                 most[mine] = np.maximum(most[mine], habits.most(entries, tasks.chosen(mine)))
+    return habit_tails(most, habits.priors)
+
+
+def habit_tails(most: Any, priors: Sequence[Prior]) -> tuple[Tail, ...]:
+    """Return the tail of each part of habits.
+
+    Shapes: most [task, part], the most bits of each part in each task, -1 where it did not know.
+    """
     return tuple(
         smoothed_tail(column[column >= 0], prior)
-        for column, prior in zip(most.T, habits.priors, strict=True)
+        for column, prior in zip(most.T, priors, strict=True)
     )

@@ -112,6 +112,18 @@ def without_denied(tasks: Tasks) -> Tasks:
     return tasks._replace(tasks=ours, calls=tasks.calls[is_done])
 
 
+def done(tasks: Tasks) -> tuple[Tasks, Any]:
+    """Return tasks of the calls that their targets let through, and which they are.
+
+    Where all calls were denied and nobody said what for, there was no task.
+
+    Shapes: which [task] of bool, of the tasks given.
+    """
+    served = without_denied(tasks)
+    is_task = (served.tasks["calls_count"] > 0) | (served.tasks["purpose"] != 0)
+    return served.chosen(np.flatnonzero(is_task)), is_task
+
+
 def _gathered(starts: Any, counts: Any) -> tuple[Any, Any]:
     """Return all places of ranges one behind another, and where each range begins there."""
     ends = np.cumsum(counts, dtype=np.int64)

@@ -19,6 +19,7 @@ from stream.baselines import (
     Baseline,
     Tasks,
     decode_baseline,
+    done,
     exact_interval,
     threshold_of,
     version_of,
@@ -119,7 +120,7 @@ def drift(
         key, data = replay_key(environment), None
         history = history_of(files, key, screen, "reading")
     made, version = _compared(baseline, data, key)
-    tasks = history.tasks()
+    tasks, _ = done(history.tasks())
     rates, sources = rates_of(made, tasks, history.names)
     if not rates:
         raise NotSo(

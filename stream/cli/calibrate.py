@@ -23,11 +23,13 @@ from stream.baselines import (
     Tasks,
     apart_ms,
     certain,
+    done,
     fit_tail,
+    habit_tails,
     share_of,
 )
 from stream.config import load_config, policy_of
-from stream.detectors import MODES, score_tasks
+from stream.detectors import LEARNED_HABITS, MODES, score_tasks
 from stream.errors import ConfigError, PolicyError
 from stream.policy import AlarmBudget, Policy, alarm_budget
 from stream.replay import History
@@ -98,7 +100,8 @@ def calibrate(
     parsed = [(text, _parsed(text)) for text in texts]
     screen = Screen(is_json=is_json)
     history = history_of(files, replay_key(environment), screen, "reading")
-    tasks = history.tasks()
+    every = history.tasks()
+    tasks, _ = done(every)
     if not len(tasks.tasks):
         raise NotSo("there is no task in these events: nothing to calibrate with")
     made = read_baseline(baseline)[0] if baseline else None
@@ -127,7 +130,7 @@ def calibrate(
         "thresholds": [_shown(*row) for row in rows],
     }
     if out and made is not None:
-        found["version"], _ = write_baseline(out, recalibrated(made, scored))
+        found["version"], _ = write_baseline(out, recalibrated(made, scored, every))
     screen.emit(found)
     _show(screen, found, about)
     if made is not None and _overlaps(made.facts, about):
@@ -222,13 +225,25 @@ def _gathered(
     }
 
 
-def recalibrated(made: Baseline, scored: dict[str, Scored]) -> Baseline:
-    """Return a baseline with the tails of new scores; where there are too few, its own stay."""
+def recalibrated(made: Baseline, scored: dict[str, Scored], every: Tasks) -> Baseline:
+    """Return a baseline with the tails of new scores; where there are too few, its own stay.
+
+    Those of habits are measured on `every` task with all of its calls, denied ones too.
+    """
     tails = list(made.facts.tails) or [fit_tail(())] * len(_TASK_MODES)
     for number, mode in enumerate(_TASK_MODES):
         fitted = fit_tail(scored[mode].bits)
         tails[number] = fitted if fitted.tasks else tails[number]
-    return made._replace(facts=msgspec.structs.replace(made.facts, tails=tuple(tails)))
+    most = LEARNED_HABITS.most(made.view().entries, every)
+    habits = habit_tails(most, LEARNED_HABITS.priors)
+    habits = tuple(
+        new if is_known else old
+        for new, old, is_known in zip(
+            habits, made.facts.habits or habits, (most >= 0).any(axis=0), strict=True
+        )
+    )
+    facts = msgspec.structs.replace(made.facts, tails=tuple(tails), habits=habits)
+    return made._replace(facts=facts)
 
 
 def _overlaps(one: Facts, other: Facts) -> bool:

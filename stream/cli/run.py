@@ -27,7 +27,7 @@ from stream.kernel import HashKey, cache_folder
 from stream.metrics import Metrics
 from stream.policy import Policy, load_policy
 from stream.runtime import Keys, SystemClock, Worker
-from stream.warm import warm, warm_learning
+from stream.warm import warm
 
 from .baseline_file import read_bytes
 from .doors import keys_of, metrics_server, settle, wait_for, worker_doors
@@ -155,18 +155,13 @@ def _config_of_one(config: Config, name: str, number: int) -> Config:
     return msgspec.structs.replace(config, kafka=kafka)
 
 
-def compile_kernels(say: Callable[[str], None], *, learning: bool = False) -> float:
-    """Have the step's kernels compiled, or those of learning too; return the seconds it took.
-
-    Says so where it takes long.
-    """
+def compile_kernels(say: Callable[[str], None]) -> float:
+    """Have all kernels compiled, say so where that takes long; return the seconds it took."""
     folder = cache_folder()
     if not any(folder.rglob("*.nbc")):
         say(f"compiling the kernels into {folder}, once for this version: a minute or two")
     began_s = time.monotonic()
     warm()
-    if learning:
-        warm_learning()
     took_s = time.monotonic() - began_s
     say(f"kernels are ready after {took_s:.1f} s")
     return took_s

@@ -113,6 +113,7 @@ __all__ = [
     "HELD",
     "JUDGES",
     "KNOWN",
+    "LEARNED_HABITS",
     "LEVEL",
     "LEVEL_PARTS",
     "LOOPS",

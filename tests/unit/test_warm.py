@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from stream.cli.warm import warm_learning
 from stream.detectors import habit_tasks, novelty_tasks
 from stream.kernel import is_compiled
 from stream.profiles import ProfileTable
 from stream.records import batches
-from stream.warm import warm, warm_learning
+from stream.warm import warm
 from tests.unit.profiles.test_table import LAYOUT
 
 

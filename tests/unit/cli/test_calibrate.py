@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stream.baselines import decode_baseline
 from stream.events import encode_request
@@ -93,6 +94,38 @@ def test_a_baseline_is_written_only_where_asked(call: Call, events: str, tmp_pat
     assert (one.listed == other.listed).all()
     assert (one.facts.tails[0].tasks, other.facts.tails[0].tasks) == (120, 180)
     assert one.facts.tails[1] == other.facts.tails[1]
+    # How calls are made is measured too; what was not known stays as it was.
+    pairs = list(zip(one.facts.habits, other.facts.habits, strict=True))
+    assert any(old != new for old, new in pairs) and any(old == new for old, new in pairs)
+    assert {new.tasks for old, new in pairs if old != new} <= set(range(181, 200))
+
+
+@compiled
+def test_denied_calls_do_not_count(call: Call, events: str, tmp_path: Path) -> None:
+    """What targets denied is not compared while events are judged, so neither is it here."""
+    made = learned(call, events, tmp_path)
+    usual = history(60)
+    tried = [
+        replace(
+            each,
+            at_ms=each.at_ms + 1,
+            kind="request",
+            operation="tool:wipe",
+            resources=("disk:all",),
+            outcome="denied",
+            id=f"{each.task}/odd",
+        )
+        for each in usual
+        if each.kind == "grant" and each.purpose == "book-trip"
+    ]
+    more = tmp_path / "more.jsonl"
+    found = []
+    for requests in (usual, sorted([*usual, *tried], key=lambda each: each.at_ms)):
+        more.write_bytes(b"".join(encode_request(each) + b"\n" for each in requests))
+        done = call("calibrate", str(more), "--baseline", made, "--json")
+        assert done.exit_code == 0, done.output
+        found.append(json.loads(done.stdout)["thresholds"])
+    assert found[0] == found[1]
 
 
 def test_mistakes_are_named(call: Call, events: str, tmp_path: Path) -> None:
