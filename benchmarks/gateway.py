@@ -36,6 +36,7 @@ from benchmarks.commands import (
     records_of,
     workload_of,
 )
+from benchmarks.rounds import FOR_LOAD
 from stream.bus import (
     KafkaPublisher,
     KafkaReader,
@@ -248,7 +249,7 @@ def resident_bytes() -> int:
 
 async def measure_kafka(count: int) -> dict[str, dict[str, object]]:
     """How long a gateway on a real Kafka of this machine takes from its start until it is ready."""
-    with tempfile.TemporaryDirectory() as folder, LocalServers(Path(folder)) as servers:
+    with tempfile.TemporaryDirectory() as folder, LocalServers(Path(folder), FOR_LOAD) as servers:
         kafka = msgspec.convert({"kind": "kafka", "bootstrap": servers.addresses.kafka}, KafkaSpec)
         topics, publisher = KafkaTopics(kafka), KafkaPublisher(kafka)
         await topics.start()

@@ -25,6 +25,7 @@ import msgspec
 from benchmarks.events import Load, events
 from benchmarks.figures import at_least, at_most, finish, parser_of
 from benchmarks.rounds import (
+    FOR_LOAD,
     Result,
     alternate,
     contend,
@@ -110,7 +111,7 @@ def main() -> int:
         args.events, args.workloads, args.rounds = 30_000, 2_000, 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with LocalServers(folder / "servers") as servers:
+        with LocalServers(folder / "servers", FOR_LOAD) as servers:
             report = measure(args, servers.addresses, folder)
     lines = [f"{way:9} {rate:12,} events/s" for way, rate in report["events_per_s"].items()]
     return finish(report, args, lines)

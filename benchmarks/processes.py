@@ -36,7 +36,7 @@ from aiokafka import AIOKafkaConsumer
 
 from benchmarks.events import Load, events
 from benchmarks.figures import machine
-from benchmarks.rounds import POLICY, fill, settings_of
+from benchmarks.rounds import FOR_LOAD, POLICY, fill, settings_of
 from stream.bus import KafkaTopics
 from stream.bus.kafka_sticky import Sticky
 from stream.config import Config, with_prefix
@@ -235,7 +235,7 @@ def main() -> None:
         args.events, args.workloads, args.rounds = 200_000, 2_000, 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with LocalServers(folder / "servers") as servers:
+        with LocalServers(folder / "servers", FOR_LOAD) as servers:
             config = with_prefix(Config(), f"bench-{uuid.uuid4().hex[:6]}")
             config = msgspec.structs.replace(
                 config,

@@ -27,7 +27,7 @@ from benchmarks.events import Draw, Load, events
 from benchmarks.figures import say
 from stream.bus import KafkaTopics
 from stream.config import Config, with_prefix
-from stream.local import LocalServers
+from stream.local import LocalServers, LocalSpec
 from tests.live import opened
 
 POLICY = Path(__file__).with_name("policy.yaml")
@@ -47,6 +47,7 @@ LEARNED_POLICY = f"""tasks: vouched
 """
 CONTENDER_S = 1_800
 SERVERS = ("ENFORCER_KAFKA", "ENFORCER_REDIS")
+FOR_LOAD = LocalSpec(is_for_load=True)
 SENT_AT_ONCE = 64
 Result = dict[str, Any]
 
@@ -67,7 +68,7 @@ def scene() -> Iterator[Scene]:
         if kafka and redis:
             yield Scene(installed(kafka, redis), folder)
             return
-        with LocalServers(folder / "servers") as servers:
+        with LocalServers(folder / "servers", FOR_LOAD) as servers:
             yield Scene(installed(servers.addresses.kafka, servers.addresses.redis), folder)
 
 

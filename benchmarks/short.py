@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import say
-from benchmarks.rounds import SERVERS
+from benchmarks.rounds import FOR_LOAD, SERVERS
 from stream.local import LocalServers
 
 # Not scale: some thousands of rows say nothing of a million; nor are others much else.
@@ -26,7 +26,7 @@ ONE_S = 600
 def main() -> int:
     """Run them one after another; return 1 where one has failed."""
     failed, took_s = [], {}
-    with tempfile.TemporaryDirectory() as folder, LocalServers(Path(folder)) as servers:
+    with tempfile.TemporaryDirectory() as folder, LocalServers(Path(folder), FOR_LOAD) as servers:
         known = servers.addresses.kafka, servers.addresses.redis
         environment = {**os.environ, **dict(zip(SERVERS, known, strict=True))}
         for name in NAMES:

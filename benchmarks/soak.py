@@ -33,6 +33,7 @@ from benchmarks.events import Load, events, recent
 from benchmarks.figures import Figures, at_least, at_most, finish, informs, parser_of, say
 from benchmarks.plots import curves_plot
 from benchmarks.rounds import (
+    FOR_LOAD,
     Scene,
     contend,
     create_topics,
@@ -81,7 +82,7 @@ def scene() -> Iterator[Scene]:
     """Servers whose log is deleted in small pieces."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with LocalServers(folder / "servers", adjust=small_segments) as servers:
+        with LocalServers(folder / "servers", FOR_LOAD, adjust=small_segments) as servers:
             yield Scene(installed(servers.addresses.kafka, servers.addresses.redis), folder)
 
 

@@ -196,7 +196,7 @@ def _prepare(
         ProgramSpec(
             name="Kafka's formatting",
             command=(
-                *java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format",
+                *java, "kafka.tools.StorageTool", "format",
                 "--cluster-id", cluster_id, "--config", file,
             ),
             folder=folder, stop_within_s=20.0, output="format.log", pid_file="format.pid",

@@ -121,10 +121,16 @@ def java_binary() -> Path | None:
     return JAVA
 
 
-def java_command(java: Path, jars: tuple[Path, ...], heap_mb: int) -> tuple[str, ...]:
-    """Return the command that runs a class of these jars, up to the name of the class."""
+def java_command(
+    java: Path, jars: tuple[Path, ...], heap_mb: int, *, is_for_load: bool = False
+) -> tuple[str, ...]:
+    """Return the command that runs a class of these jars, up to the name of the class.
+
+    What is not for load is up with 3.7 s of processor time instead of 5.4, and slower for good.
+    """
     classpath = ":".join(str(jar) for jar in jars)
-    return (str(java), f"-Xmx{heap_mb}m", *_JVM_OPTIONS, "-cp", classpath)
+    compiled = () if is_for_load else ("-XX:TieredStopAtLevel=1",)
+    return (str(java), f"-Xmx{heap_mb}m", *_JVM_OPTIONS, *compiled, "-cp", classpath)
 
 
 Adjust = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -162,9 +168,7 @@ class KafkaNode:
             ProgramSpec(
                 name="Kafka's formatting",
                 command=(
-                    # It runs for a second: the second compiler would only double its work.
-                    *java, "-XX:TieredStopAtLevel=1",
-                    "kafka.tools.StorageTool", "format", "--standalone",
+                    *java, "kafka.tools.StorageTool", "format", "--standalone",
                     "--cluster-id", new_cluster_id(),
                     "--config", str(folder / "format.properties"),
                 ),

