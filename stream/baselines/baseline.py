@@ -95,8 +95,11 @@ class Baseline(NamedTuple):
     places: Any
 
     def view(self) -> View:
-        """Return the arrays that kernels search; builds the table anew."""
-        return View(table_of(self.listed), self.groups, self.places)
+        """Return the arrays that kernels search; builds the table anew.
+
+        Of one kind, may they be written to or not: kernels are compiled for each kind.
+        """
+        return View(table_of(self.listed), np.array(self.groups), np.array(self.places))
 
 
 def no_view() -> View:

@@ -198,4 +198,4 @@ def _together(parts: Sequence[Any]) -> Any:
 
 
 def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
+    return int(array.ctypes.data)  # its array interface would spell out the record type too

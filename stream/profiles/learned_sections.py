@@ -8,6 +8,7 @@ is read as what it was not written as.
 from __future__ import annotations
 
 import zlib
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ class Stored(NamedTuple):
         return max(int(each.shape[1]) for each in self.words) + 2 * BLOCKS_MAX
 
 
+@cache
 def section_id(kind: np.dtype[np.void]) -> int:
     """Return the id of a record's sections: another layout has another."""
     return 1 << 32 | zlib.crc32(repr(kind.descr).encode())
