@@ -70,6 +70,11 @@ async def sent(installation: Installation) -> Counter[bytes]:
     return found
 
 
+async def committed(installation: Installation, at_least: int) -> Counter[bytes]:
+    """The same, once so many are there: readers see a transaction a moment after its commit."""
+    return await wait_until(lambda: sent(installation), lambda found: found.total() >= at_least)
+
+
 def prefix_of(installation: Installation) -> str:
     """The prefix of an installation's topics."""
     return installation.config.topics.requests.removesuffix(".requests")
@@ -107,7 +112,7 @@ def test_retry_counts_once(servers: Addresses, fresh_name: str) -> None:
     code, tried = enforcer(installation, "dlq", "retry", "--all")
     assert code == 0
     assert tried["outcomes"] == {"retried": 40, "not an event": 1, "cut": 1}
-    assert asyncio.run(sent(installation)) == Counter(event(each) for each in range(40))
+    assert asyncio.run(committed(installation, 40)) == Counter(event(each) for each in range(40))
     for each in tried["letters"]:
         if each["outcome"] == "retried":
             number = int(each["origin"].rpartition("/")[2])
@@ -155,7 +160,7 @@ def test_a_crash_between_two_steps_counts_once(
     code, tried = enforcer(installation, "dlq", "retry", "--all")
     expected = ("already retried", 1) if step == "committed" else ("retried", 0)
     assert (tried["outcomes"], code) == ({expected[0]: 12}, expected[1])
-    assert asyncio.run(sent(installation)) == Counter(raws.values())
+    assert asyncio.run(committed(installation, len(raws))) == Counter(raws.values())
 
 
 def test_a_second_operator_ends_the_first(servers: Addresses, fresh_name: str) -> None:
@@ -180,7 +185,7 @@ def test_a_second_operator_ends_the_first(servers: Addresses, fresh_name: str) -
 
     ended = asyncio.run(story())
     assert None in ended
-    assert asyncio.run(sent(installation)) == Counter(raws.values())
+    assert asyncio.run(committed(installation, len(raws))) == Counter(raws.values())
 
 
 def test_a_fenced_writer_writes_nothing(servers: Addresses, fresh_name: str) -> None:
