@@ -1,6 +1,7 @@
 """One file of the repo, parsed once: its imports, functions, comments."""
 
 import ast
+import gc
 import io
 import re
 import tokenize
@@ -40,6 +41,21 @@ class Import(NamedTuple):
         return inner or [name for name in self.names if name != "__version__"]
 
 
+def _parsed(text: str, path: str) -> ast.Module:
+    """Parse a file while no garbage is collected.
+
+    Python before 3.11.8 and 3.12.2 takes a finaliser that parses something for a mistake of its
+    own (SystemError, gh-106905).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text, path)
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @dataclass(frozen=True)
 class Source:
     """One file: its path from the top of the repo, with `/`, and its text."""
@@ -67,7 +83,7 @@ class Source:
     def nodes(self) -> dict[type[ast.AST], list[Any]]:
         """All syntax nodes by their type; the module itself is the only `ast.Module`."""
         nodes: dict[type[ast.AST], list[Any]] = defaultdict(list)
-        for node in ast.walk(ast.parse(self.text, self.path)):
+        for node in ast.walk(_parsed(self.text, self.path)):
             nodes[type(node)].append(node)
         return nodes
 
