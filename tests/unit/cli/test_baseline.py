@@ -112,6 +112,23 @@ def test_what_happens_fits_or_does_not(call: Call, tmp_path: Path, learned: str)
     assert "pay-bill" in shown.stdout
 
 
+def test_drift_counts_no_denied_calls(call: Call, tmp_path: Path, learned: str) -> None:
+    """Thefts that their target denied are not compared live, so neither are they here."""
+    denied = {**STEAL, "outcome": "denied"}
+    tasks = [
+        each
+        for number in range(60)
+        for each in task(f"t{number}", f"new-{number % 20}", "pay-bill", pay_bill(number, denied))
+    ]
+    events = tmp_path / "now.jsonl"
+    events.write_bytes(b"".join(encode_request(each) + b"\n" for each in tasks))
+    done = call("baseline", "drift", str(events), "--baseline", learned, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["tasks_seen"], found["is_over"]) == (60, False)
+    assert all(each["over"] == 0 for each in found["rates"])
+
+
 def test_drift_says_what_it_lacks(call: Call, tmp_path: Path, learned: str) -> None:
     """Files or Kafka, and of files which baseline; nothing to compare is no fit."""
     events = tmp_path / "e.jsonl"
