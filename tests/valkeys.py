@@ -24,7 +24,9 @@ from tests.ports import free_port
 
 PATIENCE_S = 60.0
 SERVICE = "main"
-DOWN_AFTER_MS = 1_000
+# How long a primary is silent until Sentinels replace it: while one is to fail, and else, so that
+# a machine that has no time for a second is not a second failure.
+ALERT_MS, CALM_MS = 1_000, 60_000
 SLOTS = 16_384
 # What a replica is told by its primary is on its way at once, and a silent peer is soon noticed.
 BRISK = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
@@ -129,7 +131,7 @@ class Sentinels:
             sentinel = Member(folder, [str(folder / str(port) / "conf"), "--sentinel"], port)
             (sentinel.folder / "conf").write_text(
                 f"sentinel monitor {SERVICE} 127.0.0.1 {first.port} 2\n"
-                f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
+                f"sentinel down-after-milliseconds {SERVICE} {CALM_MS}\n"
                 f"sentinel failover-timeout {SERVICE} 6000\n"
                 f"sentinel parallel-syncs {SERVICE} {replicas}\n"
             )
@@ -162,6 +164,17 @@ class Sentinels:
             int(found["num-other-sentinels"]) == len(self.sentinels) - 1
             and int(found["num-slaves"]) == len(self.servers) - 1
         )
+
+    @contextlib.contextmanager
+    def alert(self) -> Iterator[None]:
+        """Sentinels that soon replace a silent primary, for as long as a failure takes."""
+        self._patience(ALERT_MS)
+        yield
+        self._patience(CALM_MS)
+
+    def _patience(self, silence_ms: int) -> None:
+        for each in self.sentinels:
+            raw(each, "SENTINEL SET", SERVICE, "down-after-milliseconds", silence_ms)
 
     def named_by(self, sentinel: Member) -> int:
         """The port of the primary that a Sentinel names."""

@@ -43,14 +43,20 @@ async def promoted(ask: Callable[[], object], what: str) -> float:
     return time.monotonic()
 
 
+async def replaced(first: Member, servers: Sentinels) -> float:
+    """Wait until the Sentinels have promoted a replica; return when."""
+    return await promoted(lambda: servers.primary(but=first), "a replica is promoted")
+
+
 async def sentinel_primary_killed(kafka: str, name: str, folder: Path) -> Outcome:
     """SIGKILL of the primary; its Sentinels promote a replica."""
     with running(Sentinels(folder)) as servers:
         first = servers.servers[0]
 
         async def fault(_: Load) -> float:
-            first.kill()
-            return await promoted(lambda: servers.primary(but=first), "a replica is promoted")
+            with servers.alert():
+                first.kill()
+                return await replaced(first, servers)
 
         return await play(Load(kafka, servers.url, name), fault)
 
@@ -85,8 +91,9 @@ async def sentinel_primary_hung(kafka: str, name: str, folder: Path) -> Outcome:
         load = Load(kafka, servers.url, name)
 
         async def fault(_: Load) -> float:
-            await late.begin()
-            return await promoted(lambda: servers.primary(but=first), "a replica is promoted")
+            with servers.alert():
+                await late.begin()
+                return await replaced(first, servers)
 
         async def aftermath() -> None:
             load.late_write = await late.end()
@@ -114,8 +121,9 @@ async def sentinel_replica_behind(kafka: str, name: str, folder: Path) -> Outcom
             acknowledged = writes_of(first, load)
             kept = max(writes_of(each, load) for each in replicas)
             load.writes_lost = acknowledged - kept
-            first.kill()
-            served_s = await promoted(lambda: servers.primary(but=first), "a replica is promoted")
+            with servers.alert():
+                first.kill()
+                served_s = await replaced(first, servers)
             for each in replicas:
                 each.client.config_set("primaryauth", "")
             return served_s
