@@ -5,6 +5,7 @@
     pipeline   bare getmany, ours without a baseline and ours with one, in alternating rounds
     size       memory and speed of a large baseline (100 classes x 1,000 purposes x 120 entries,
                2,000 operations a class) beside a small one, in process
+    estate     the whole pipeline with that large baseline, beside a small one
     pause      how long a worker under load applies nothing while a baseline comes into force
 
 The policy of all is that of the benchmarks, and rules on all that is learned, in shadow. What ours
@@ -14,8 +15,10 @@ publishes must be what a replay under the same baseline comes to.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -37,7 +40,7 @@ from benchmarks.rounds import (
     alternate,
     contend,
     cpu_us,
-    filled,
+    fill,
     rate_per_s,
     scene,
     settings_of,
@@ -50,7 +53,7 @@ from stream.enforcement import Expectation
 from stream.policy import load_policy
 from stream.replay import BATCH_EVENTS, History
 
-PARTS = ("pipeline", "size", "pause")
+PARTS = ("pipeline", "size", "estate", "pause")
 NAMES = ("floor", "plain", "learned")
 TARGETS = {"S": 1.5, "M": 0.9}
 AIMS = {"S": 2.5, "M": 1.5}
@@ -59,6 +62,9 @@ SPEED_MIN = 0.9
 PURPOSES = 8  # that history has: what nobody declares is compared with each of them
 PAST_MS = 60_000
 BEHIND_MAX = 1_000_000_000
+
+
+Drawn = Callable[[], Iterable[tuple[bytes, bytes]]]
 
 
 class Topic(NamedTuple):
@@ -92,14 +98,18 @@ def _for_purpose(key: bytes, payload: bytes) -> bytes:
     return payload.replace(b'"support"', b'"support-%d"' % number) if number else payload
 
 
-def topic_of(at: Scene, load: Load, baseline: bytes) -> Topic:
-    """Write a load to a topic; say what it causes with and without a baseline, by replays."""
-    config = filled(with_topic(at.config, f"learned-{load.form}"), load, with_offenders(load))
-    logs = expected(events(load, with_offenders(load)), config.topics.partitions, 1).logs
+def topic_of(
+    at: Scene, name: str, load: Load, drawn: Drawn, baselines: dict[str, bytes | None]
+) -> Topic:
+    """Write events to a topic; say what they cause under each of some baselines, by replays."""
+    config = with_topic(at.config, f"learned-{name}")
+    say(f"writing {load.count:,} events of {load.workloads:,} workloads")
+    asyncio.run(fill(config, drawn()))
+    logs = expected(drawn(), config.topics.partitions, 1).logs
     wanted = {}
-    for name, data in (("plain", None), ("learned", baseline)):
+    for contender, data in baselines.items():
         bodies, _ = replayed(LEARNED_POLICY, logs, load.workloads, data)
-        wanted[name] = sorted(map(seen_in, bodies.elements()))
+        wanted[contender] = sorted(map(seen_in, bodies.elements()))
     return Topic(config, load.count, wanted)
 
 
@@ -129,7 +139,11 @@ def pipeline(args: argparse.Namespace, at: Scene) -> tuple[Figures, dict[str, An
         data = past(load._replace(count=args.history))
         file = at.folder / f"{form}.baseline"
         file.write_bytes(data)
-        topic = topic_of(at, load, data)
+
+        def drawn(load: Load = load) -> Iterable[tuple[bytes, bytes]]:
+            return events(load, with_offenders(load))
+
+        topic = topic_of(at, form, load, drawn, {"plain": None, "learned": data})
         one = partial(play, topic=topic, baseline=str(file), at=at)
         rounds = alternate(NAMES, args.rounds, one)
         rates = {name: rate_per_s(results) for name, results in rounds.items()}
@@ -177,6 +191,29 @@ def size(args: argparse.Namespace) -> tuple[Figures, dict[str, Any]]:
     return figures | {f"size_{name}_us": informs(each) for name, each in costs.items()}, costs
 
 
+def estate(args: argparse.Namespace, at: Scene) -> tuple[Figures, dict[str, Any]]:
+    """The whole product with a large baseline in force, beside the same with a small one."""
+    plays: dict[str, Callable[[], Result]] = {}
+    for name, one in (("small", SMALL), ("large", args.large)):
+        load = recent(Load(args.events, args.workloads, "M"))
+        data = encode_baseline(estate_baseline(one))
+        file = at.folder / f"{name}.baseline"
+        file.write_bytes(data)
+        topic = topic_of(at, name, load, partial(estate_events, load, one), {"learned": data})
+        plays[name] = partial(play, "learned", topic, str(file), at)
+    rounds = alternate(plays, args.rounds, lambda name: plays[name]())
+    rates = {name: rate_per_s(results) for name, results in rounds.items()}
+    figures: Figures = {
+        "estate_large_to_small": at_least(rates["large"] / rates["small"], SPEED_MIN)
+    }
+    for name, results in rounds.items():
+        figures[f"estate_{name}_per_s"] = informs(rates[name])
+        figures[f"estate_{name}_cpu_us"] = informs(cpu_us(results))
+    wrong = max(each["differing"] for results in rounds.values() for each in results)
+    figures["estate_other_commands"] = at_most(wrong, 0)
+    return figures, {"rounds": rounds}
+
+
 def main() -> int:
     """Measure and print; return 1 where a figure is missed in a full run."""
     parser = parser_of("learned", __doc__)
@@ -201,9 +238,10 @@ def main() -> int:
     if "size" in args.only:
         found, parts["size"] = size(args)
         figures |= found
-    if {"pipeline", "pause"} & set(args.only):
+    on_servers = {"pipeline": pipeline, "estate": estate, "pause": pause_figures}
+    if on_servers.keys() & set(args.only):
         with scene() as at:
-            for name, measure in (("pipeline", pipeline), ("pause", pause_figures)):
+            for name, measure in on_servers.items():
                 if name in args.only:
                     found, parts[name] = measure(args, at)
                     figures |= found

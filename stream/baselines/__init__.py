@@ -37,6 +37,7 @@ from .entries import DEEDS as DEEDS_KIND
 from .expected import ask_call, asked_of, level_of, odd_bits, rate_bits
 from .format import (
     BASELINE_BYTES_MAX,
+    DIGEST_BYTES,
     MAGIC,
     decode_baseline,
     encode_baseline,
@@ -76,6 +77,7 @@ __all__ = [
     "CALLS_MAX",
     "CHANGE",
     "DEEDS_KIND",
+    "DIGEST_BYTES",
     "ENTRIES_MAX",
     "ENTRY",
     "ESTATE",

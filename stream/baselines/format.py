@@ -43,7 +43,7 @@ FACTS_BYTES_MAX: Final = 1 << 26
 COUNT_MAX: Final = 1 << 53
 BASELINE_BYTES_MAX: Final = FACTS_BYTES_MAX + ENTRY.itemsize * ENTRIES_MAX + (1 << 24)
 _HEAD: Final = struct.Struct("<6sHQIII4x")
-_DIGEST: Final = 32
+DIGEST_BYTES: Final = 32
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Facts)
 
@@ -58,24 +58,24 @@ def encode_baseline(baseline: Baseline) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
-def version_of(data: bytes) -> str:
+def version_of(data: bytes | memoryview) -> str:
     """Return the name of a baseline's bytes: the start of their hash."""
-    return data[-_DIGEST:].hex()[:16]
+    return data[-DIGEST_BYTES:].hex()[:16]
 
 
-def decode_baseline(data: bytes, file: str) -> Baseline:
+def decode_baseline(data: bytes | memoryview, file: str) -> Baseline:
     """Return the baseline of some bytes.
 
     Errors: ConfigError `file: reason`; NewerFormat.
     """
-    if len(data) < _HEAD.size + _DIGEST or data[: len(MAGIC)] != MAGIC:
+    if len(data) < _HEAD.size + DIGEST_BYTES or data[: len(MAGIC)] != MAGIC:
         raise ConfigError(
             f"{file}: this is no baseline", hint="`enforcer baseline learn` makes one"
         )
     _, version, facts_bytes, *counts = _HEAD.unpack_from(data)
     # Nothing is cut out of the bytes: that copies, and whoever copies much keeps all other threads.
     whole = memoryview(data)
-    if hashlib.sha256(whole[:-_DIGEST]).digest() != data[-_DIGEST:]:
+    if hashlib.sha256(whole[:-DIGEST_BYTES]).digest() != data[-DIGEST_BYTES:]:
         raise ConfigError(f"{file}: its hash is wrong, so it is not what was written")
     if version > FORMAT_VERSION:
         raise NewerFormat(f"{file}: format {version} of baselines")
@@ -86,7 +86,10 @@ def decode_baseline(data: bytes, file: str) -> Baseline:
     ):
         raise ConfigError(f"{file}: it is larger than a baseline may be")
     sizes = [count * kind.itemsize for count, kind in zip(counts, kinds, strict=True)]
-    if version != FORMAT_VERSION or len(data) != _HEAD.size + facts_bytes + sum(sizes) + _DIGEST:
+    if (
+        version != FORMAT_VERSION
+        or len(data) != _HEAD.size + facts_bytes + sum(sizes) + DIGEST_BYTES
+    ):
         raise ConfigError(f"{file}: its length is wrong")
     place = _HEAD.size + facts_bytes
     arrays = []

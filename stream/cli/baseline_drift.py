@@ -147,7 +147,7 @@ def drift(
         )
 
 
-def _compared(file: str | None, data: bytes | None, key: HashKey) -> tuple[Baseline, str]:
+def _compared(file: str | None, data: memoryview | None, key: HashKey) -> tuple[Baseline, str]:
     """Return the baseline to compare with. Errors: NotSo, ConfigError, NewerFormat."""
     if file:
         made, version = read_baseline(file)

@@ -168,7 +168,7 @@ async def learn_live(config: Config, key: HashKey, wanted: Wanted, screen: Scree
 
 async def sample_live(
     config: Config, key: HashKey, since_ms: int, screen: Screen
-) -> tuple[History, list[Range], bytes | None]:
+) -> tuple[History, list[Range], memoryview | None]:
     """Return all tasks that the topic of requests holds, and the bytes of the baseline in force.
 
     Errors: NotSo, BusUnavailable, ConfigError.
@@ -278,7 +278,7 @@ async def _conditions(
     return sorted(entries, key=lambda each: (each.era, each.from_offset))
 
 
-async def _baseline(reader: LogReader, config: Config, version: str) -> bytes | None:
+async def _baseline(reader: LogReader, config: Config, version: str) -> memoryview | None:
     """Return the bytes of a version, None where they are not kept. Errors: BusUnavailable."""
     topic = config.topics.baselines
     library = Library(reader, topic, trust_of(config.signing, topic))

@@ -54,7 +54,7 @@ class Baselines:
         self._wanted: Promoted | None = None
         self._latest_ms = 0
 
-    def made(self, data: bytes, name: str) -> Expectation:
+    def made(self, data: bytes | memoryview, name: str) -> Expectation:
         """Return what comes of a baseline's bytes; touches nothing, so any thread may do it.
 
         Errors: ConfigError, NewerFormat.

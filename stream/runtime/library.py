@@ -22,11 +22,12 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+import numpy as np
 
-from stream.baselines import BASELINE_BYTES_MAX, version_of
+from stream.baselines import BASELINE_BYTES_MAX, DIGEST_BYTES, version_of
 from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
 from stream.errors import BusUnavailable, ConfigError
 from stream.events import split_signature
@@ -142,7 +143,7 @@ class Library:
                     return
         self.promoted = said
 
-    async def fetch(self, version: str) -> bytes | None:
+    async def fetch(self, version: str) -> memoryview | None:
         """Return the bytes of a version, None where they are not there, or not whole.
 
         Errors: BusUnavailable.
@@ -151,17 +152,13 @@ class Library:
         if held is None or not 0 < held.bytes <= BASELINE_BYTES_MAX:
             return None
         start, end = await self._bounds(_PIECES)
-        found: dict[bytes, bytes] = {}
-        keys = [_key(version, each) for each in range(-(-held.bytes // PIECE_BYTES))]
-        wanted = set(keys)
+        room = Room(held)
         for first in range(max(start, held.first_offset), end, READ_AT_ONCE):
             last = min(end, first + READ_AT_ONCE)
-            for record in await self._reader.read(self._topic, _PIECES, first, last):
-                if record.key in wanted and record.value is not None:
-                    found[record.key] = record.value
-        pieces = [found.get(key, b"") for key in keys]
-        # To put together and hash hundreds of megabytes takes as long as a thousand events.
-        data = await asyncio.to_thread(_whole, pieces, held)
+            records = await self._reader.read(self._topic, _PIECES, first, last)
+            # To copy and hash hundreds of megabytes takes as long as a thousand events.
+            await asyncio.to_thread(room.take, records)
+        data = await asyncio.to_thread(room.whole)
         if data is None:
             rarely.warning("baseline %s in %s is not what its name says", version, self._topic)
         return data
@@ -175,7 +172,8 @@ class Library:
         Errors: BusUnavailable; ConfigError when everything that is there is to be kept.
         """
         version = version_of(data)
-        if version in self.held and await self.fetch(version) == data:
+        known = await self.fetch(version) if version in self.held else None
+        if known is not None and known[-DIGEST_BYTES:] == data[-DIGEST_BYTES:]:
             return version
         old = [each for each in self.held if each not in keep and each != version]
         if len(self.held) >= KEPT and version not in self.held and not old:
@@ -228,14 +226,41 @@ def _key(*parts: object) -> bytes:
     return msgspec.json.encode(("baseline", *parts))
 
 
-def _whole(pieces: Sequence[bytes], held: Held) -> bytes | None:
-    """Return the bytes of a version, None where they are not what its name says."""
-    data = b"".join(pieces)
-    if len(data) != held.bytes or version_of(data) != held.version:
-        return None
-    # The name is of the hash that they say of themselves, so they must be that, too.
-    said = data[-32:]
-    return data if hashlib.sha256(memoryview(data)[:-32]).digest() == said else None
+class Room:
+    """Where the pieces of a version are put together, each as it comes.
+
+    An array, since what an array of this size gives back is gone at once: bytes, or a list of
+    pieces, are unmapped page by page, while no other thread can go on.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._bytes: Any = np.empty(held.bytes, np.uint8)
+        firsts = range(0, held.bytes, PIECE_BYTES)
+        self._firsts = {_key(held.version, at // PIECE_BYTES): at for at in firsts}
+        self._came: set[int] = set()
+
+    def take(self, records: list[Record]) -> None:
+        """Put pieces in their places, over earlier ones; let records go. Mutates: self, records."""
+        for record in records:
+            first = self._firsts.get(record.key or b"")
+            if first is not None and record.value is not None:
+                part = self._bytes[first : first + PIECE_BYTES]
+                if len(record.value) == len(part):
+                    part[:] = np.frombuffer(record.value, np.uint8)
+                    self._came.add(first)
+        records.clear()
+
+    def whole(self) -> memoryview | None:
+        """Return the bytes, None where one is missing or they are not what their name says."""
+        # The name is of the hash that they say of themselves, so they must be that, too.
+        data = memoryview(self._bytes).toreadonly()
+        is_whole = (
+            len(self._came) == len(self._firsts)
+            and version_of(data) == self._held.version
+            and hashlib.sha256(data[:-DIGEST_BYTES]).digest() == data[-DIGEST_BYTES:]
+        )
+        return data if is_whole else None
 
 
 def oldest_first(held: Collection[Held]) -> Sequence[Held]:

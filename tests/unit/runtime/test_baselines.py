@@ -19,7 +19,7 @@ from stream.policy import load_policy
 from stream.replay import History, Replay
 from stream.runtime import Library, Promoted, Worker, baselines
 from stream.runtime.baselines import BASELINE_MISSING, Baselines, with_baseline
-from stream.runtime.library import KEPT, PIECE_BYTES
+from stream.runtime.library import KEPT, PIECE_BYTES, Held
 from stream.warm import warm
 from tests.estate import TOPICS, Estate, stored
 from tests.live import KEY, wait_until
@@ -323,6 +323,37 @@ def test_a_large_one_comes_in_pieces() -> None:
         await library.put(publisher, TWO, 2, ())
         assert await library.fetch(version) == large
         assert await library.put(publisher, large, 3, ()) == version
+
+        async def write(number: int, piece: bytes) -> None:
+            key = msgspec.json.encode(("baseline", version, number))
+            await (await publisher.send(TOPICS.baselines, key, piece, 1))
+
+        # What has not the length of a piece is none; what has it takes the place of the one before.
+        for piece in (b"", b"x", b"x" * (PIECE_BYTES + 1)):
+            await write(1, piece)
+        await write(9, b"x" * PIECE_BYTES)
+        assert await library.fetch(version) == large
+        await write(1, b"x" * PIECE_BYTES)
+        assert await library.fetch(version) is None
+        await write(1, large[PIECE_BYTES : 2 * PIECE_BYTES])
+        assert await library.fetch(version) == large
+
+    asyncio.run(told())
+
+
+def test_one_with_a_missing_piece_is_not_there() -> None:
+    """A name is believed for all bytes or none."""
+
+    async def told() -> None:
+        estate = Estate(POLICY)
+        await estate.topics()
+        publisher = MemoryPublisher(estate.log)
+        library = Library(MemoryReader(estate.log), TOPICS.baselines)
+        held = Held(version=version_of(ONE), pieces=1, bytes=len(ONE), first_offset=0, at_ms=1)
+        key = msgspec.json.encode(("baseline", held.version))
+        await (await publisher.send(TOPICS.baselines, key, msgspec.json.encode(held), 0))
+        await library.look()
+        assert await library.fetch(held.version) is None
 
     asyncio.run(told())
 
