@@ -222,7 +222,7 @@ def main() -> int:
     parser.add_argument("--inside-events", type=int, default=100_000)
     parser.add_argument("--workloads", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=100_000, help="events/s while promoting")
+    parser.add_argument("--rate", type=float, default=20_000, help="events/s while promoting")
     parser.add_argument("--seconds", type=float, default=5.0, help="watched before a promotion")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--forms", nargs="+", choices=list(TARGETS), default=list(TARGETS))

@@ -6,6 +6,7 @@ It is made at once from a set of ended tasks (`promotion`), named by the hash of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -94,12 +95,12 @@ class Baseline(NamedTuple):
     groups: Any
     places: Any
 
-    def view(self) -> View:
-        """Return the arrays that kernels search; builds the table anew.
+    def view(self, between: Callable[[], object] = lambda: None) -> View:
+        """Return the arrays that kernels search; builds the table anew, see `table_of`.
 
         Of one kind, may they be written to or not: kernels are compiled for each kind.
         """
-        return View(table_of(self.listed), np.array(self.groups), np.array(self.places))
+        return View(table_of(self.listed, between), np.array(self.groups), np.array(self.places))
 
 
 def no_view() -> View:

@@ -7,6 +7,7 @@ that some partition is under (`engine.State`); all share the tables of learned c
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -32,13 +33,18 @@ class Expectation:
     """What tasks are compared with: a baseline and its version, or nothing.
 
     Making one takes as long as a baseline is large, and touches nothing that a loop reads: so it
-    may be made in another thread. Of the baseline its facts are kept and what kernels search, not
-    the entries that this was made of: that would be twice the memory.
+    may be made in another thread, which rests by `between`, called now and then. Of the baseline
+    its facts are kept and what kernels search, not the entries that this was made of: that would be
+    twice the memory.
     Errors: ConfigError when it was learned under another hash key.
     """
 
     def __init__(
-        self, baseline: Baseline | None = None, version: str = "", key: HashKey | None = None
+        self,
+        baseline: Baseline | None = None,
+        version: str = "",
+        key: HashKey | None = None,
+        between: Callable[[], object] = lambda: None,
     ) -> None:
         self.facts: Facts | None = None
         self.version, self.key, self.shed = version, key, ""
@@ -53,9 +59,7 @@ class Expectation:
                 hint="learn it again with this key, or give the key it was learned with",
             )
         self.facts = baseline.facts
-        view = baseline.view()
-        # What bytes were read into cannot be written, and for that kernels would be compiled anew.
-        view = view._replace(groups=view.groups.copy(), places=view.places.copy())
+        view = baseline.view(between)
         self._learning = self._learning._replace(
             facts=np.array([1, version_number(version)], np.int64),
             expected=view,

@@ -25,6 +25,7 @@ from stream.kernel import HashKey
 
 from .library import Library, Promoted
 from .modes import BEHIND
+from .resting import Resting
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Baselines:
 
         Errors: ConfigError, NewerFormat.
         """
-        return Expectation(decode_baseline(data, name), version_of(data), self._key)
+        known, version = decode_baseline(data, name), version_of(data)
+        return Expectation(known, version, self._key, between=Resting())
 
     def offer(self, data: bytes, made: Expectation, reloaded_ms: int = 0) -> None:
         """Let a baseline take effect where nobody has said anything, or everywhere if reloaded.

@@ -33,6 +33,8 @@ from stream.errors import BusUnavailable, ConfigError
 from stream.events import split_signature
 from stream.signing import Signer, Trust
 
+from .resting import Resting
+
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 
@@ -242,6 +244,7 @@ class Room:
 
     def take(self, records: list[Record]) -> None:
         """Put pieces in their places, over earlier ones; let records go. Mutates: self, records."""
+        rest = Resting()
         for record in records:
             first = self._firsts.get(record.key or b"")
             if first is not None and record.value is not None:
@@ -249,6 +252,7 @@ class Room:
                 if len(record.value) == len(part):
                     part[:] = np.frombuffer(record.value, np.uint8)
                     self._came.add(first)
+                    rest()
         records.clear()
 
     def whole(self) -> memoryview | None:

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream.baselines import Baseline, Tail, decode_baseline, encode_baseline, version_of
+from stream.baselines import ENTRY, Baseline, Tail, decode_baseline, encode_baseline, version_of
+from stream.baselines.format import COMPARED_AT_ONCE
 from stream.errors import ConfigError, NewerFormat
 from tests.models.tasks import baseline
 
@@ -93,3 +94,14 @@ def test_hostile_parts_are_refused():
     ):
         with pytest.raises(ConfigError):
             decode_baseline(encode_baseline(made), "b")
+
+
+@pytest.mark.parametrize("at", [0, 1, COMPARED_AT_ONCE - 1, COMPARED_AT_ONCE, 2 * COMPARED_AT_ONCE])
+def test_order_is_looked_at_everywhere(at):
+    """Entries are compared some at a time, and the last of some with the first of the next."""
+    listed = np.zeros(2 * COMPARED_AT_ONCE + 2, ENTRY)
+    listed["key"] = np.arange(len(listed)) + 1
+    decode_baseline(encode_baseline(bad(listed=listed)), "b")
+    listed["key"][at + 1] = listed["key"][at]
+    with pytest.raises(ConfigError, match="not in order"):
+        decode_baseline(encode_baseline(bad(listed=listed)), "b")

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 
 from stream.baselines import decode_baseline, encode_baseline, promote, version_of
 from stream.bus import MemoryPublisher, MemoryReader
 from stream.detectors import JUDGES
 from stream.enforcement.loop import run as run_kernel
-from stream.errors import ConfigError
 from stream.events import Conditions, InForce, Request, decode_entry, encode, encode_request
 from stream.kernel import is_compiled
 from stream.policy import load_policy
 from stream.replay import History, Replay
 from stream.runtime import Library, Promoted, Worker, baselines
 from stream.runtime.baselines import BASELINE_MISSING, Baselines, with_baseline
-from stream.runtime.library import KEPT, PIECE_BYTES, Held
 from stream.warm import warm
 from tests.estate import TOPICS, Estate, stored
 from tests.live import KEY, wait_until
@@ -270,111 +267,6 @@ def test_behind_sheds_learned_detectors_and_comes_back() -> None:
     odd = [each for each in estate.bodies() if b'"rule":"odd"' in each]
     alone = [each for each in replayed(second, ONE) if b'"rule":"odd"' in each]
     assert sorted(odd) == sorted(alone)
-
-
-def shelf(estate: Estate) -> tuple[MemoryPublisher, Library]:
-    """The library of an estate, and who may write to it."""
-    return MemoryPublisher(estate.log), Library(MemoryReader(estate.log), TOPICS.baselines)
-
-
-def test_a_library_is_bounded_and_keeps_what_is_in_use() -> None:
-    """The oldest goes, unless it is to be kept; where all are, a put is refused."""
-
-    async def told() -> None:
-        estate = Estate(POLICY)
-        await estate.topics()
-        publisher, library = (
-            MemoryPublisher(estate.log),
-            Library(MemoryReader(estate.log), TOPICS.baselines),
-        )
-        versions = []
-        for number in range(KEPT + 2):
-            await library.look()
-            keep = versions[:1]
-            versions.append(await library.put(publisher, made(20 + number), number, keep))
-        again = Library(MemoryReader(estate.log), TOPICS.baselines)
-        await again.look()
-        assert set(again.held) == {versions[0], *versions[3:]} == set(library.held)
-        assert await again.fetch(versions[0]) == made(20)
-        assert await again.fetch(versions[1]) is None
-        with pytest.raises(ConfigError, match="kept already"):
-            await again.put(publisher, ONE, 99, set(again.held))
-
-    asyncio.run(told())
-
-
-def test_a_large_one_comes_in_pieces() -> None:
-    """What is longer than a piece is put together again, whatever lies between."""
-
-    async def told() -> None:
-        estate = Estate(POLICY)
-        await estate.topics()
-        publisher, library = (
-            MemoryPublisher(estate.log),
-            Library(MemoryReader(estate.log), TOPICS.baselines),
-        )
-        await library.look()
-        plain = decode_baseline(ONE, "file")
-        names = {f"{each:016x}": "n" * 60 for each in range(20_000)}
-        facts = msgspec.structs.replace(plain.facts, names=names)
-        large = encode_baseline(plain._replace(facts=facts))
-        assert len(large) > 2 * PIECE_BYTES
-        version = await library.put(publisher, large, 1, ())
-        await library.put(publisher, TWO, 2, ())
-        assert await library.fetch(version) == large
-        assert await library.put(publisher, large, 3, ()) == version
-
-        async def write(number: int, piece: bytes) -> None:
-            key = msgspec.json.encode(("baseline", version, number))
-            await (await publisher.send(TOPICS.baselines, key, piece, 1))
-
-        # What has not the length of a piece is none; what has it takes the place of the one before.
-        for piece in (b"", b"x", b"x" * (PIECE_BYTES + 1)):
-            await write(1, piece)
-        await write(9, b"x" * PIECE_BYTES)
-        assert await library.fetch(version) == large
-        await write(1, b"x" * PIECE_BYTES)
-        assert await library.fetch(version) is None
-        await write(1, large[PIECE_BYTES : 2 * PIECE_BYTES])
-        assert await library.fetch(version) == large
-
-    asyncio.run(told())
-
-
-def test_one_with_a_missing_piece_is_not_there() -> None:
-    """A name is believed for all bytes or none."""
-
-    async def told() -> None:
-        estate = Estate(POLICY)
-        await estate.topics()
-        publisher = MemoryPublisher(estate.log)
-        library = Library(MemoryReader(estate.log), TOPICS.baselines)
-        held = Held(version=version_of(ONE), pieces=1, bytes=len(ONE), first_offset=0, at_ms=1)
-        key = msgspec.json.encode(("baseline", held.version))
-        await (await publisher.send(TOPICS.baselines, key, msgspec.json.encode(held), 0))
-        await library.look()
-        assert await library.fetch(held.version) is None
-
-    asyncio.run(told())
-
-
-@pytest.mark.parametrize("record", [b"", b"{", b"[1]", b'{"version": "../x"}', b"\xff" * 9])
-def test_what_is_none_of_ours_is_left_alone(record: bytes) -> None:
-    """Whoever may write to the topic breaks nobody's session."""
-
-    async def told() -> None:
-        estate = Estate(POLICY)
-        await estate.topics()
-        publisher, library = (
-            MemoryPublisher(estate.log),
-            Library(MemoryReader(estate.log), TOPICS.baselines),
-        )
-        for key in (b'["promoted"]', b'["baseline","x"]', b"?"):
-            await (await publisher.send(TOPICS.baselines, key, record, 0))
-        await library.look()
-        assert (library.held, library.promoted) == ({}, None)
-
-    asyncio.run(told())
 
 
 def test_what_is_wanted_follows_the_latest_words() -> None:
