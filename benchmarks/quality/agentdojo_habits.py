@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.quality import indented, main_of
 from benchmarks.quality.agentdojo import read
+from stream.baselines import table_of
 from stream.detectors import (
     BIT,
     CONTEXT_HABITS,
@@ -32,7 +33,6 @@ from stream.detectors import (
     SHARES,
     BenignTask,
     end_stretch,
-    facts_of,
     follow_context,
     follow_loops,
     follow_share,
@@ -104,7 +104,7 @@ def learn(runs: list[Run]) -> Any:
     tasks = [
         BenignTask(int(run.group), run.events[["operation", "effect"]].tolist()) for run in runs
     ]
-    return facts_of(
+    return table_of(
         np.concatenate(
             [
                 learn_sequences(tasks),

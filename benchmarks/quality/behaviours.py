@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.quality.figures import at_most, figure
-from stream.baselines import Baseline, promote, threshold_of
+from stream.baselines import Baseline, promote, table_of, threshold_of
 from stream.detectors import (
     BIT,
     COUNTED,
@@ -26,7 +26,6 @@ from stream.detectors import (
     LOOP_PARTS,
     LOOPS,
     counted,
-    facts_of,
     fallback_bits,
     follow_fallback,
     follow_loops,
@@ -96,7 +95,7 @@ def boil_day(seed: int) -> float:
 
 def loop(turns: int, *, is_failed: bool) -> float:
     """Return the bits of one call made so many times, nothing being learned."""
-    state, facts = np.zeros(1, LOOPS), facts_of(learn_sequences([]))
+    state, facts = np.zeros(1, LOOPS), table_of(learn_sequences([]))
     for _ in range(turns):
         follow_loops(state[0], np.uint64(5), int(is_failed))
     return loop_bits(state[0], HOLD, facts, np.zeros(LOOP_PARTS, np.int64)) / BIT
@@ -104,7 +103,7 @@ def loop(turns: int, *, is_failed: bool) -> float:
 
 def fallback() -> float:
     """Return the bits of another change after a denial, where fifty denials had none."""
-    state, facts = np.zeros(1, FALLBACK), facts_of(learn_fallbacks([(7, 20, 0)] * 50))
+    state, facts = np.zeros(1, FALLBACK), table_of(learn_fallbacks([(7, 20, 0)] * 50))
     follow_fallback(state[0], (np.uint64(11), 1, 2))
     denied = np.uint64(follow_fallback(state[0], (np.uint64(12), 1, 0)))
     parts = np.zeros(FALLBACK_PARTS, np.int64)

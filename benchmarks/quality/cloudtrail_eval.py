@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.quality import indented, main_of
 from benchmarks.quality.cloudtrail import read
+from stream.baselines import table_of
 from stream.detectors import (
     BIT,
     DENIAL,
@@ -43,7 +44,6 @@ from stream.detectors import (
     SHARES,
     BenignTask,
     end_stretch,
-    facts_of,
     fallback_bits,
     follow_fallback,
     follow_loops,
@@ -118,7 +118,7 @@ class Learned:
 
     def __init__(self) -> None:
         self.stretches: list[Stretch] = []
-        self.facts = facts_of(learn_sequences([]))
+        self.facts = table_of(learn_sequences([]))
 
     def add(self, stretch: Stretch) -> None:
         """Learn one more. Of loops each stretch is a task."""
@@ -141,7 +141,7 @@ class Learned:
             learn_shares(groups, sizes, np.array(failed)),
             learn_loops(groups, levels),
         ]
-        self.facts = facts_of(np.concatenate(facts))
+        self.facts = table_of(np.concatenate(facts))
 
 
 class Alarm(NamedTuple):

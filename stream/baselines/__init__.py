@@ -24,6 +24,7 @@ from .entries import (
     OPERATION,
     PURPOSES,
     RATE,
+    SUPPORT_MAX,
     TASKS,
     Entries,
     ask_entry,
@@ -31,10 +32,11 @@ from .entries import (
     key_of,
     place_of,
     support_of,
+    table_of,
     whole,
 )
 from .entries import DEEDS as DEEDS_KIND
-from .expected import ask_call, asked_of, level_of, odd_bits, rate_bits
+from .expected import ask_call, ask_unknown, asked_of, level_of, odd_bits, rate_bits
 from .format import (
     BASELINE_BYTES_MAX,
     DIGEST_BYTES,
@@ -103,6 +105,7 @@ __all__ = [
     "RATE",
     "RATES",
     "READ",
+    "SUPPORT_MAX",
     "TASK",
     "TASKS",
     "TASKS_MAX",
@@ -122,6 +125,7 @@ __all__ = [
     "apart_ms",
     "ask_call",
     "ask_entry",
+    "ask_unknown",
     "asked_of",
     "certain",
     "decode_baseline",
@@ -151,6 +155,7 @@ __all__ = [
     "smoothed_tail",
     "support_of",
     "sureness",
+    "table_of",
     "threshold_of",
     "together",
     "version_of",

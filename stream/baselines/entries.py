@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from stream.errors import ConfigError
 from stream.kernel import kernel, mix64, prefetch_entry, routine
 
 ENTRIES_MAX: Final = 1 << 25
@@ -25,6 +26,7 @@ BIT: Final = 1_024  # evidence is in 1/1024 bit
 BITS_MAX: Final = 12 * BIT
 LEVELS: Final = 3
 FILLED_AT_ONCE: Final = 1 << 16
+PROBES_MAX: Final = 1 << 12
 
 ENTRY: Final = np.dtype(
     [("key", np.uint64), ("bits", np.uint16, (LEVELS,)), ("support", np.uint16)], align=True
@@ -72,7 +74,7 @@ def home_of(entries: Any, key: np.uint64) -> int:
 def find_entry(entries: Any, key: np.uint64) -> int:
     """Return the place of a key's entry, -1 where there is none.
 
-    Shapes: entries: [place] of ENTRY, a power of two of them, some of them free.
+    Shapes: entries: [place] of ENTRY, a power of two of them, some of them free; see `table_of`.
     """
     mask = whole(len(entries) - 1)
     place = home_of(entries, key)
@@ -111,27 +113,33 @@ def support_of(entries: Any, where: Any, kind: np.uint64, what: np.uint64) -> in
 
 
 @routine
-def _fill(entries: Any, listed: Any) -> None:
-    """Put some more entries into a table. Mutates: entries."""
+def _fill(entries: Any, listed: Any) -> bool:
+    """Put some more entries into a table; tell whether each had its place. Mutates: entries."""
     mask = whole(len(entries) - 1)
     for number in range(len(listed)):
-        place = home_of(entries, listed[number]["key"])
+        place, probes = home_of(entries, listed[number]["key"]), 0
         while entries[place]["key"] != np.uint64(0):
             place = (place + 1) & mask
+            probes += 1
+            if probes == PROBES_MAX:
+                return False
         entries[place] = listed[number]
+    return True
 
 
 def table_of(listed: Entries, between: Callable[[], object] = lambda: None) -> Entries:
     """Return entries as a table that kernels search; calls `between` now and then.
 
     Those that ascend are put one behind another, which a large table takes a tenth of the time for.
-    Requires: keys that differ and are not 0.
+    Requires: keys that differ and are not 0. Errors: ConfigError where more than PROBES_MAX want
+    one place, as no hashes do, since each search would take that long.
     """
     size = 16
     while size < 2 * (len(listed) + 1):
         size *= 2
     entries = np.zeros(size, ENTRY)
     for first in range(0, len(listed), FILLED_AT_ONCE):
-        _fill(entries, listed[first : first + FILLED_AT_ONCE])
+        if not _fill(entries, listed[first : first + FILLED_AT_ONCE]):
+            raise ConfigError("a baseline's entries are crowded: their keys are no hashes")
         between()
     return entries

@@ -19,7 +19,9 @@ from .entries import (
     ESTATE,
     LARGEST,
     NOWHERE,
+    ODD,
     OPERATION,
+    RATE,
     TASKS,
     TOKEN_SEEN,
     USE,
@@ -117,3 +119,24 @@ def ask_call(entries: Any, group: np.uint64, call: Any, values: Any) -> None:
         ask_entry(entries, key_of(place, USE, use))
         asked = minus64(asked, use)
     ask_entry(entries, key_of(group, LARGEST, asked))
+
+
+@kernel
+def ask_unknown(entries: Any, places: Any, call: Any, of: Any) -> None:
+    """Ask for the memory of what a call is compared with whose operation its purpose does not know.
+
+    `places` is (purpose's place, class's place, effect), `of` (values, tokens).
+    """
+    purpose, group, effect = places
+    values, tokens = of
+    ask_entry(entries, key_of(purpose, ODD, np.uint64(effect + 1)))
+    first = whole(call["values_from"])
+    for number in range(first, first + call["values_count"]):
+        value = values[number]
+        ask_entry(entries, key_of(purpose, VALUE_SEEN, value["value"]))
+        what = mix64(call["operation"], value["name"])
+        ask_entry(entries, key_of(purpose, RATE, what))
+        ask_entry(entries, key_of(group, RATE, what))
+        token = whole(value["tokens_from"])
+        for each in range(token, token + whole(value["tokens_count"])):
+            ask_entry(entries, key_of(purpose, TOKEN_SEEN, tokens[each]))

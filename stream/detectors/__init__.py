@@ -9,7 +9,7 @@ a multiple of eight bytes, whose all-zero value is the empty one; who holds the 
 from typing import Final
 
 from .bits import BIT, BITS_MAX, log2_of, odds_of
-from .facts import ASSERTED, CLASS, FACT, POOLED, UNREADY, Facts, facts_of, find_fact
+from .facts import ASSERTED, CLASS, POOLED, UNREADY, Facts
 from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
 from .habit_tasks import LEARNED_HABITS, asserted_tails, learn_habits, most_habits
@@ -103,7 +103,6 @@ __all__ = [
     "DRIFTING",
     "ERROR",
     "EXPECTED",
-    "FACT",
     "FALLBACK",
     "FALLBACK_PARTS",
     "FIRST_PART",
@@ -160,9 +159,7 @@ __all__ = [
     "demand_of",
     "end_stretch",
     "expected_of",
-    "facts_of",
     "fallback_bits",
-    "find_fact",
     "find_group",
     "follow_context",
     "follow_fallback",

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream.baselines import ESTATE, find_entry, key_of
 from stream.kernel import kernel, mix64, routine
 from stream.profiles import DENIED, SERVED
 
 from .facts import (
     ASSERTED,
     CLASS,
-    ESTATE,
     FALLBACK_ANY,
     FALLBACK_FROM,
     FALLBACK_PAIR,
@@ -36,8 +36,6 @@ from .facts import (
     as_bits,
     as_facts,
     fact,
-    fact_key,
-    find_fact,
 )
 
 WITHIN: Final = 5
@@ -89,11 +87,11 @@ def fallback_bits(
     parts[BITS_PART], parts[HOW_PART] = ASSERTED_BITS, ASSERTED
     for turn in range(2):
         place = group if turn == 0 else ESTATE
-        found = find_fact(facts, fact_key(place, FALLBACK_PAIR, pair))
+        found = find_entry(facts, key_of(place, FALLBACK_PAIR, pair))
         if found == NO_FACT:
-            found = find_fact(facts, fact_key(place, FALLBACK_FROM, denied))
+            found = find_entry(facts, key_of(place, FALLBACK_FROM, denied))
         if found == NO_FACT:
-            found = find_fact(facts, fact_key(place, FALLBACK_ANY, np.uint64(0)))
+            found = find_entry(facts, key_of(place, FALLBACK_ANY, np.uint64(0)))
         if found != NO_FACT:
             parts[BITS_PART] = int(facts[found]["bits"][0])
             parts[HOW_PART] = CLASS if turn == 0 else POOLED

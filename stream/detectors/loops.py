@@ -25,13 +25,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream.baselines import ESTATE, find_entry, key_of
 from stream.kernel import kernel, routine
 
 from .bits import BIT
 from .facts import (
     ASSERTED,
     CLASS,
-    ESTATE,
     LOOP_LEVEL,
     NO_FACT,
     POOLED,
@@ -40,8 +40,6 @@ from .facts import (
     as_bits,
     as_facts,
     fact,
-    fact_key,
-    find_fact,
 )
 
 PERIODS: Final = 8
@@ -121,7 +119,7 @@ def level_of_run(place: int, run: int) -> int:
 def loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
     """Return the evidence of what a context repeats just now, in 1/1024 bit.
 
-    Shapes: loops: LOOPS; facts [place] of FACT; parts [LOOP_PARTS] of int64: bits, the place that
+    Shapes: loops: LOOPS; facts [place] of ENTRY; parts [LOOP_PARTS] of int64: bits, the place that
             decided (RETRY or a period), repetitions, and how it is known.
     Mutates: parts.
     """
@@ -142,7 +140,7 @@ def _loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
             continue
         bits = RETRY_BITS[level] if place == RETRY else ASSERTED_BITS[level]
         if parts[HOW_PART] != ASSERTED:
-            found = find_fact(facts, fact_key(where, LOOP_LEVEL, _what(place, level)))
+            found = find_entry(facts, key_of(where, LOOP_LEVEL, _what(place, level)))
             if found != NO_FACT:
                 bits = int(facts[found]["bits"][0])
         if bits > parts[BITS_PART]:
@@ -159,9 +157,9 @@ def _what(place: int, level: int) -> np.uint64:
 @kernel
 def _how(group: np.uint64, facts: Any) -> int:
     """Return where loops of a class are known from."""
-    if find_fact(facts, fact_key(group, LOOP_LEVEL, np.uint64(0))) != NO_FACT:
+    if find_entry(facts, key_of(group, LOOP_LEVEL, np.uint64(0))) != NO_FACT:
         return CLASS
-    if find_fact(facts, fact_key(ESTATE, LOOP_LEVEL, np.uint64(0))) != NO_FACT:
+    if find_entry(facts, key_of(ESTATE, LOOP_LEVEL, np.uint64(0))) != NO_FACT:
         return POOLED
     return ASSERTED
 

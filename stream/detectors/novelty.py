@@ -39,6 +39,7 @@ from stream.baselines import (
     RATE,
     READ,
     TASKS,
+    ask_unknown,
     asked_of,
     find_entry,
     key_of,
@@ -139,6 +140,8 @@ def judge_known(call: Any, effect: int, of: Any, entries: Any, who: Any, parts: 
         parts[part] = 0
     is_odd = support_of(entries, where, OPERATION, operation) <= 0
     if is_odd:
+        if call["values_count"]:
+            ask_unknown(entries, (place, group, effect), call, of)
         parts[P_OPERATION] = odd_bits(entries, place, ODD, effect, 0)
     first = whole(call["values_from"])
     for number in range(first, first + call["values_count"]):

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream.baselines import ENTRY, table_of
 from stream.kernel import routine
 from stream.profiles import REFUSED
 
-from .facts import FACT, facts_of
 from .habits import HABITS, HELD, no_details, observe_workload
 from .shares import usual_shares
 from .workload import DETAILS, WORKLOAD_PARTS
@@ -24,7 +24,7 @@ class RateWatch:
         self._places: dict[int, int] = {}
         self._records = np.zeros(64, HABITS)
         self._clocks = np.zeros(64, np.int64)
-        self._usual = usual_shares(np.uint64(0), facts_of(np.zeros(0, FACT)))
+        self._usual = usual_shares(np.uint64(0), table_of(np.zeros(0, ENTRY)))
 
     def follow(self, events: Any) -> Any:
         """Return what each rate of an event's workload shows after it.

@@ -36,6 +36,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream.baselines import ESTATE, ask_entry, find_entry, key_of
 from stream.kernel import kernel, mix64, routine
 
 from .bits import BIT
@@ -43,7 +44,6 @@ from .facts import (
     AFTER_ONE,
     AFTER_PAIR,
     CLASS,
-    ESTATE,
     NO_FACT,
     POOLED,
     SEQUENCE_CALLS,
@@ -52,9 +52,6 @@ from .facts import (
     SEQUENCE_PAIR,
     SEQUENCE_TRIPLE,
     UNREADY,
-    ask_fact,
-    fact_key,
-    find_fact,
 )
 
 START: Final = np.uint64(1)  # behind the first call of a task
@@ -98,11 +95,11 @@ def _score(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> i
     parts[X_PART], parts[ORDER_PART], parts[HOW_PART] = 0, 0, UNREADY
     parts[FIRST_PART], parts[FIRST_HOW_PART] = 0, UNREADY
     place = group
-    calls = find_fact(facts, fact_key(place, SEQUENCE_CALLS, np.uint64(0)))
+    calls = find_entry(facts, key_of(place, SEQUENCE_CALLS, np.uint64(0)))
     how = CLASS
     if calls == NO_FACT:
         place, how = ESTATE, POOLED
-        calls = find_fact(facts, fact_key(place, SEQUENCE_CALLS, np.uint64(0)))
+        calls = find_entry(facts, key_of(place, SEQUENCE_CALLS, np.uint64(0)))
     bits = 0
     if calls != NO_FACT:
         parts[FIRST_HOW_PART] = how
@@ -124,11 +121,11 @@ def ask_sequence(state: Any, operation: np.uint64, group: np.uint64, facts: Any)
     one = state["before"] if state["before"] != np.uint64(0) else START
     two = state["earlier"] if state["earlier"] != np.uint64(0) else START
     pair = mix64(two, one)
-    ask_fact(facts, fact_key(group, SEQUENCE_TRIPLE, mix64(pair, operation)))
-    ask_fact(facts, fact_key(group, AFTER_PAIR, pair))
-    ask_fact(facts, fact_key(group, SEQUENCE_PAIR, mix64(one, operation)))
-    ask_fact(facts, fact_key(group, AFTER_ONE, one))
-    ask_fact(facts, fact_key(group, SEQUENCE_ONE, operation))
+    ask_entry(facts, key_of(group, SEQUENCE_TRIPLE, mix64(pair, operation)))
+    ask_entry(facts, key_of(group, AFTER_PAIR, pair))
+    ask_entry(facts, key_of(group, SEQUENCE_PAIR, mix64(one, operation)))
+    ask_entry(facts, key_of(group, AFTER_ONE, one))
+    ask_entry(facts, key_of(group, SEQUENCE_ONE, operation))
 
 
 @kernel
@@ -139,26 +136,26 @@ def _bits_after(operation: np.uint64, effect: int, before: Any, known: Any, part
     pair = mix64(two, one)
     bits = 0
     parts[ORDER_PART] = 2
-    found = find_fact(facts, fact_key(place, SEQUENCE_TRIPLE, mix64(pair, operation)))
+    found = find_entry(facts, key_of(place, SEQUENCE_TRIPLE, mix64(pair, operation)))
     if found != NO_FACT:
         return int(facts[found]["bits"][0])
-    left = find_fact(facts, fact_key(place, AFTER_PAIR, pair))
+    left = find_entry(facts, key_of(place, AFTER_PAIR, pair))
     if left != NO_FACT:
         bits += int(facts[left]["bits"][0])
     parts[ORDER_PART] = 1
-    found = find_fact(facts, fact_key(place, SEQUENCE_PAIR, mix64(one, operation)))
+    found = find_entry(facts, key_of(place, SEQUENCE_PAIR, mix64(one, operation)))
     if found != NO_FACT:
         return bits + int(facts[found]["bits"][0])
-    left = find_fact(facts, fact_key(place, AFTER_ONE, one))
+    left = find_entry(facts, key_of(place, AFTER_ONE, one))
     if left != NO_FACT:
         bits += int(facts[left]["bits"][0])
     parts[ORDER_PART] = 0
-    found = find_fact(facts, fact_key(place, SEQUENCE_ONE, operation))
+    found = find_entry(facts, key_of(place, SEQUENCE_ONE, operation))
     if found != NO_FACT:
         return bits + int(facts[found]["bits"][0])
     parts[ORDER_PART] = NEW_ORDER
-    elsewhere = find_fact(facts, fact_key(ESTATE, SEQUENCE_ONE, operation))
-    found = find_fact(facts, fact_key(place, SEQUENCE_NEW, np.uint64(1 + effect)))
+    elsewhere = find_entry(facts, key_of(ESTATE, SEQUENCE_ONE, operation))
+    found = find_entry(facts, key_of(place, SEQUENCE_NEW, np.uint64(1 + effect)))
     if found != NO_FACT:
         parts[FIRST_PART] = int(facts[found]["bits"][0 if elsewhere == NO_FACT else 1])
     return bits + int(parts[FIRST_PART])

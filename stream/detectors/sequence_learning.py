@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from stream.baselines import ESTATE
 from stream.kernel import mix64
 
 from .facts import (
     AFTER_ONE,
     AFTER_PAIR,
-    ESTATE,
     SEQUENCE_CALLS,
     SEQUENCE_NEW,
     SEQUENCE_ONE,

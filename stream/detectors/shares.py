@@ -26,23 +26,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream.baselines import ESTATE, find_entry, key_of
 from stream.kernel import kernel, routine
 
 from .bits import BIT
-from .facts import (
-    ASSERTED,
-    CLASS,
-    ESTATE,
-    NO_FACT,
-    POOLED,
-    SHARE,
-    Fact,
-    Facts,
-    as_facts,
-    fact,
-    fact_key,
-    find_fact,
-)
+from .facts import ASSERTED, CLASS, NO_FACT, POOLED, SHARE, Fact, Facts, as_facts, fact
 
 ERROR, DENIAL = 0, 1
 ASSERTED_SHARES: Final = (0.1, 0.02)
@@ -102,15 +90,15 @@ def usual_share(which: int, group: np.uint64, facts: Any) -> tuple[int, int, int
     The same for all calls of a class, so that who follows many looks it up once: USUAL numbers.
     """
     place, how = group, CLASS
-    found = find_fact(facts, fact_key(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
+    found = find_entry(facts, key_of(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
     if found == NO_FACT:
         place, how = ESTATE, POOLED
-        found = find_fact(facts, fact_key(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
+        found = find_entry(facts, key_of(place, SHARE, np.uint64(1 + SUSPICIONS * which)))
     (rise, fall), (steep, back) = ASSERTED_STEPS[which]
     if found == NO_FACT:
         return ASSERTED, rise, fall, steep, back
     rise, fall = int(facts[found]["bits"][0]), int(facts[found]["bits"][1])
-    found = find_fact(facts, fact_key(place, SHARE, np.uint64(2 + SUSPICIONS * which)))
+    found = find_entry(facts, key_of(place, SHARE, np.uint64(2 + SUSPICIONS * which)))
     if found != NO_FACT:
         steep, back = int(facts[found]["bits"][0]), int(facts[found]["bits"][1])
     return how, rise, fall, steep, back

@@ -2,6 +2,7 @@
 
 from .baselines import BASELINE_MISSING, Baselines
 from .beginning import Place, Start, where_to_start
+from .claiming import valid_entries
 from .counting import known_counts
 from .doors import NO_KEYS, Doors, Keys, SystemClock
 from .growth import Counts, extended, parent_of
@@ -10,7 +11,6 @@ from .library import KEPT, Held, Library, Promoted, oldest_first
 from .operators import OPERATORS_MAX, Operators
 from .published import RECORDS_MAX, Published
 from .spec import ZONES_MAX, TopicsSpec, WorkerSpec
-from .takeover import valid_entries
 from .worker import NO_PARTITIONS, Worker
 
 __all__ = [

@@ -13,9 +13,9 @@ from stream.errors import BusUnavailable, RowCorrupt
 from stream.events import Conditions
 from stream.store import Store
 
+from .claiming import valid_entries
 from .growth import Counts, extended, longest
 from .spec import TopicsSpec
-from .takeover import valid_entries
 
 
 async def known_counts(

@@ -17,6 +17,7 @@ from stream.profiles import Batch, Read
 
 from .baselines import is_behind
 from .brake import allow, braked_of, closings, note_enforced
+from .claiming import check_journal
 from .growth import longest, with_counts
 from .owned import Owned
 from .room import full_of, is_closing
@@ -91,6 +92,7 @@ class Journalling(Tenure):
         wanted = with_counts(wanted, longest(owned.counts, wanted.counts))
         await journal(self.publisher, self.topics.journal, owned, wanted, from_offset)
         await verify(self.store, [owned])
+        await check_journal(self.reader, self.topics.journal, [owned])
         owned.journalled_ms = self.clock.wall_ms()
 
     def _is_old(self, owned: Owned) -> bool:

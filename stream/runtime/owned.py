@@ -44,7 +44,8 @@ class Owned:
     taken: until then an earlier owner may have been, so nothing new is journalled and heartbeats
     prove nothing.
     `began_in` are the named modes of this takeover.
-    `owner_offset` is the journal offset of the entry that says that we took it.
+    `owner_offset` is the journal offset of the entry that says that we took it; up to
+    `journal_read` the journal was read, which shows no other owner after us.
     `journalled_ms` is the time of the entry in force, negative where it was written just now.
     `held_since` are the offsets from which conditions held, with their journal offsets.
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
@@ -72,6 +73,7 @@ class Owned:
     coming: deque[tuple[int, Conditions]]
     version: Version
     owner_offset: int = -1
+    journal_read: int = 0
     journalled_ms: int = 0
     held_since: list[tuple[int, int]] = field(default_factory=list)
     began_in: tuple[str, ...] = ()

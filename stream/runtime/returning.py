@@ -19,9 +19,9 @@ from stream.profiles import Arrival
 from stream.store import Store
 
 from .beginning import Place
+from .claiming import valid_entries
 from .owned import Owned, cut, record_check
 from .saving import verify
-from .takeover import valid_entries
 
 
 async def returned(

@@ -25,6 +25,7 @@ from stream.store import BUCKETS
 
 from .ahead import Ahead, beside
 from .baselines import BASELINE_MISSING
+from .claiming import check_journal
 from .growth import claimed, speaker_of
 from .handover import is_born
 from .journalling import Journalling
@@ -238,6 +239,7 @@ class Session(Journalling):
                 # Inside a round, so that no partition is let go while it is asked about.
                 async with self._round:
                     await verify(self.store, list(self.owned.values()))
+                    await check_journal(self.reader, self.topics.journal, [*self.owned.values()])
                     await recount(self.store, list(self.owned.values()))
                 verified_s = self.clock.monotonic_s()
             self.metrics.rows.set(len(self.state.table))

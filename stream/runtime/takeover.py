@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from stream.bus import LogReader, Publisher, Rarely, Record
-from stream.errors import NewerFormat, RowCorrupt
+from stream.bus import LogReader, Publisher, Rarely
+from stream.errors import RowCorrupt
 from stream.events import (
     MET,
     Conditions,
     Growth,
-    JournalEntry,
-    Owner,
     Version,
     decode_entry,
     encode_entry,
@@ -42,6 +40,7 @@ from .beginning import (
     where_to_start,
     without_baseline,
 )
+from .claiming import append, claim_above, say_so, valid_entries
 from .entries import Entries, in_era, in_force, lacking_of, of_log, shed_of
 from .growth import children_of, inherited, least_of, longest, parent_of, with_counts
 from .handover import born_of
@@ -52,7 +51,6 @@ from .published import Published, note_records
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 
-NO_EPOCH = -1
 FROM_PARENT = -1  # the journal offset of an entry that lies in another partition's journal
 RECORDS_AT_ONCE = 10_000
 OFFSETS_AT_ONCE = 4_096
@@ -66,32 +64,6 @@ class Unborn(Exception):
     """The partition has nothing to begin with yet: its parent has not handed over."""
 
 
-def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
-    """Return the entries that count: those of each owner until the next owner's first.
-
-    An owner entry with an epoch that is not above the last is a zombie's and ends nobody.
-    Errors: NewerFormat: what decides cannot be read.
-    """
-    valid: list[tuple[int, JournalEntry]] = []
-    nonce, epoch = "", NO_EPOCH
-    for record in records:
-        try:
-            entry = decode_entry(record.value or b"")
-        except NewerFormat:
-            raise
-        except (ValueError, RecursionError) as error:
-            rarely.warning("journal offset %d is not an entry: %s", record.offset, error)
-            continue
-        if isinstance(entry, Owner):
-            if entry.epoch > epoch:
-                nonce, epoch = entry.nonce, entry.epoch
-                valid.append((record.offset, entry))
-        elif entry.nonce == nonce or not nonce:
-            nonce = nonce or entry.nonce
-            valid.append((record.offset, entry))
-    return valid
-
-
 async def take(
     place: Place, store: Store, reader: LogReader, publisher: Publisher, first: First
 ) -> Owned:
@@ -102,7 +74,7 @@ async def take(
     Errors: StoreUnavailable, BusUnavailable; NewerFormat: where the checkpoint is newer nothing is
             changed, where an entry is, the partition is only claimed.
     """
-    place, claim, records = await _claim(place, store, reader)
+    place, claim, records = await claim_above(place, store, reader)
     # Asked only now: until the claim another may have applied events that came after it was asked
     # where the log ends, and its checkpoint would look as though the log had been cut.
     place = place._replace(bounds=(await reader.bounds(place.requests_topic))[place.partition])
@@ -111,15 +83,7 @@ async def take(
         raise Unborn(f"partition {place.partition} has not been born, its parent will see to it")
     born = await born_of(store, children_of(place.counts, place.partition))
     place = place._replace(least=least_of(place.counts, born))
-    entry = Owner(
-        nonce=place.nonce,
-        epoch=claim.epoch,
-        checkpoint=checkpoint.next_offset if checkpoint else -1,
-        worker=place.worker,
-    )
-    mine = await _append(publisher, place, entry)
-    known = records[-1].offset + 1 if records else _journal_from(claim)
-    records += await reader.read(place.journal_topic, place.partition, known, mine)
+    place, claim, mine = await say_so(place, claim, records, store, (reader, publisher))
     entries = [
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
@@ -144,6 +108,7 @@ async def take(
         conditions=conditions,
         journal_offset=journal_offset,
         owner_offset=mine,
+        journal_read=mine + 1,
         journalled_ms={each.offset: each.append_ms for each in records}.get(journal_offset, -1),
         published=published,
         coming=coming,
@@ -195,34 +160,8 @@ async def _held(
     for position, (_, each) in enumerate(coming):
         if each.shed == BASELINE_MISSING:
             entry = msgspec.structs.replace(each, nonce=place.nonce)
-            coming[position] = await _append(publisher, place, entry), entry
+            coming[position] = await append(publisher, place, entry), entry
     return start, held
-
-
-async def _claim(
-    place: Place, store: Store, reader: LogReader
-) -> tuple[Place, Claim, list[Record]]:
-    """Claim the partition with an epoch above every earlier owner's, whom the store may have
-    forgotten; return who claimed, the claim, and the journal's records from its checkpoint on.
-    """  # noqa: D205 - one sentence
-    # What a newer version wrote is met before anything is changed.
-    seen = await store.owner(place.partition)
-    claim = await store.claim(place.partition, place.nonce, seen)
-    bounds = (await reader.bounds(place.journal_topic))[place.partition]
-    first = max(bounds.start, _journal_from(claim))
-    records = await reader.read(place.journal_topic, place.partition, first, bounds.end)
-    owners = [each for _, each in valid_entries(records) if isinstance(each, Owner)]
-    highest = max((each.epoch for each in owners), default=NO_EPOCH)
-    if highest >= claim.epoch:
-        # Under another name: a store that falls back to between the two claims holds the lower
-        # epoch, and whoever were known to it by name would go on under that.
-        before, place = place.nonce, place._replace(nonce=f"{place.nonce}-{claim.epoch}")
-        claim = await store.claim(place.partition, place.nonce, before, highest)
-    return place, claim, records
-
-
-def _journal_from(claim: Claim) -> int:
-    return claim.checkpoint.journal_offset if claim.checkpoint else 0
 
 
 def _heard(checkpoint: Checkpoint | None, start: Start) -> Stored:
@@ -324,7 +263,7 @@ async def _conditions(
     conditions = with_counts(conditions, counts if known else place.counts)
     for mode in start.modes:
         log.warning("partition %d starts in mode %s", place.partition, mode)
-    return await _append(publisher, place, conditions), conditions, coming
+    return await append(publisher, place, conditions), conditions, coming
 
 
 async def _bequeathed(place: Place, reader: LogReader, checkpoint: Checkpoint) -> Entries:
@@ -355,14 +294,6 @@ def _of_birth(bequeathed: Entries, lived: Entries) -> Entries:
         (offset, msgspec.structs.replace(each, growth=Growth(each.counts, ancestors)))
         for offset, each in lived
     ]
-
-
-async def _append(publisher: Publisher, place: Place, entry: JournalEntry) -> int:
-    """Append a journal entry; return its offset once it is acknowledged."""
-    sent = await publisher.send(
-        place.journal_topic, entry.nonce.encode(), encode_entry(entry), place.partition
-    )
-    return await sent
 
 
 async def journal(

@@ -10,8 +10,7 @@ from stream.bus import KafkaReader
 from stream.events import Command, Conditions, decode_entry
 from stream.gateway import Gateway
 from stream.local import Addresses
-from stream.runtime import SystemClock
-from stream.runtime.takeover import valid_entries
+from stream.runtime import SystemClock, valid_entries
 from tests.integration.test_enforcement import gateway_of
 from tests.live import Installation, opened, wait_until
 from tests.models.tasks import CLASS

@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.baselines import ENTRY, find_entry, table_of
 from stream.detectors import (
     ASSERTED,
     BIT,
     CLASS,
     DENIAL,
     ERROR,
-    FACT,
     FALLBACK,
     FALLBACK_PARTS,
     FIRST_PART,
@@ -25,9 +25,7 @@ from stream.detectors import (
     SHARES,
     UNREADY,
     BenignTask,
-    facts_of,
     fallback_bits,
-    find_fact,
     follow_fallback,
     follow_loops,
     follow_share,
@@ -48,7 +46,7 @@ from tests.models.habits import (
     share_weights,
 )
 
-NOTHING = facts_of(np.zeros(0, FACT))
+NOTHING = table_of(np.zeros(0, ENTRY))
 GROUP = np.uint64(77)
 
 symbols = st.integers(1, 3)
@@ -96,7 +94,7 @@ def test_cold_loops_are_asserted(drawn: list[int]) -> None:
 def test_learned_loops_are_shares_of_tasks(rows: list[list[int]]) -> None:
     """The more tasks came so far, the fewer bits; levels never get more usual with height."""
     levels = np.array(rows, np.uint8)
-    facts = facts_of(learn_loops(np.full(len(rows), GROUP), levels))
+    facts = table_of(learn_loops(np.full(len(rows), GROUP), levels))
     state, parts = np.zeros(1, LOOPS), np.zeros(LOOP_PARTS, np.int64)
     before = 0
     for place in range(40):
@@ -160,7 +158,7 @@ def test_learned_shares_are_found(rows: list[tuple[int, int, int]]) -> None:
     groups = np.array([row[0] for row in rows], np.uint64)
     total = np.array([row[1] for row in rows])
     failures = np.stack([np.minimum(total, [row[2] for row in rows]), total * 0], axis=1)
-    facts = facts_of(learn_shares(groups, total, failures))
+    facts = table_of(learn_shares(groups, total, failures))
     parts = np.zeros(SHARE_PARTS, np.int64)
     for which in (ERROR, DENIAL):
         for group, how in ((int(groups[0]), CLASS), (99, POOLED)):
@@ -172,7 +170,7 @@ def test_learned_shares_are_found(rows: list[tuple[int, int, int]]) -> None:
 def test_sequences_are_those_of_the_model(drawn: list, times: int, task: list, group: int) -> None:
     """Each call's bits are those that counting gives, and evidence is their one-sided sum."""
     drawn = drawn * times
-    facts = facts_of(learn_sequences(BenignTask(*each) for each in drawn))
+    facts = table_of(learn_sequences(BenignTask(*each) for each in drawn))
     model = SequenceModel(drawn)
     own = group if model.knows(group) else None
     is_ready = len(model.calls(own)) >= READY_CALLS
@@ -194,11 +192,11 @@ def test_sequences_are_those_of_the_model(drawn: list, times: int, task: list, g
 @given(st.lists(st.integers(1, (1 << 64) - 1), unique=True, max_size=60), st.data())
 def test_facts_are_found_by_key(keys: list[int], data: st.DataObject) -> None:
     """Every key that was put in is found with its bits, and no other."""
-    listed = np.zeros(len(keys), FACT)
+    listed = np.zeros(len(keys), ENTRY)
     listed["key"] = keys
     listed["bits"][:, 0] = np.arange(len(keys))
-    facts = facts_of(listed)
+    facts = table_of(listed)
     for number, key in enumerate(keys):
-        assert facts[find_fact(facts, np.uint64(key))]["bits"][0] == number
+        assert facts[find_entry(facts, np.uint64(key))]["bits"][0] == number
     other = data.draw(st.integers(1, (1 << 64) - 1).filter(lambda each: each not in keys))
-    assert find_fact(facts, np.uint64(other)) == -1
+    assert find_entry(facts, np.uint64(other)) == -1

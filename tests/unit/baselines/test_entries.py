@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.baselines import ENTRY, find_entry
-from stream.baselines.entries import FILLED_AT_ONCE, home_of, table_of
+from stream.baselines import ENTRY, find_entry, table_of
+from stream.baselines.entries import FILLED_AT_ONCE, PROBES_MAX, home_of
+from stream.errors import ConfigError
 from stream.kernel import is_compiled
 
 EVEN, LARGEST_KEY = 2, (1 << 64) - 1
@@ -53,3 +54,12 @@ def test_a_large_one_is_filled_in_parts() -> None:
     assert (used[1:] > used[:-1]).all()
     homes = [home_of(table, np.uint64(each)) for each in (0, 1 << 63, LARGEST_KEY)]
     assert homes == [0, len(table) // 2, len(table) - 1]
+
+
+def test_keys_that_are_no_hashes_are_refused() -> None:
+    """However many a forged baseline lets want one place, nobody searches through them."""
+    start = 1 << 63
+    few = [start + each for each in range(PROBES_MAX)]
+    assert found(table_of(listed(few)), few[:: PROBES_MAX - 1]) == [0, (PROBES_MAX - 1) % 1_000]
+    with pytest.raises(ConfigError, match="crowded"):
+        table_of(listed([*few, start + PROBES_MAX]))

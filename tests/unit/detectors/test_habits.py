@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stream.baselines import ENTRY, table_of
 from stream.detectors import (
     ASSERTED,
     BIT,
@@ -12,7 +13,6 @@ from stream.detectors import (
     COUNTED,
     DENIAL,
     ERROR,
-    FACT,
     FALLBACK,
     FALLBACK_PARTS,
     FIRST_PART,
@@ -29,7 +29,6 @@ from stream.detectors import (
     SPREAD,
     BenignTask,
     end_stretch,
-    facts_of,
     fallback_bits,
     follow_fallback,
     follow_loops,
@@ -44,7 +43,7 @@ from stream.detectors import (
 )
 from stream.detectors.loops import PLACES, RETRY
 
-NOTHING = facts_of(np.zeros(0, FACT))
+NOTHING = table_of(np.zeros(0, ENTRY))
 GROUP = np.uint64(3)
 SERVED, FAILED, DENIED = 0, 1, 2
 READ, CHANGE = 0, 1
@@ -85,7 +84,7 @@ def test_what_benign_tasks_repeat_is_no_news() -> None:
             follow_loops(state[0], np.uint64(9), 0)
         end_stretch(state[0], row)
         state[:] = 0
-    facts = facts_of(learn_loops(np.full(50, GROUP), levels))
+    facts = table_of(learn_loops(np.full(50, GROUP), levels))
     usual, more = looped([9] * 20, 0, facts), looped([9] * 61, 0, facts)
     assert usual[0] < BIT // 4 and usual[3] == CLASS
     assert more[0] > 12 * BIT
@@ -107,9 +106,9 @@ def test_a_fallback_after_a_denial_is_caught_at_its_call() -> None:
     """Cold 3.3 asserted bits; 7.6 where 50 denials had none; under 1 where it is usual."""
     calls = [(5, CHANGE, DENIED), (6, READ, SERVED), (7, CHANGE, SERVED), (8, CHANGE, SERVED)]
     assert fell_back(calls, NOTHING) == [0, 0, round(np.log2(10) * BIT), 0]
-    never = facts_of(learn_fallbacks([(GROUP, 5, 0)] * 50))
+    never = table_of(learn_fallbacks([(GROUP, 5, 0)] * 50))
     assert fell_back(calls, never)[2] > 7.5 * BIT
-    usual = facts_of(learn_fallbacks([(GROUP, 5, 7)] * 50))
+    usual = table_of(learn_fallbacks([(GROUP, 5, 7)] * 50))
     assert fell_back(calls, usual)[2] < BIT
 
 
@@ -131,7 +130,7 @@ def test_a_burst_of_denials_is_caught_and_a_usual_share_of_errors_is_not() -> No
     assert parts[0] > 11 * BIT
     chance = np.random.default_rng(2)
     failures = np.stack([chance.binomial(10, 0.05, 200), np.zeros(200, int)], axis=1)
-    facts = facts_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
+    facts = table_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
     state[:] = 0
     most = 0
     for failed in chance.random(1000) < 0.05:
@@ -146,7 +145,7 @@ def test_who_always_failed_more_often_is_no_news() -> None:
     """Three times the class's errors for 5,000 calls stay under 40 bits; then a rise has 60."""
     chance = np.random.default_rng(5)
     failures = np.stack([chance.binomial(10, 0.05, 200), np.zeros(200, int)], axis=1)
-    facts = facts_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
+    facts = table_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
     state, parts = np.zeros(1, SHARES), np.zeros(SHARE_PARTS, np.int64)
 
     def share_over(calls: int, share: float) -> list[int]:
@@ -164,7 +163,7 @@ def test_who_always_failed_more_often_is_no_news() -> None:
 def test_a_strange_order_of_known_operations_is_caught() -> None:
     """Calls of a benign task backwards pass 10 bits at the fifth; forwards they never have any."""
     steps = [(10, READ), (11, READ), (12, READ), (13, CHANGE), (14, READ), (15, CHANGE)]
-    facts = facts_of(learn_sequences(BenignTask(int(GROUP), steps) for _ in range(100)))
+    facts = table_of(learn_sequences(BenignTask(int(GROUP), steps) for _ in range(100)))
     for calls, passed in ((steps, None), (steps[::-1], 5)):
         state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
         bits = [
@@ -178,7 +177,7 @@ def test_a_strange_order_of_known_operations_is_caught() -> None:
 def test_a_first_change_counts_more_than_a_first_read() -> None:
     """Where tasks often read what was never read, but never changed anything new: 3 and 9 bits."""
     tasks = [BenignTask(int(GROUP), [(100 + each, READ), *[(5, CHANGE)] * 4]) for each in range(80)]
-    facts = facts_of(learn_sequences(tasks))
+    facts = table_of(learn_sequences(tasks))
     found = []
     for effect in (READ, CHANGE):
         state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
@@ -210,5 +209,5 @@ def test_many_customers_in_five_minutes_are_caught() -> None:
 
 def test_sizes_are_whole_words() -> None:
     """States are whole words, as rows want them."""
-    sizes = {each.itemsize for each in (LOOPS, FALLBACK, SEQUENCE, SHARES, SPREAD, FACT)}
+    sizes = {each.itemsize for each in (LOOPS, FALLBACK, SEQUENCE, SHARES, SPREAD, ENTRY)}
     assert sizes == {96, 16, 24, 72}

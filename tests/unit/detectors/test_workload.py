@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stream.baselines import ENTRY, table_of
 from stream.detectors import (
     BIT,
     CONTEXT_HABITS,
     CONTEXT_NAMES,
     CONTEXT_PARTS,
     DETAILS,
-    FACT,
     OBSERVED,
     WORKLOAD,
     WORKLOAD_NAMES,
     WORKLOAD_PARTS,
     BenignTask,
-    facts_of,
     follow_context,
     follow_workload,
     learn_sequences,
@@ -26,7 +25,7 @@ from stream.detectors import (
 from stream.kernel import kernel
 from stream.profiles import COMPLETION, EVENT, FAILED, GRANT, REFUSED, REQUEST, SERVED
 
-NOTHING = facts_of(np.zeros(0, FACT))
+NOTHING = table_of(np.zeros(0, ENTRY))
 GROUP = np.uint64(3)
 INTERVAL_MS = 300_000
 WORKLOAD_BITS = {name: 1 << place for place, name in enumerate(WORKLOAD_NAMES)}
@@ -131,7 +130,7 @@ def test_a_context_knows_what_was_learned() -> None:
     """Nothing learned: loops and fallbacks are asserted, order and first use unknown; else all."""
     tasks = [BenignTask(int(GROUP), [(10, 0), (11, 0), (12, 1)]) for _ in range(120)]
     asserted = CONTEXT_BITS["loops"] | CONTEXT_BITS["fallback"]
-    for facts, mask in ((NOTHING, asserted), (facts_of(learn_sequences(tasks)), 15)):
+    for facts, mask in ((NOTHING, asserted), (table_of(learn_sequences(tasks)), 15)):
         state = np.zeros(1, CONTEXT_HABITS)
         bits = np.zeros(CONTEXT_PARTS, np.int64)
         out = bits, np.zeros((CONTEXT_PARTS, DETAILS), np.int64)

@@ -22,9 +22,8 @@ from stream.events import (
     encode_request,
 )
 from stream.profiles import Arrival, Decoder
-from stream.runtime import Worker
+from stream.runtime import Worker, valid_entries
 from stream.runtime.baselines import Baselines
-from stream.runtime.takeover import valid_entries
 from tests.estate import TOPICS, Estate, stored
 from tests.live import KEY, wait_until
 from tests.models.tasks import CLASS, T0_MS, THIEF, call

@@ -1,53 +1,19 @@
-"""Where a new owner begins, and whose journal entries count."""
+"""Where a new owner begins."""
 
 import asyncio
 
 import msgspec
 import pytest
 
-from stream.bus import Bounds, MemoryPublisher, MemoryReader, Record
-from stream.events import Conditions, Owner, encode_entry
-from stream.runtime import Place, Start, valid_entries, where_to_start
+from stream.bus import Bounds, MemoryPublisher, MemoryReader
+from stream.events import Conditions
+from stream.runtime import Place, Start, where_to_start
 from stream.runtime.baselines import Baselines
 from stream.runtime.takeover import take
 from stream.store import Checkpoint, MemoryStore
 from tests.estate import KEY, TOPICS, Estate, busy, stored
 
-
-def owner(nonce: str, epoch: int) -> Owner:
-    """A worker took the partition."""
-    return Owner(nonce=nonce, epoch=epoch, checkpoint=0)
-
-
-def conditions(nonce: str, from_offset: int) -> Conditions:
-    """What a worker journalled."""
-    return Conditions(
-        nonce=nonce, era=0, from_offset=from_offset, policy_hash="h", policy_text="{}"
-    )
-
-
-def test_a_zombie_s_entries_do_not_count() -> None:
-    """After the next owner's first entry, those of the earlier one are void, late owners too."""
-    entries = [
-        owner("a", 1),
-        conditions("a", 0),
-        owner("b", 2),
-        conditions("a", 5),
-        conditions("b", 7),
-        owner("a", 1),
-        conditions("a", 9),
-        conditions("b", 11),
-    ]
-    log = [Record(0, at, 0, None, encode_entry(each)) for at, each in enumerate(entries)]
-    log.insert(3, Record(0, 99, 0, None, b"{"))
-    assert [offset for offset, _ in valid_entries(log)] == [0, 1, 2, 4, 7]
-
-
-def test_a_journal_may_begin_in_the_middle() -> None:
-    """Where retention has cut the head, the first entry names whose entries count."""
-    log = [Record(0, 4, 0, None, encode_entry(conditions("a", 3)))]
-    log.append(Record(0, 5, 0, None, encode_entry(conditions("z", 4))))
-    assert [offset for offset, _ in valid_entries(log)] == [4]
+LAST = Conditions(nonce="a", era=0, from_offset=7, policy_hash="h", policy_text="{}")
 
 
 def checkpoint(next_offset: int, topic_id: str) -> Checkpoint:
@@ -99,7 +65,7 @@ def test_a_log_cut_short_behind_the_checkpoint_begins_afresh() -> None:
 
 def test_an_older_copy_of_the_store_begins_afresh() -> None:
     """A checkpoint of an era before the journal's last is of a store that lost what came after."""
-    later = msgspec.structs.replace(conditions("a", 7), era=6, log_era=2)
+    later = msgspec.structs.replace(LAST, era=6, log_era=2)
     afresh = Start(0, 7, 2, 7, ("store_forgot",))
     assert where_to_start(place(Bounds(0, 80)), checkpoint(50, "t"), [later]) == afresh
 
@@ -117,8 +83,7 @@ def test_a_store_that_forgot_is_said_so(
     start: int, era: int, topic_id: str, expected: Start
 ) -> None:
     """Where the whole log is there, the same is decided again; else in an era of its own."""
-    last = conditions("a", 7)
-    last = msgspec.structs.replace(last, era=era, log_era=max(0, era - 1), topic_id=topic_id)
+    last = msgspec.structs.replace(LAST, era=era, log_era=max(0, era - 1), topic_id=topic_id)
     assert where_to_start(place(Bounds(start, 9)), None, [last]) == expected
 
 
