@@ -12,9 +12,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 import msgspec
+
+from stream.errors import ConfigError
 
 from .folder import HOST, Ports, choose_ports, hold
 from .jars import Fetch, cache_folder, cache_jars, extra_missing, fetch_by_jgo, locked_jars
@@ -22,6 +24,8 @@ from .kafka import Adjust, KafkaNode, java_binary, java_command
 from .valkey import ValkeyServer, valkey_binary
 from .wire import is_kafka_ready, is_valkey_ready
 
+TRIES_MAX: Final = 4
+_TAKEN: Final = "Address already in use"  # in the last words of both
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(ge=1, le=600)]
 
@@ -113,17 +117,9 @@ class LocalServers:
             undo.enter_context(hold(self._folder))
             kafka, valkey = self._programs()
             self._end_leftovers(kafka, valkey)
-            ports = choose_ports(
-                self._folder / "ports.json",
-                kafka_port=self._spec.kafka_port,
-                redis_port=self._spec.redis_port,
-            )
-            pair = _Pair(kafka=kafka, valkey=valkey, ports=ports)
             undo.callback(kafka.server.stop)
             undo.callback(valkey.server.stop)
-            self._launch(pair)
-            self._await_valkey(pair)
-            self._await_kafka(pair)
+            pair = self._up(kafka, valkey)
             self._undo = undo.pop_all()
         self._pair = pair
         self._on_progress(f"ready: Kafka {self.addresses.kafka}, Valkey {self.addresses.redis}")
@@ -196,6 +192,30 @@ class LocalServers:
         ended = kafka.end_leftovers(within_s=within_s)
         if valkey.server.end_leftover(within_s=within_s) or ended:
             self._on_progress("ended servers that an earlier run had left")
+
+    def _up(self, kafka: KafkaNode, valkey: ValkeyServer) -> _Pair:
+        """Have both up on ports that are free. Errors: ConfigError."""
+        turn = 1
+        while True:
+            ports = choose_ports(
+                self._folder / "ports.json",
+                kafka_port=self._spec.kafka_port,
+                redis_port=self._spec.redis_port,
+            )
+            pair = _Pair(kafka=kafka, valkey=valkey, ports=ports)
+            self._launch(pair)
+            try:
+                self._await_valkey(pair)
+                self._await_kafka(pair)
+                return pair
+            except ConfigError as error:
+                # From our look at a port until its server listens it is anybody's.
+                if _TAKEN not in error.message or turn == TRIES_MAX:
+                    raise
+            kafka.server.stop()
+            valkey.server.stop()
+            self._on_progress("another program has taken a port meanwhile, trying others")
+            turn += 1
 
     def _launch(self, pair: _Pair) -> None:
         """Write the files, format new storage, launch both servers."""

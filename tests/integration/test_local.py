@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -14,7 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream.errors import ConfigError
 from stream.local import Addresses, LocalServers
+from stream.local import servers as local
+from stream.local.folder import Ports
 from stream.local.leftover import living, wait_until
+from tests.ports import free_port
 
 # Another process that starts the servers, says where they are, and waits to be killed.
 PARENT = """
@@ -148,6 +153,29 @@ def test_a_broken_server_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"(?s)Kafka ended with exit code 1.*node ID not found"):
         LocalServers(tmp_path).start()
     assert left(tmp_path) == []
+
+
+def test_ports_that_are_taken_meanwhile_cost_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was faster keeps its port; where it stays so, or was asked for, that is the error."""
+    taken = socket.create_server(("127.0.0.1", free_port()))
+    port, choose = taken.getsockname()[1], local.choose_ports
+    unlucky, told = ["redis", "kafka"], []
+
+    def chosen(file: Path, *, kafka_port: int, redis_port: int) -> Ports:
+        ports = choose(file, kafka_port=kafka_port, redis_port=redis_port)
+        return msgspec.structs.replace(ports, **{unlucky.pop(): port}) if unlucky else ports
+
+    monkeypatch.setattr(local, "choose_ports", chosen)
+    with taken:
+        with LocalServers(tmp_path, on_progress=told.append) as servers:
+            servers.check_alive()
+        assert sum("trying others" in each for each in told) == 2
+        unlucky = ["redis"] * local.TRIES_MAX
+        with pytest.raises(ConfigError, match=rf"(?s)Valkey.*{port}.*in use"):
+            LocalServers(tmp_path).start()
+        assert not unlucky
 
 
 def test_the_session_has_its_servers(servers: Addresses, fresh_name: str) -> None:
