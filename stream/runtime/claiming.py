@@ -7,7 +7,7 @@ finds an owner of a higher epoch there is heard by nobody, so it claims above, o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stream.bus import LogReader, Publisher, Rarely, Record
@@ -106,21 +106,22 @@ async def say_so(
         place, claim = await _again(place, claim, store, highest)
 
 
-async def check_journal(reader: LogReader, topic: str, owned: Iterable[Owned]) -> None:
-    """Return once the journal has shown no other owner after each of these.
+async def check_journal(reader: LogReader, topic: str, owned: Mapping[int, Owned]) -> None:
+    """Return once the journal has shown no other owner after each of these, by partition.
 
     A store that forgot another's claim goes on to take what we write, and nobody listens to us.
+    Whatever is let go meanwhile may well have another.
     Errors: BusUnavailable, NewerFormat; OwnershipLost.
     """
     try:
         bounds = await reader.bounds(topic)
-        for each in owned:
+        for each in list(owned.values()):
             end = bounds[each.partition].end
             if end <= each.journal_read:
                 continue
             first = max(each.journal_read, bounds[each.partition].start)
             highest = _highest(await reader.read(topic, each.partition, first, end))
-            if highest > each.epoch:
+            if highest > each.epoch and owned.get(each.partition) is each:
                 raise OwnershipLost(
                     f"partition {each.partition}: another worker has journalled epoch {highest},"
                     f" ours is {each.epoch}"

@@ -92,7 +92,7 @@ class Journalling(Tenure):
         wanted = with_counts(wanted, longest(owned.counts, wanted.counts))
         await journal(self.publisher, self.topics.journal, owned, wanted, from_offset)
         await verify(self.store, [owned])
-        await check_journal(self.reader, self.topics.journal, [owned])
+        await check_journal(self.reader, self.topics.journal, {owned.partition: owned})
         owned.journalled_ms = self.clock.wall_ms()
 
     def _is_old(self, owned: Owned) -> bool:

@@ -239,7 +239,6 @@ class Session(Journalling):
                 # Inside a round, so that no partition is let go while it is asked about.
                 async with self._round:
                     await verify(self.store, list(self.owned.values()))
-                    await check_journal(self.reader, self.topics.journal, [*self.owned.values()])
                     await recount(self.store, list(self.owned.values()))
                 verified_s = self.clock.monotonic_s()
             self.metrics.rows.set(len(self.state.table))
@@ -249,7 +248,7 @@ class Session(Journalling):
             self.metrics.set_full(full, max(most, default=0))
 
     async def keep_looking(self, looking: Looking) -> None:
-        """Ask Kafka and Redis whether they are there, how far behind we are, what has grown."""
+        """Ask Kafka and Redis whether they are there, how far behind we are, what has changed."""
         while not self.stopping.is_set():
             self.ends |= await looking.look(dict(self.owned))
             now_s = self.clock.monotonic_s()
@@ -260,6 +259,7 @@ class Session(Journalling):
             with contextlib.suppress(BusUnavailable, StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(self.spec.answer_ms / 1_000):
                     await self.look_for_growth()
+                    await check_journal(self.reader, self.topics.journal, self.owned)
             await self._pause(self.spec.look_every_ms)
 
     async def keep_beating(self) -> None:
