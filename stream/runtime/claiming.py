@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 
 NO_EPOCH: Final = -1
+NEWER: Final = 1 << 62  # above every epoch
 
 
 def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
@@ -111,7 +112,7 @@ async def check_journal(reader: LogReader, topic: str, owned: Mapping[int, Owned
 
     A store that forgot another's claim goes on to take what we write, and nobody listens to us.
     Whatever is let go meanwhile may well have another.
-    Errors: BusUnavailable, NewerFormat; OwnershipLost.
+    Errors: BusUnavailable; OwnershipLost.
     """
     try:
         bounds = await reader.bounds(topic)
@@ -120,11 +121,16 @@ async def check_journal(reader: LogReader, topic: str, owned: Mapping[int, Owned
             if end <= each.journal_read:
                 continue
             first = max(each.journal_read, bounds[each.partition].start)
-            highest = _highest(await reader.read(topic, each.partition, first, end))
+            records = await reader.read(topic, each.partition, first, end)
+            try:
+                highest = _highest(records)
+            except NewerFormat:
+                highest = NEWER  # we write none such
             if highest > each.epoch and owned.get(each.partition) is each:
                 raise OwnershipLost(
-                    f"partition {each.partition}: another worker has journalled epoch {highest},"
-                    f" ours is {each.epoch}"
+                    f"partition {each.partition}: another worker has journalled"
+                    f" {'a newer format' if highest == NEWER else f'epoch {highest}'},"
+                    f" ours is epoch {each.epoch}"
                 )
             each.journal_read = end
     except KeyError as error:

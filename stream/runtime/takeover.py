@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from stream.bus import LogReader, Publisher, Rarely
+from stream.bus import LogReader, Publisher
 from stream.errors import RowCorrupt
 from stream.events import (
     MET,
@@ -49,7 +49,6 @@ from .owned import Owned, record_check
 from .published import Published, note_records
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log, every_s=10.0)
 
 FROM_PARENT = -1  # the journal offset of an entry that lies in another partition's journal
 RECORDS_AT_ONCE = 10_000

@@ -151,7 +151,7 @@ def test_an_owner_lets_go_of_what_another_has_journalled() -> None:
         assert owned.journal_read == 3
         await say(owner("forgotten", 7))
         await say(conditions("n", 9))
-        with pytest.raises(OwnershipLost, match=r"epoch 7, ours is 5"):
+        with pytest.raises(OwnershipLost, match=r"epoch 7, ours is epoch 5"):
             await check_journal(reader, TOPICS.journal, {0: owned})
         held, read = {0: owned}, reader.read
 
@@ -161,6 +161,21 @@ def test_an_owner_lets_go_of_what_another_has_journalled() -> None:
 
         reader.read = let_go_meanwhile
         await check_journal(reader, TOPICS.journal, held)
+
+    told(tell)
+
+
+def test_an_entry_of_a_newer_version_is_another_owner_s() -> None:
+    """A worker of before an upgrade lets go of that partition, and goes on with the others."""
+
+    async def tell(
+        store: MemoryStore, reader: MemoryReader, publisher: MemoryPublisher, say: Say
+    ) -> None:
+        owned = mine(5, 1 + await say(owner("n", 5)))
+        entry = encode_entry(owner("newer", 6)).replace(b'"format":1', b'"format":99')
+        await (await publisher.send(TOPICS.journal, b"newer", entry, 0))
+        with pytest.raises(OwnershipLost, match="newer format"):
+            await check_journal(reader, TOPICS.journal, {0: owned})
 
     told(tell)
 
