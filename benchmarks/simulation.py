@@ -97,14 +97,21 @@ def swept_by(name: str) -> tuple[str, int]:
     return name, 0
 
 
-def sweep_figures(pool: Any, every: int, bugs: Iterable[str]) -> dict[str, Any]:
-    """Return what sweeps have to show: scenarios, runs, violations, and bugs that they find."""
+def sweep_figures(
+    pool: Any, every: int, bugs: Iterable[str], names: Iterable[str]
+) -> dict[str, Any]:
+    """Return what sweeps of scenarios have to show: runs, violations, and bugs that they find."""
+    began_s = time.monotonic()
     scenarios, failing, planned = {}, [], []
-    for name, operations in pool.imap(operations_in, [each.name for each in SCENARIOS]):
+    for name, operations in pool.imap(operations_in, names):
         faults = list(faults_of(operations))[::every]
         planned += [(name, fault) for fault in faults]
         scenarios[name] = {"operations": len(operations), "runs": len(faults)}
-    for name, fault, law in pool.imap_unordered(broken_by, planned, chunksize=10):
+    judged = pool.imap_unordered(broken_by, planned, chunksize=10)
+    for done, (name, fault, law) in enumerate(judged, 1):
+        if done % SHOWN_EVERY == 0:
+            took_s = time.monotonic() - began_s
+            say(f"{done:,} of {len(planned):,} runs of sweeps, {took_s:.0f} s, now {name}")
         if law:
             failing.append([name, *fault])
             say(f"sweep {name}, call {fault.at}, {fault.how}: {law[:300]}")
@@ -135,7 +142,10 @@ def sweep_figures(pool: Any, every: int, bugs: Iterable[str]) -> dict[str, Any]:
 
 
 def figures(
-    seeds: Iterable[int], bugs: Iterable[str], processes: int, sweep: tuple[int, Iterable[str]]
+    seeds: Iterable[int],
+    bugs: Iterable[str],
+    processes: int,
+    sweep: tuple[int, Iterable[str], list[str]],
 ) -> dict[str, Any]:
     """Return what there is to show, said on the way to standard error."""
     began_s, done, failing = time.monotonic(), 0, []
@@ -193,6 +203,7 @@ def main() -> int:
     parser.add_argument("--bug", action="append", default=[], help="only these bugs")
     parser.add_argument("--no-bugs", action="store_true", help="no deliberate bugs")
     parser.add_argument("--every", type=int, default=0, help="of sweeps each so many-th fault")
+    parser.add_argument("--scenario", action="append", default=[], help="sweep only these")
     parser.add_argument("--no-sweep", action="store_true", help="no sweeps")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
@@ -202,7 +213,11 @@ def main() -> int:
     faults_every = 0 if given.no_sweep else given.every or (EVERY_SHORT if given.short else 1)
     swept_bugs = [] if given.no_bugs else () if given.short else SWEPT
     seeds = range(given.first, given.first + count)
-    shown = figures(seeds, bugs, given.processes, (faults_every, swept_bugs))
+    names = [each.name for each in SCENARIOS]
+    if not set(given.scenario) <= set(names):
+        parser.error(f"--scenario is one of {', '.join(names)}")
+    sweep = (faults_every, swept_bugs, given.scenario or names)
+    shown = figures(seeds, bugs, given.processes, sweep)
     if given.json:
         print(json.dumps({"figures": shown}))
     else:
