@@ -211,7 +211,7 @@ def main() -> int:
     every = BUGS_SHORT if given.short else [each.name for each in BUGS if not each.is_rare]
     bugs = [] if given.no_bugs else given.bug or every
     faults_every = 0 if given.no_sweep else given.every or (EVERY_SHORT if given.short else 1)
-    swept_bugs = [] if given.no_bugs else () if given.short else SWEPT
+    swept_bugs: Iterable[str] = [] if given.no_bugs else () if given.short else SWEPT
     seeds = range(given.first, given.first + count)
     names = [each.name for each in SCENARIOS]
     if not set(given.scenario) <= set(names):
