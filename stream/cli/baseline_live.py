@@ -189,7 +189,12 @@ async def _say(
 
 def _before(found: Live) -> str:
     """Return the version to go back to, empty for none. Errors: NotSo."""
-    latest = found.latest
+    latest, asked = found.latest, found.library.promoted
+    if asked is not None and (latest is None or asked.at_ms > latest.at_ms):
+        # Not in force anywhere yet: what is taken back is that it was asked for.
+        there = latest.version if latest is not None else ""
+        if asked.version != there:
+            return there
     if latest is None:
         raise NotSo("no baseline was ever in force", hint="`enforcer baseline promote` has one")
     if latest.previous and latest.previous not in found.library.held:

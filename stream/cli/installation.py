@@ -66,9 +66,10 @@ def installed(
     The folder also gets the hash key, and once it is announced a file for shells.
     Errors: ConfigError with what to do; BusUnavailable.
     """
-    folder = folder.expanduser().resolve()
+    folder, is_ours = folder.expanduser().resolve(), False
     try:
         with LocalServers(folder, on_progress=say) as servers:
+            is_ours = True
             key_file = folder / "hash.key"
             make_hash_key(key_file)
             addresses = servers.addresses
@@ -89,7 +90,8 @@ def installed(
             finally:
                 found.environment_file.unlink(missing_ok=True)
     finally:
-        if not keeps_data:
+        # Of a folder whose servers did not start here, all may belong to a process that runs.
+        if is_ours and not keeps_data:
             remove_data(folder)
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import re
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +35,7 @@ from .process import ANSWER_S, HOST, LOOK_EVERY_S, Member, command_of
 from .standing import say_standing
 
 NAME_MAX: Final = 56
+RELOAD_AGAIN_S: Final = 60.0
 
 log = logging.getLogger("stream.processes")
 
@@ -104,7 +107,7 @@ class Together:
         self._order = order
         self._config = config = order.config
         self._policy_file = folder / "policy.yaml"
-        self._is_reload = order.is_reload
+        self._reloaded_s = time.monotonic() if order.is_reload else -math.inf
         self._spares = spares_of(config)
         self._keep_policy()
         environment = dict(order.environment) | {"ENFORCER_METRICS": f"{HOST}:0"}
@@ -121,8 +124,10 @@ class Together:
         """Return what tells the command line of a process, anew for each of its lives."""
 
         def told() -> list[str]:
-            # A policy that took effect by reload is that of every later life, too.
-            reload = ("--reload",) if self._is_reload else ()
+            # Whoever died in the middle of a reload does it in its next life. Later it is in the
+            # journal, and something else may have been put in force since.
+            is_fresh = time.monotonic() - self._reloaded_s < RELOAD_AGAIN_S
+            reload = ("--reload",) if is_fresh else ()
             name = "--name", f"{self._order.name}-{number}"
             return command_of(number, (*self._order.options, *name, *reload))
 
@@ -192,7 +197,7 @@ class Together:
         except ConfigError as error:
             log.error("the policy in force stays: %s", error)  # noqa: TRY400 - the operator's fault
             return
-        self._is_reload = True
+        self._reloaded_s = time.monotonic()
         for each in self.members:
             each.reload()
         log.info("policy %s %s is passed to all processes", policy.spec.name, policy.hash)

@@ -79,6 +79,12 @@ def test_a_baseline_is_promoted_followed_and_taken_back(
         assert {(each["version"], each["previous"]) for each in live["partitions"]} == {
             ("", version)
         }
+    # What no worker has heard of yet is taken back by going nowhere.
+    assert (
+        machine.call("baseline", "promote", file, "--reason", "again", "--wait", "1").exit_code == 1
+    )
+    taken = machine.said("baseline", "rollback", "--reason", "not that one")
+    assert (taken["promoted"]["version"], taken["in_force"]) == ("", 6)
     commands = tmp_path / "commands.jsonl"
     machine.said("replay", str(today), "--baseline", file, "--commands", str(commands))
     replayed = [json.loads(each) for each in commands.read_text().splitlines()]

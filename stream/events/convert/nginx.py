@@ -34,12 +34,16 @@ _EPOCH_DAY: Final = dt.date(1970, 1, 1).toordinal()
 _DENIED: Final = frozenset({401, 403, 407})
 _UNAUTHENTICATED: Final = frozenset({401, 407})
 
-# Possessive (`*+`) and bounded: no text makes it look twice at more than 512 bytes.
+# Whatever user a client claims, its requests are read: the whole header, each byte escaped as four.
+USER_BYTES_MAX: Final = 32_768
+# The request is possessive (`*+`). At each byte of a user a date is tried, of a fixed length, and
+# no quote can stand in a user, so nothing is looked at twice at length.
 _line: Final = re.compile(
-    rb'(?P<address>[^\s"]{1,255}) - (?P<user>""|(?:[^"\\]|\\.){1,512}?) '
+    rb'(?P<address>[^\s"]{1,255}) - (?P<user>""|(?:[^"\\]|\\.){1,%d}?) '
     rb"\[(?P<day>\d{2})/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4})"
     rb":(?P<hour>\d{2}):(?P<minute>\d{2}):(?P<second>\d{2}) (?P<zone>[+-]\d{4})\] "
-    rb'"(?P<request>(?:[^"\\]|\\.)*+)" (?P<status>\d{3}) (?P<bytes>\d{1,18}|-)(?!\S)',
+    rb'"(?P<request>(?:[^"\\]|\\.)*+)" (?P<status>\d{3}) (?P<bytes>\d{1,18}|-)(?!\S)'
+    % USER_BYTES_MAX,
     re.DOTALL,
 ).match
 _ESCAPED: Final = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)

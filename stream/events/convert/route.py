@@ -19,12 +19,15 @@ from ..request import OPERATION_LENGTH_MAX
 from .resources import resource
 
 METHOD_LENGTH_MAX: Final = 24
+OTHER_METHOD: Final = "OTHER"
+"""What stands for a method that is none of the usual kind: backends may serve it all the same."""
 DEPTH_MAX: Final = 12
 SEGMENT_LENGTH_MAX: Final = 64
 _REST: Final = "/{rest}"
 _TEMPLATE_LENGTH_MAX: Final = OPERATION_LENGTH_MAX - METHOD_LENGTH_MAX - 1
 
 _is_method: Final = re.compile(rf"(?=.{{1,{METHOD_LENGTH_MAX}}}\Z)[A-Z]+(?:-[A-Z]+)*").fullmatch
+_is_token: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+").fullmatch
 _absolute: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]{0,15}://([^/?#]*)(.*)", re.DOTALL).fullmatch
 _ESCAPE_OR_FOREIGN: Final = re.compile(
     rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=:@/]", re.DOTALL
@@ -53,13 +56,16 @@ def route_of(method: str, target: bytes) -> Route | None:
     """Return the route of a request line, or None where it is none.
 
     Origin, absolute, authority (CONNECT) and asterisk form are understood; an authority named in
-    the target is a resource of its own, for a call to a foreign host is a different object.
+    the target is a resource of its own, for a call to a foreign host is a different object. Clients
+    choose the method: one that is long or odd is OTHER_METHOD, and never a way to go unseen.
 
-    Cost:   linear in the target.
-    Source: RFC 9112, section 3.2; RFC 3986, sections 5.2.4 and 6.2.2.
+    Cost:   linear in method and target.
+    Source: RFC 9110, section 5.6.2; RFC 9112, section 3.2; RFC 3986, sections 5.2.4 and 6.2.2.
     """
     if not _is_method(method):
-        return None
+        if not _is_token(method):
+            return None
+        method = OTHER_METHOD
     if method == "CONNECT":
         authority = _normal(target)
         return Route("CONNECT {authority}", _named("authority", authority)) if authority else None

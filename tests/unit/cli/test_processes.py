@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from stream.cli import processes
 from stream.cli.process import _asked, ending_of
-from stream.cli.processes import spares_of, stem_of, together_rows
+from stream.cli.processes import RELOAD_AGAIN_S, Order, Together, spares_of, stem_of, together_rows
 from stream.config import Config, load_config
 from stream.errors import ConfigError
 from stream.metrics import Metrics, MetricsServer
@@ -40,6 +41,24 @@ def test_waits_that_contradict(tmp_path: Path) -> None:
     file.write_text("processes: {restart_wait_ms: 1000, restart_wait_max_ms: 999}")
     with pytest.raises(ConfigError, match="must not be below"):
         load_config(str(file), {})
+
+
+def test_a_reload_is_not_done_again_long_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who died in the middle of one does it; later something else may have been put in force."""
+    now_s = 1_000.0
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now_s)
+    together = Together(Order(Config(), {}, "stem", (), is_reload=False), tmp_path)
+    told = together._command(1)
+    assert "--reload" not in told()
+    together.reload()
+    assert "--reload" in told()
+    now_s += RELOAD_AGAIN_S
+    assert "--reload" not in told()
+    assert (
+        "--reload" in Together(Order(Config(), {}, "s", (), is_reload=True), tmp_path)._command(0)()
+    )
 
 
 def test_what_a_ready_process_notes_is_not_what_it_lacks() -> None:

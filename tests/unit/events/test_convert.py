@@ -115,11 +115,31 @@ def test_a_target_has_one_route(target, operation, resources):
 
 @pytest.mark.parametrize(
     ("method", "target"),
-    [("get", b"/"), ("", b"/"), ("GET" * 9, b"/"), ("G\n", b"/"), ("GET", b""), ("GET", b"h:80")],
+    [("G\u00e9", b"/"), ("", b"/"), ("G ET", b"/"), ("G\n", b"/"), ("GET", b""), ("GET", b"h:80")],
 )
 def test_what_is_no_request_has_no_route(method, target):
-    """A method is upper case and short; a target is a path, a URL or a star."""
+    """A method is a token; a target is a path, a URL or a star."""
     assert route_of(method, target) is None
+
+
+@pytest.mark.parametrize("method", ["get", "GET" * 9, "FOO_BAR", "x" * 5_000, "G!"])
+def test_an_odd_method_hides_nothing(method):
+    """Backends that ignore the method serve it, so it is an event like any other."""
+    assert route_of(method, b"/export/7") == ("OTHER /export/{id}", ("path:/export/7",))
+
+
+@pytest.mark.parametrize(
+    "user", [b"a" * 600, rb"\x22" * 6_144, b"[10/Oct/2024:13:55:36 +0000] " * 999]
+)
+@pytest.mark.parametrize("identity", ["address", "user_or_address"])
+def test_a_long_user_hides_nothing(user, identity):
+    """Nginx logs whatever user a client claims, as long as a header may be, checked or not."""
+    line = b"192.0.2.1 - " + user + HEAD.partition(b" - -")[2] + b'"GET /export HTTP/1.1" 200 1'
+    spec = msgspec.convert({"kind": "nginx", "identity": identity}, NginxSpec)
+    (made,) = convert_nginx([line], spec)
+    assert isinstance(made, Request), made
+    assert made.operation == "GET /export"
+    assert is_valid(made)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +280,8 @@ def test_any_target_has_a_bounded_route(target):
     [
         b"\\" * LINE_BYTES_MAX,
         b"192.0.2.1 - " + b"[10/Oct/2024:13:55:36 +0000] " * 4000,
+        b"192.0.2.1 - " + b" [10/Oct/2024:13:55:36 +0000] " * 4000 + b'"GET',
+        b"192.0.2.1 - " + b"\\x" * 50_000,
         HEAD + b'"' + b'\\"' * 60_000,
         HEAD + b'"GET ' + b"/.." * 40_000 + b' HTTP/1.1" 200 1',
         HEAD + b'"GET /' + b"%41" * 40_000 + b' HTTP/1.1" 200 1',
@@ -267,7 +289,7 @@ def test_any_target_has_a_bounded_route(target):
         HEAD + b'"GET' + b" HTTP/1.1" * 13_000 + b'" 200 1',
         b"x" * (LINE_BYTES_MAX + 1),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_the_worst_line_costs_linear_time(line):
     """No line of the greatest length takes a second; quadratic time would take minutes."""
