@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Annotated, Any, Final
 
@@ -54,6 +55,15 @@ MISFITS: Final = (
     vendor.InconsistentGroupProtocolError,
     vendor.InvalidGroupIdError,
 )
+# What a broker that is gone, or vanished, is known by; and how long another than the last is waited
+# for.
+AWAY: Final = (
+    vendor.KafkaConnectionError,
+    vendor.NodeNotReadyError,
+    vendor.RequestTimedOutError,
+    OSError,
+)
+OTHER_S: Final = 3.0
 # So soon a client learns of a topic that was made anew, or has more partitions, without an error.
 METADATA_AGE_MS: Final = 5_000
 # Within it a client flushes and disconnects; with the broker away nothing that waits longer helps:
@@ -229,6 +239,22 @@ def _heard(task: asyncio.Future[None]) -> None:
         task.exception()
 
 
+async def ask_any(client: AIOKafkaClient, request: Any) -> Any:
+    """Return what any broker answers to a request that all can answer.
+
+    One that is gone stays among the known for a while, and one that vanished never answers: so
+    each gets a short while and the next is asked, the last as long as the caller has.
+    Errors: those of aiokafka.
+    """
+    brokers = [each.nodeId for each in client.cluster.brokers()]
+    random.shuffle(brokers)
+    for broker in brokers[:-1]:
+        with contextlib.suppress(*AWAY):
+            async with asyncio.timeout(OTHER_S):
+                return await client.send(broker, request)
+    return await client.send(brokers[-1] if brokers else client.get_random_node(), request)
+
+
 async def count_partitions(client: AIOKafkaClient, topic: str, within_s: float) -> int:
     """Return how many partitions a topic has, without creating it.
 
@@ -236,7 +262,7 @@ async def count_partitions(client: AIOKafkaClient, topic: str, within_s: float) 
     """
     async with answered(f"look up topic {topic}", within_s):
         request = MetadataRequest([topic], allow_auto_topic_creation=False)
-        answer = await client.send(client.get_random_node(), request)
+        answer = await ask_any(client, request)
     for code, name, _, partitions in answer.topics:
         if name == topic and code == 0:
             return len(partitions)

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import aiokafka.errors as vendor
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.protocol.admin import DescribeConfigsRequest
 
 from stream.errors import BusUnavailable, ConfigError
 
 from . import topics
 from .contract import TopicSpec, TopicState
-from .kafka import REFUSALS, KafkaSpec, answered, client_options, connected, stop_client
+from .kafka import REFUSALS, KafkaSpec, answered, ask_any, client_options, connected, stop_client
 from .kafka_wire import TopicsRequest, topic_id
 
 # A new topic reaches all brokers a moment after it is made.
@@ -141,24 +142,25 @@ class KafkaTopics:
         return len(found[0]["partitions"])
 
     async def _ask(self, names: list[str]) -> list[dict[str, Any]]:
-        client = self._started()._client
-        answer = await client.send(client.get_random_node(), TopicsRequest(names))
+        answer = await ask_any(self._started()._client, TopicsRequest(names))
         asked: list[dict[str, Any]] = answer.to_object()["topics"]
         return asked
 
     async def _configs(self, names: list[str]) -> dict[str, dict[str, str] | None]:
         """Return the settings of topics that are there, None where we may not look at them."""
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
         configs: dict[str, dict[str, str] | None] = {}
-        for answer in await self._started().describe_configs(resources) if names else []:
-            for code, message, _, name, entries in answer.resources:
-                error = vendor.for_code(code)
-                if error is vendor.UnknownTopicOrPartitionError:
-                    continue
-                if error not in (vendor.NoError, *REFUSALS):
-                    raise error(f"{name} {message or ''}")
-                shown = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
-                configs[name] = shown if error is vendor.NoError else None
+        if not names:
+            return configs
+        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, each, None) for each in names])
+        answer = await ask_any(self._started()._client, request)
+        for code, message, _, name, entries in answer.resources:
+            error = vendor.for_code(code)
+            if error is vendor.UnknownTopicOrPartitionError:
+                continue
+            if error not in (vendor.NoError, *REFUSALS):
+                raise error(f"{name} {message or ''}")
+            shown = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+            configs[name] = shown if error is vendor.NoError else None
         return configs
 
     async def stop(self) -> None:

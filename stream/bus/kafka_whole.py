@@ -40,7 +40,7 @@ from stream.records import (
     read_batches,
 )
 
-from .kafka_codecs import NONE, TooLarge, inflate
+from .kafka_codecs import INFLATED_BYTES_MAX, NONE, TooLarge, inflate
 from .kafka_fetch import Columns, Drain, Handover, Public, can_hand_over, hand_over
 from .kafka_frames import can_take_over, take_over
 from .kafka_pace import Pace
@@ -91,7 +91,7 @@ class Whole:
             spans[_left_out(data, batches, aborted)] = -1
         stand_ins: list[int] = []
         if (batches["attributes"] & CODEC_MASK).any():
-            data, spans, stand_ins = self._inflate(data, batches, spans)
+            data, batches, spans, stand_ins = self._inflate(batches, spans)
         read, columns = read_batches(data, spans, batches)
         if read < len(batches):
             self.fault = self.fault or "a damaged batch"
@@ -102,10 +102,12 @@ class Whole:
         self.offsets, self.append_ms, starts, sizes = columns
         self.values = Values(data, starts, sizes)
 
-    def _inflate(self, data: Any, batches: Any, spans: Any) -> tuple[Any, Any, list[int]]:
-        """Return all records in one buffer, where each batch lies in it, and who inflates too far.
+    def _inflate(self, batches: Any, spans: Any) -> tuple[Any, Any, Any, list[int]]:
+        """Return all records in one buffer, its batches, where each lies, and who inflates too far.
 
         A batch that cannot be inflated ends what is read: its span is empty, which no count fits.
+        All of an answer together stay within the bound of one batch, too: what is beyond it is
+        left out, and so asked for again from there on.
         """
         parts: list[Bytes] = [self.raw]
         size, stand_ins = len(self.raw), []
@@ -124,10 +126,13 @@ class Whole:
             except ValueError as error:
                 self.fault = self.fault or str(error)
                 body = b""
+            if place and size + len(body) > len(self.raw) + INFLATED_BYTES_MAX:
+                batches, spans = batches[:place], spans[:place]
+                break
             spans[place] = size, size + len(body)
             parts.append(body)
             size += len(body)
-        return np.frombuffer(b"".join(parts), np.uint8), spans, stand_ins
+        return np.frombuffer(b"".join(parts), np.uint8), batches, spans, stand_ins
 
     def has_next(self) -> bool:
         """Tell aiokafka whether a batch has come."""

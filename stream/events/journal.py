@@ -119,12 +119,14 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag="conditions", ta
     its key among so many.
     `full`: a workload of which there is no row, or none that is not gone, gets none where its trust
     domain is full, and its events are refused.
+    `epoch`: its owner's, so that who reads from here on knows it; old entries do not say.
     `baseline`: what tasks are compared with, unset where nobody has said.
     `brake`: where rules on learned evidence enforce nobody new, unset where they may everywhere.
     """
 
     format: int = FORMAT
     nonce: str
+    epoch: int | msgspec.UnsetType = msgspec.UNSET
     era: int
     from_offset: int
     policy_hash: str

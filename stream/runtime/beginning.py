@@ -25,8 +25,8 @@ RECORDS_CORRUPT = "records_corrupt"
 class Place(NamedTuple):
     """The log of a partition as it is now, the topics around it, and who takes it.
 
-    `counts` are the numbers of partitions as the session knows them, `least` those that must hold
-    because partitions have been born by them.
+    `epoch` is that of its claim, once there is one. `counts` are the numbers of partitions as the
+    session knows them, `least` those that must hold because partitions have been born by them.
     """
 
     partition: int
@@ -39,6 +39,7 @@ class Place(NamedTuple):
     nonce: str
     counts: Counts = ()
     least: Counts = ()
+    epoch: int = -1
 
 
 class Start(NamedTuple):

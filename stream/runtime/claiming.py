@@ -10,12 +10,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from stream.bus import LogReader, Publisher, Rarely, Record
-from stream.errors import BusUnavailable, NewerFormat, OwnershipLost
+from stream.errors import NewerFormat, OwnershipLost
 from stream.events import JournalEntry, Owner, decode_entry, encode_entry
 from stream.store import Claim, Store
 
 from .beginning import Place
+from .bounds import bounds_of
 from .owned import Owned
 
 log = logging.getLogger(__name__)
@@ -28,7 +31,8 @@ NEWER: Final = 1 << 62  # above every epoch
 def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
     """Return the entries that count: those of each owner until the next owner's first.
 
-    An owner entry with an epoch that is not above the last is a zombie's and ends nobody.
+    An owner entry with an epoch that is not above the last is a zombie's and ends nobody. Where
+    what is read begins behind an owner's entry, its conditions say which epoch is its.
     Errors: NewerFormat: what decides cannot be read.
     """
     valid: list[tuple[int, JournalEntry]] = []
@@ -46,7 +50,9 @@ def valid_entries(records: Sequence[Record]) -> list[tuple[int, JournalEntry]]:
                 nonce, epoch = entry.nonce, entry.epoch
                 valid.append((record.offset, entry))
         elif entry.nonce == nonce or not nonce:
-            nonce = nonce or entry.nonce
+            if not nonce:
+                nonce = entry.nonce
+                epoch = NO_EPOCH if entry.epoch is msgspec.UNSET else entry.epoch
             valid.append((record.offset, entry))
     return valid
 
@@ -68,7 +74,7 @@ async def claim_above(
     # What a newer version wrote is met before anything is changed.
     seen = await store.owner(place.partition)
     claim = await store.claim(place.partition, place.nonce, seen)
-    bounds = (await reader.bounds(place.journal_topic))[place.partition]
+    bounds = (await bounds_of(reader, place.journal_topic, [place.partition]))[place.partition]
     first = max(bounds.start, _journal_from(claim))
     records = await reader.read(place.journal_topic, place.partition, first, bounds.end)
     highest = _highest(records)
@@ -114,27 +120,25 @@ async def check_journal(reader: LogReader, topic: str, owned: Mapping[int, Owned
     Whatever is let go meanwhile may well have another.
     Errors: BusUnavailable; OwnershipLost.
     """
-    try:
-        bounds = await reader.bounds(topic)
-        for each in list(owned.values()):
-            end = bounds[each.partition].end
-            if end <= each.journal_read:
-                continue
-            first = max(each.journal_read, bounds[each.partition].start)
-            records = await reader.read(topic, each.partition, first, end)
-            try:
-                highest = _highest(records)
-            except NewerFormat:
-                highest = NEWER  # we write none such
-            if highest > each.epoch and owned.get(each.partition) is each:
-                raise OwnershipLost(
-                    f"partition {each.partition}: another worker has journalled"
-                    f" {'a newer format' if highest == NEWER else f'epoch {highest}'},"
-                    f" ours is epoch {each.epoch}"
-                )
-            each.journal_read = end
-    except KeyError as error:
-        raise BusUnavailable(f"{topic}: it has no partition {error}") from error
+    watched = list(owned.values())
+    bounds = await bounds_of(reader, topic, [each.partition for each in watched])
+    for each in watched:
+        end = bounds[each.partition].end
+        if end <= each.journal_read:
+            continue
+        first = max(each.journal_read, bounds[each.partition].start)
+        records = await reader.read(topic, each.partition, first, end)
+        try:
+            highest = _highest(records)
+        except NewerFormat:
+            highest = NEWER  # we write none such
+        if highest > each.epoch and owned.get(each.partition) is each:
+            raise OwnershipLost(
+                f"partition {each.partition}: another worker has journalled"
+                f" {'a newer format' if highest == NEWER else f'epoch {highest}'},"
+                f" ours is epoch {each.epoch}"
+            )
+        each.journal_read = end
 
 
 async def _again(place: Place, claim: Claim, store: Store, highest: int) -> tuple[Place, Claim]:

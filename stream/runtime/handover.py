@@ -19,6 +19,7 @@ from stream.events import SubjectRecord, decode_value, encode, record_hash, spli
 from stream.profiles import tail_of
 from stream.store import GROWN_FORMAT, Bequest, Birth, Checkpoint, Grown, Store
 
+from .bounds import bounds_of
 from .growth import Counts, children_of, heir_of, home_of
 from .outbox import Outbox
 from .owned import Owned
@@ -143,7 +144,7 @@ class HandOver:
         topic = self._topics.enforcement
         partition = owned.partition % self._topics.enforcement_partitions
         wanted, found = set(keys), dict[bytes, bytes]()
-        start, end = (await self._reader.bounds(topic))[partition]
+        start, end = (await bounds_of(self._reader, topic, [partition]))[partition]
         for first in range(start, end, RECORDS_AT_ONCE):
             last = min(end, first + RECORDS_AT_ONCE)
             for record in await self._reader.read(topic, partition, first, last):

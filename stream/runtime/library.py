@@ -29,10 +29,11 @@ import numpy as np
 
 from stream.baselines import BASELINE_BYTES_MAX, DIGEST_BYTES, version_of
 from stream.bus import Bounds, LogReader, Publisher, Rarely, Record
-from stream.errors import BusUnavailable, ConfigError
+from stream.errors import ConfigError
 from stream.events import split_signature
 from stream.signing import Signer, Trust
 
+from .bounds import bounds_of
 from .resting import Resting
 
 log = logging.getLogger(__name__)
@@ -104,11 +105,7 @@ class Library:
         self._seen = end
 
     async def _bounds(self, partition: int) -> Bounds:
-        try:
-            return (await self._reader.bounds(self._topic))[partition]
-        except (ConfigError, KeyError) as error:
-            # It was deleted under us: the next session makes it again.
-            raise BusUnavailable(f"{self._topic}: {error}") from error
+        return (await bounds_of(self._reader, self._topic, [partition]))[partition]
 
     def _note(self, record: Record) -> None:
         """Take one record of the small partition; what is none of ours is left alone."""

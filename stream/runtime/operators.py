@@ -4,14 +4,16 @@ Records of issuer `operator` are read from the start of the compacted topic on; 
 for a partition is compared with what is journalled there, and journalled where it differs.
 
 With keys only what an operator's key has signed is believed, in the order of signing, and nothing
-ends before its time: a tombstone says nothing, an older record written again is still older.
+ends before its time: a tombstone says nothing, an older record written again is still older. But
+compaction keeps what was written last: so where anything was written behind a record that holds and
+is not believed, owners write that record again, before whoever reads later finds only the other.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -38,6 +40,16 @@ LIFT_KEPT_MS: Final = 8 * 86_400_000  # longer than any command lasts
 OPERATORS_MAX: Final = 100_000
 ACTS_BYTES_MAX: Final = 192 * 1024  # of each kind; a record of 1 MiB also holds the policy
 REFUSED_EVERY_S: Final = 60.0
+COVERED_MAX: Final = 10_000
+COVERED_AT_ONCE: Final = 1_000
+
+
+class Held(NamedTuple):
+    """A record that is believed: the workload's murmur2, what it says, and its bytes."""
+
+    home: int
+    record: OperatorRecord
+    payload: bytes
 
 
 class Operators:
@@ -53,7 +65,9 @@ class Operators:
         self.trust = trust
         self._refused = refused
         self._rarely = Rarely(log, REFUSED_EVERY_S)
-        self._records: dict[str, tuple[int, OperatorRecord]] = {}  # with the workload's murmur2
+        self._records: dict[bytes, Held] = {}  # by key
+        # Where something that is not believed was written behind what is: (key, Kafka partition).
+        self._covered: dict[tuple[bytes, int], None] = {}
 
     def apply(self, record: Record) -> bool:
         """Take one enforcement record; tell whether it was an operator's, and changed something.
@@ -62,9 +76,29 @@ class Operators:
         """
         if record.key is None or not record.key.startswith(b'["operator",'):
             return False
-        if record.value is None:
-            return self._end(record)
-        signed = split_signature(record.value)
+        is_taken = self._end(record) if record.value is None else self._take(record, record.value)
+        place, held = (record.key, record.partition), self._records.get(record.key)
+        # What is ours is not believed any more itself where its key was retired.
+        if is_taken or held is None or held.payload == record.value:
+            self._covered.pop(place, None)
+        elif self.trust is not None and self.trust.is_strict and len(self._covered) < COVERED_MAX:
+            self._covered[place] = None
+        return is_taken
+
+    def covered(self, is_mine: Callable[[int], bool]) -> list[tuple[bytes, int, bytes]]:
+        """Take what must be written again: key, Kafka partition, bytes.
+
+        Of workloads whose murmur2 the caller says is its own. Mutates: self.
+        """
+        mine = [each for each in self._covered if is_mine(self._records[each[0]].home)]
+        for each in mine[:COVERED_AT_ONCE]:
+            del self._covered[each]
+        return [(key, at, self._records[key].payload) for key, at in mine[:COVERED_AT_ONCE]]
+
+    def _take(self, record: Record, payload: bytes) -> bool:
+        """Believe a record that is no tombstone, or say why not; tell whether it is believed."""
+        assert record.key is not None, "the key was compared"
+        signed = split_signature(payload)
         try:
             value = decode_value(signed.payload)
         except (ValueError, RecursionError) as error:
@@ -75,27 +109,32 @@ class Operators:
             return False
         if self.trust is not None:
             fault = self.trust.fault_of(record.key, record.append_ms, signed, value)
-            if self._is_refused(fault or self._replay(value)):
+            if self._is_refused(fault or self._replay(record.key, value)):
                 return False
-        if len(self._records) >= OPERATORS_MAX and value.workload not in self._records:
+        if len(self._records) >= OPERATORS_MAX and record.key not in self._records:
             rarely.warning("more than %d workloads have operator records", OPERATORS_MAX)
             return False
-        self._records[value.workload] = positive_murmur2(value.workload.encode()), value
+        home = positive_murmur2(value.workload.encode())
+        self._records[record.key] = Held(home, value, payload)
         return True
 
     def _end(self, record: Record) -> bool:
         """Forget the acts under a tombstone's key; with keys only when they are over anyway."""
-        gone = [each for each in self._records if operator_key(each) == record.key]
-        for workload in gone:
-            is_over = record.append_ms >= over_ms(self._records[workload][1])
-            if self.trust is not None and not is_over and self._is_refused("unexplained"):
-                return False
-            del self._records[workload]
-        return bool(gone)
+        assert record.key is not None, "the key was compared"
+        held = self._records.get(record.key)
+        if held is None:
+            return False
+        is_over = record.append_ms >= over_ms(held.record)
+        if self.trust is not None and not is_over and self._is_refused("unexplained"):
+            return False
+        del self._records[record.key]
+        for place in [each for each in self._covered if each[0] == record.key]:
+            del self._covered[place]
+        return True
 
-    def _replay(self, value: OperatorRecord) -> str | None:
-        held = self._records.get(value.workload)
-        return "older" if held is not None and value.at_ms < held[1].at_ms else None
+    def _replay(self, key: bytes, value: OperatorRecord) -> str | None:
+        held = self._records.get(key)
+        return "older" if held is not None and value.at_ms < held.record.at_ms else None
 
     def _is_refused(self, fault: str | None) -> bool:
         """Count and log a fault; tell whether it means that the record is not taken."""
@@ -117,7 +156,8 @@ class Operators:
         wall_ms, offset = wall
         stopped = 0
         exemptions, lifts = [], list(conditions.lifts)
-        for workload, (home, record) in self._records.items():
+        for home, record, _ in self._records.values():
+            workload = record.workload
             if workload and home % partitions != partition:
                 continue
             for act in record.acts:

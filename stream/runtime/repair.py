@@ -30,6 +30,7 @@ from stream.profiles import tail_of
 from stream.signing import Trust
 from stream.store import Store
 
+from .bounds import bounds_of
 from .outbox import Outbox
 from .owned import Foreign, Owned
 
@@ -109,20 +110,21 @@ class Repairs:
         What was written while nobody owned it, or before this session followed the topic, is
         noticed only here. Mutates: owned. Errors: BusUnavailable.
         """
-        owned.is_read_back = True
         partition = owned.partition % self._partitions
-        start, end = (await reader.bounds(topic))[partition]
+        start, end = (await bounds_of(reader, topic, [partition]))[partition]
         for first in range(start, end, RECORDS_AT_ONCE):
             last = min(end, first + RECORDS_AT_ONCE)
             for record in await reader.read(topic, partition, first, last):
                 self.note({owned.partition: owned}, record)
+        owned.is_read_back = True
 
     async def carry_out(self, owned: Owned) -> None:
         """Put right what others wrote behind our last write of a key, a bounded number at a time.
 
+        While the topic is read back, an earlier record of a key looks like another's: not yet.
         Requires: the session's turn. Errors: StoreUnavailable, OwnershipLost, BusUnavailable.
         """
-        if not owned.is_settled:
+        if not owned.is_settled or not owned.is_read_back:
             return
         for key, foreign in list(owned.foreign.items())[:REPAIRS_MAX]:
             sent = owned.sent.get(key)
@@ -130,6 +132,8 @@ class Repairs:
                 continue
             if sent is not None and await sent > foreign.offset and not foreign.is_ahead:
                 continue  # ours lies behind it: reading that back ends the matter, or does not
+            if owned.foreign.get(key) is not foreign:
+                continue  # what came meanwhile ended the matter, or made another of it
             del owned.foreign[key]
             if foreign.is_ahead or owned.published.hash_of(key) != foreign.hash:
                 await self._put_right(owned, key, foreign.place)

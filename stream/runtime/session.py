@@ -267,12 +267,17 @@ class Session(Journalling):
         while await self._pause(self.spec.heartbeat_ms):
             async with self.turn:
                 with self._careful():
+                    for covered in self.operators.covered(self._is_at_home):
+                        await self.outbox.write_again(*covered)
                     for owned in list(self.owned.values()):
                         await self.repairs.carry_out(owned)
                         await self.outbox.tombstone(owned, self.spec.tombstone_after_ms)
                         count = claimed(owned.counts, owned.partition, self.speakers)
                         await self.outbox.beat(owned, count, self.spec.heartbeat_ms)
             self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
+
+    def _is_at_home(self, workload: int) -> bool:
+        return any(each.is_home_of(workload) for each in self.owned.values())
 
     async def keep_reading_back(self) -> None:
         """Look once, for each partition taken, whether the topic holds what it should."""

@@ -40,6 +40,7 @@ from .beginning import (
     where_to_start,
     without_baseline,
 )
+from .bounds import bounds_of
 from .claiming import append, claim_above, say_so, valid_entries
 from .entries import Entries, in_era, in_force, lacking_of, of_log, shed_of
 from .growth import children_of, inherited, least_of, longest, parent_of, with_counts
@@ -76,19 +77,21 @@ async def take(
     place, claim, records = await claim_above(place, store, reader)
     # Asked only now: until the claim another may have applied events that came after it was asked
     # where the log ends, and its checkpoint would look as though the log had been cut.
-    place = place._replace(bounds=(await reader.bounds(place.requests_topic))[place.partition])
+    held = await bounds_of(reader, place.requests_topic, [place.partition])
+    place = place._replace(bounds=held[place.partition])
     checkpoint = claim.checkpoint
     if not (checkpoint or claim.damage) and parent_of(place.counts, place.partition) is not None:
         raise Unborn(f"partition {place.partition} has not been born, its parent will see to it")
     born = await born_of(store, children_of(place.counts, place.partition))
     place = place._replace(least=least_of(place.counts, born))
     place, claim, mine = await say_so(place, claim, records, store, (reader, publisher))
+    place = place._replace(epoch=claim.epoch)
     entries = [
         (offset, each) for offset, each in valid_entries(records) if isinstance(each, Conditions)
     ]
     checkpoint, start, entries = await _begin(place, reader, claim, entries)
-    start, held = await _held(publisher, place, start, entries, first)
-    journal_offset, conditions, coming = held
+    start, holding = await _held(publisher, place, start, entries, first)
+    journal_offset, conditions, coming = holding
     version = Version(start.era, -1)
     if checkpoint and checkpoint.era == start.era:
         version = Version(start.era, checkpoint.version_offset, checkpoint.version_ordinal)
@@ -158,7 +161,7 @@ async def _held(
     coming = held[2]
     for position, (_, each) in enumerate(coming):
         if each.shed == BASELINE_MISSING:
-            entry = msgspec.structs.replace(each, nonce=place.nonce)
+            entry = msgspec.structs.replace(each, nonce=place.nonce, epoch=place.epoch)
             coming[position] = await append(publisher, place, entry), entry
     return start, held
 
@@ -224,7 +227,7 @@ async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, byte
     Where the store has forgotten it: gateways hold it, and heartbeats must prove it.
     """
     topic, partition = place.enforcement
-    start, end = (await reader.bounds(topic))[partition]
+    start, end = (await bounds_of(reader, topic, [partition]))[partition]
     found: dict[bytes, bytes] = {}
     for first in range(start, end, RECORDS_AT_ONCE):
         last = min(end, first + RECORDS_AT_ONCE)
@@ -254,6 +257,7 @@ async def _conditions(
     conditions = msgspec.structs.replace(
         in_era(blank, start),
         nonce=place.nonce,
+        epoch=place.epoch,
         from_offset=start.offset,
         modes=start.modes,
         topic_id=place.topic_id,
@@ -313,6 +317,7 @@ async def journal(
     entry = msgspec.structs.replace(
         conditions,
         nonce=owned.nonce,
+        epoch=owned.epoch,
         era=owned.conditions.era,
         from_offset=start,
     )

@@ -24,6 +24,7 @@ from stream.store import Store
 
 from .baselines import Baselines
 from .beginning import Place
+from .bounds import bounds_of
 from .brake import Settled, say_braked
 from .counting import known_counts
 from .fullness import Fullness
@@ -175,7 +176,7 @@ class Tenure:
         mine = [each for each in self._let_go.values() if each.partition in places]
         if not mine or self.is_broken:
             return {}
-        journal = await self.reader.bounds(self.topics.journal)
+        journal = await bounds_of(self.reader, self.topics.journal, ())
         mine = [each for each in mine if each.partition in journal]
         tried = await asyncio.gather(
             *(
@@ -271,7 +272,7 @@ class Tenure:
             # It is being deleted under us: what reads it ends the session, and the next makes it.
             raise BusUnavailable(error.message) from error
         if found > self.counts[-1]:
-            journal = len(await self.reader.bounds(self.topics.journal))
+            journal = len(await bounds_of(self.reader, self.topics.journal, ()))
             if journal < found:
                 rarely.warning(
                     "%s has %d partitions and %s only %d, so the new ones wait: `enforcer"

@@ -109,9 +109,11 @@ class Worker:
         return self._modes.notes()
 
     def healthy(self) -> bool:
-        """Tell whether the loop still turns."""
+        """Tell whether the loop still turns, or waits for what a restart would not bring."""
         session = self._session
-        return session is None or self._clock.monotonic_s() - session.turned_at_s < STALL_S
+        if session is None or session.fullness.why:
+            return True
+        return self._clock.monotonic_s() - session.turned_at_s < STALL_S
 
     def reload(self, policy: Policy) -> None:
         """Let a policy take effect in every partition that this worker owns or comes to own."""

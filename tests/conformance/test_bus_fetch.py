@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -10,79 +9,19 @@ from typing import Any
 import aiokafka.errors as vendor
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.codec import (
-    gzip_decode,
-    gzip_encode,
-    has_lz4,
-    has_snappy,
-    has_zstd,
-    lz4_decode,
-    lz4_encode,
-    snappy_decode,
-    snappy_encode,
-    zstd_decode,
-    zstd_encode,
-)
 from aiokafka.consumer import fetcher as inner
-from aiokafka.consumer.subscription_state import Assignment
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bus import KafkaTopics, Record, TopicSpec, kafka_codecs
+from stream.bus import KafkaTopics, Record, TopicSpec
 from stream.bus.kafka_fetch import Drain, Handover, Public, can_hand_over, hand_over, open_drain
 from stream.bus.kafka_rescue import read_batch
-from stream.bus.kafka_whole import Whole, can_hand_over_whole, hand_over_whole, open_whole
+from stream.bus.kafka_whole import can_hand_over_whole, hand_over_whole, open_whole
+from tests.batches import AT, CODECS, Fetched, batch, next_offset
 from tests.buses import kafka_spec, run
 
-# The numbers of codecs in a batch's attributes.
-CODECS = {"gzip": 1} | {
-    name: number
-    for name, number, is_there in [
-        ("snappy", 2, has_snappy()),
-        ("lz4", 3, has_lz4()),
-        ("zstd", 4, has_zstd()),
-    ]
-    if is_there
-}
-ENCODERS = {0: bytes, 1: gzip_encode, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}
-DECODERS = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
-# One header, `h`, with a value that no other part of a batch has.
-HEADER = b"\x02\x02h\x10mark-0f7"
-AT = TopicPartition("t", 0)
 Row = tuple[Any, ...]  # offset, append time, value, and key where it was asked for
-
-
-def batch(drawn: dict[str, Any], base: int) -> bytes:
-    """A record batch at a base offset; its header is patched to what a broker may send."""
-    codec = 0 if drawn["kind"] == "control" else drawn["codec"]
-    builder = DefaultRecordBatchBuilder(2, codec, 0, drawn["producer"], 0, 0, 1 << 20)
-    deltas = [0] if drawn["kind"] == "control" else drawn["deltas"]
-    for delta in deltas:
-        key = struct.pack(">hh", 0, drawn["mark"]) if drawn["kind"] == "control" else b"key"
-        builder.append(delta, 1_000 + base + delta, key, drawn["value"], [("h", b"mark-0f7")])
-    raw = bytearray(builder.build())
-    if "header" in drawn:
-        raw = with_header(raw, drawn["codec"], drawn["header"])
-    attributes = struct.unpack_from(">h", raw, 21)[0]
-    attributes |= 0x08 if drawn["append_time"] else 0
-    attributes |= {"plain": 0, "transactional": 0x10, "control": 0x30}[drawn["kind"]]
-    struct.pack_into(">q", raw, 0, base)
-    struct.pack_into(">hi", raw, 21, attributes, deltas[-1] + drawn["gap"])
-    struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
-    if drawn["is_corrupt"]:
-        raw[-1] ^= 0xFF
-    return bytes(raw)
-
-
-def with_header(raw: bytearray, codec: int, name: bytes) -> bytearray:
-    """Rename the header `h` of each record to another name of one byte."""
-    body = DECODERS[codec](bytes(raw[61:])).replace(HEADER, HEADER.replace(b"h", name))
-    renamed = raw[:61] + ENCODERS[codec](body)
-    struct.pack_into(">i", renamed, 8, len(renamed) - 12)
-    return renamed
 
 
 BATCH = st.fixed_dictionaries(
@@ -98,36 +37,6 @@ BATCH = st.fixed_dictionaries(
         "is_corrupt": st.sampled_from([False] * 9 + [True]),
     }
 )
-
-
-def next_offset(one: bytes) -> int:
-    """The offset behind a batch."""
-    base, delta = struct.unpack_from(">q", one, 0)[0], struct.unpack_from(">i", one, 23)[0]
-    return base + delta + 1
-
-
-class Fetched:
-    """One response for one partition: from the batch that holds the offset on, as brokers do."""
-
-    def __init__(
-        self,
-        log: list[bytes],
-        aborted: list[tuple[int, int]],
-        offset: int,
-        *,
-        is_whole: bool = False,
-    ) -> None:
-        raw = b"".join(one for one in log if next_offset(one) > offset)
-        records: Any = Whole(raw, aborted) if is_whole else MemoryRecords(raw)
-        assignment = Assignment({AT})
-        self.state = assignment.state_value(AT)
-        self.state.seek(offset)
-        self.records = inner.PartitionRecords(
-            AT, records, aborted, offset, None, None, True, inner.READ_COMMITTED
-        )
-        self.result = inner.FetchResult(
-            AT, partition_records=self.records, assignment=assignment, backoff=0
-        )
 
 
 def public_rows(fetched: Fetched) -> Iterator[Row]:
@@ -212,37 +121,6 @@ def test_batch_is_read_without_its_headers(drawn: dict[str, Any], position: int)
             read_batch(batch(drawn | {"is_corrupt": True}, 5), 0, 5 + position)
     with pytest.raises((UnicodeDecodeError, vendor.CorruptRecordException)):
         list(MemoryRecords(odd).next_batch())
-
-
-@pytest.mark.parametrize("codec", CODECS.values())
-def test_a_batch_that_inflates_too_far_is_one_record(
-    codec: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its bytes stand at its last offset, whoever reads it and from where; the log goes on."""
-    monkeypatch.setattr(kafka_codecs, "INFLATED_BYTES_MAX", 2_000)
-    drawn = {"kind": "plain", "producer": 1, "deltas": [0, 1, 2], "gap": 1, "mark": 0}
-    drawn |= {"append_time": True, "is_corrupt": False, "codec": 0, "value": b"v"}
-
-    async def scene() -> None:
-        log = [batch(drawn, 0)]
-        bomb = batch(drawn | {"value": bytes(1_000), "codec": codec}, next_offset(log[-1]))
-        log += [bomb, batch(drawn, next_offset(bomb))]
-        at, last = next_offset(log[0]), next_offset(bomb) - 1
-        for start in (0, at + 1):
-            columns, is_empty = hand_over_whole(
-                AT, Fetched(log, [], start, is_whole=True).result, 99
-            )
-            assert columns is not None
-            assert is_empty
-            rows = list(zip(columns.offsets, columns.values, strict=True))
-            before = [(0, b"v"), (1, b"v"), (2, b"v")] if start == 0 else []
-            behind = [(last + 1 + place, b"v") for place in range(3)]
-            assert rows == [*before, (last, bomb[61:]), *behind]
-        rescued = read_batch(bomb, 0, at + 1)
-        assert rescued.next_offset == last + 1
-        assert [(each.offset, each.value) for each in rescued.records] == [(last, bomb[61:])]
-
-    run(scene())
 
 
 def test_response_of_an_old_assignment_is_dropped() -> None:

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream.bus import Bounds, MemoryPublisher, MemoryReader, Record
-from stream.errors import BusUnavailable, OwnershipLost
+from stream.errors import BusUnavailable, ConfigError, OwnershipLost
 from stream.events import Conditions, JournalEntry, Owner, Version, encode_entry
 from stream.runtime import Place, valid_entries
 from stream.runtime.claiming import append, check_journal, claim_above, say_so
@@ -54,6 +55,35 @@ def test_a_journal_may_begin_in_the_middle() -> None:
     log = [Record(0, 4, 0, None, encode_entry(conditions("a", 3)))]
     log.append(Record(0, 5, 0, None, encode_entry(conditions("z", 4))))
     assert [offset for offset, _ in valid_entries(log)] == [4]
+
+
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_a_late_owner_ends_nobody_wherever_reading_begins(first: int) -> None:
+    """Conditions say whose epoch they are of, for who reads from behind the owner's entry."""
+    entries: list[JournalEntry] = [
+        owner("b", 6),
+        msgspec.structs.replace(conditions("b", 0), epoch=6),
+        owner("a", 5),
+        msgspec.structs.replace(conditions("b", 7), epoch=6),
+        conditions("a", 8),
+    ]
+    log = [Record(0, at, 0, None, encode_entry(each)) for at, each in enumerate(entries)]
+    found = [offset for offset, _ in valid_entries(log[first:])]
+    assert found == [each for each in (0, 1, 3) if each >= first]
+
+
+class Gone(MemoryReader):
+    """A reader of topics that have been deleted."""
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Say so, as a broker does."""
+        raise ConfigError(f"topic {topic} does not exist")
+
+
+def test_a_journal_that_is_deleted_is_an_outage() -> None:
+    """The next session makes it again; a mistake in the settings would end the worker."""
+    with pytest.raises(BusUnavailable, match="does not exist"):
+        asyncio.run(check_journal(Gone(Estate().log), TOPICS.journal, {0: mine(5, 0)}))
 
 
 PLACE = Place(

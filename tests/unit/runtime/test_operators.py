@@ -133,6 +133,44 @@ def test_with_keys_nothing_that_ended_comes_back() -> None:
     asyncio.run(scene())
 
 
+def test_what_covers_an_operator_s_record_is_covered_by_it() -> None:
+    """Compaction keeps the last of a key, so what is not believed must not be that for long."""
+
+    async def scene() -> None:
+        operators, _ = keyed()
+        exempt = signed_acts(WORKLOAD, act("exempt"))
+        ended = signed_acts(WORKLOAD, at_ms=NOW_MS + 5, until_ms=NOW_MS + 1_000)
+        garbage = ended._replace(value=b"{}")
+        for record in (exempt, ended):
+            assert operators.apply(record)
+        assert operators.covered(lambda _: True) == []
+        for late in (exempt, said(WORKLOAD), said(WORKLOAD, act("exempt")), garbage):
+            assert not operators.apply(late._replace(partition=3))
+            assert operators.covered(lambda _: False) == []
+            assert operators.covered(lambda _: True) == [(ended.key, 3, ended.value)]
+            assert operators.covered(lambda _: True) == []
+        operators.apply(exempt)
+        assert operators.apply(ended), "ours, read back"
+        assert operators.covered(lambda _: True) == []
+        operators.apply(exempt)
+        assert operators.apply(said(WORKLOAD)._replace(append_ms=NOW_MS + 1_000))
+        assert operators.covered(lambda _: True) == []
+
+    asyncio.run(scene())
+
+
+def test_without_keys_or_strictness_nothing_is_written_again() -> None:
+    """Whoever wrote last is right then."""
+
+    async def scene() -> None:
+        for operators in (Operators(), keyed(is_strict=False)[0]):
+            operators.apply(signed_acts(WORKLOAD, act("exempt")))
+            operators.apply(said(WORKLOAD)._replace(value=b"{}"))
+            assert operators.covered(lambda _: True) == []
+
+    asyncio.run(scene())
+
+
 def test_a_mode_that_warns_obeys_and_counts() -> None:
     """On the way to keys an unsigned stop still stops."""
 

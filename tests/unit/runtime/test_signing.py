@@ -5,12 +5,20 @@ import asyncio
 import pytest
 
 from stream.bus import MemoryReader, Record
-from stream.events import SubjectRecord, decode_value, encode, split_signature
+from stream.events import (
+    OperatorAct,
+    OperatorRecord,
+    SubjectRecord,
+    decode_value,
+    encode,
+    operator_key,
+    split_signature,
+)
 from stream.gateway import CommandTable, TableSpec
 from stream.runtime import Keys, SystemClock
 from tests.estate import TOPICS, Estate, busy, stored
 from tests.live import differences, other_rows, wait_until
-from tests.signed import ALGORITHMS, signer, trust
+from tests.signed import ALGORITHMS, signed, signer, trust
 
 
 async def records_of(estate: Estate) -> list[Record]:
@@ -67,8 +75,6 @@ async def is_ready(estate: Estate, algorithm: str) -> bool:
 
 def test_a_worker_obeys_signed_operators_only() -> None:
     """An unsigned stop reaches no journal and is counted; workers go on as they were."""
-    from stream.events import OperatorAct, OperatorRecord, operator_key
-
     estate = Estate()
     estate.keys = Keys(signer(), trust())
 
@@ -99,5 +105,38 @@ def test_a_worker_obeys_signed_operators_only() -> None:
             value = signer("operator").sign(name, payload)
             estate.log.append(TOPICS.enforcement, 0, name, value)
             await wait_until(journalled, lambda found: found and 0 not in found)
+
+    asyncio.run(story())
+
+
+def test_a_stop_that_was_ended_is_not_the_last_of_its_key() -> None:
+    """Who writes an old signed stop again, to be all that compaction leaves, is written over."""
+    estate = Estate()
+    estate.keys = Keys(signer(), trust())
+    now_ms = SystemClock().wall_ms()
+    until_ms = now_ms + 3_600_000
+    act = OperatorAct(act="stop", reason="x", by="x", at_ms=now_ms, until_ms=until_ms)
+    stop, start = (
+        signed((operator_key(""), encode(record)), "operator")
+        for record in (
+            OperatorRecord(workload="", acts=(act,), at_ms=now_ms, until_ms=until_ms),
+            OperatorRecord(workload="", acts=(), at_ms=now_ms + 1, until_ms=until_ms),
+        )
+    )
+
+    async def last() -> bytes | None:
+        return [each.value for each in await records_of(estate) if each.key == stop[0]][-1]
+
+    async def story() -> None:
+        await estate.topics()
+        estate.log.append(TOPICS.enforcement, 0, *stop)
+        estate.log.append(TOPICS.enforcement, 0, *start)
+        estate.log.append(TOPICS.enforcement, 0, *stop)
+        async with estate.worker():
+            await wait_until(last, lambda value: value == start[1])
+            estate.log.append(TOPICS.enforcement, 0, stop[0], None)
+            await wait_until(last, lambda value: value == start[1])
+            await asyncio.sleep(0.2)
+            assert len([each for each in await records_of(estate) if each.key == stop[0]]) == 6
 
     asyncio.run(story())
