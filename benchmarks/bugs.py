@@ -19,6 +19,7 @@ import stream.runtime.fullness
 import stream.runtime.journalling
 import stream.runtime.repair
 import stream.runtime.saving
+import stream.runtime.session
 import stream.runtime.takeover
 from benchmarks import bugs_brake, bugs_gateway, bugs_growth, bugs_learned, bugs_room, bugs_saving
 from stream.engine import State
@@ -32,6 +33,7 @@ from stream.store import MemoryStore, Save
 
 saving, takeover = stream.runtime.saving, stream.runtime.takeover
 journalling, fullness = stream.runtime.journalling, stream.runtime.fullness
+session = stream.runtime.session
 Plant = Callable[[], Iterator[tuple[Any, str, Any]]]
 
 
@@ -94,21 +96,22 @@ def _commit_before_save() -> Iterator[tuple[Any, str, Any]]:
 
 
 def _no_skip() -> Iterator[tuple[Any, str, Any]]:
-    original = State.restore
+    original = session.restore_rows  # in the worker only: the auditor reads rows too
 
-    def restore(self: State, name: str, ids: tuple[int, int, int], stored: bytes) -> int:
-        slot = original(self, name, ids, stored)
-        self.table.sections.head[slot]["offset"] = -1
-        return slot
+    def restore_rows(state: State, metrics: Any, batch: Any, stored: Any) -> None:
+        original(state, metrics, batch, stored)
+        slots = np.empty(len(stored), np.int32)
+        state.table.locate(batch.events["workload"][list(stored)], slots)
+        state.table.sections.head["offset"][slots[slots >= 0]] = -1
 
-    yield State, "restore", restore
+    yield session, "restore_rows", restore_rows
 
 
 def _duplicate_counted() -> Iterator[tuple[Any, str, Any]]:
     original = State.adopt
 
-    def adopt(self: State, partition: int, conditions: Any, policy: Any) -> None:
-        original(self, partition, conditions, policy)
+    def adopt(self: State, partition: int, conditions: Any, *rest: Any) -> None:
+        original(self, partition, conditions, *rest)
         self.condition_tables.log_era[partition] = conditions.era + 1
 
     yield State, "adopt", adopt
@@ -180,8 +183,10 @@ _kept: deque[Any] = deque(maxlen=64)
 def _dirty_rows_forgotten() -> Iterator[tuple[Any, str, Any]]:
     original = saving._snapshot
 
-    def snapshot(state: Any, owned: Any, slots: Any, wall_ms: int) -> Any:
-        taken = original(state, owned, slots[:1], wall_ms)
+    def snapshot(state: Any, owned: Any, slots: Any, wall_ms: int, *, moves: bool) -> Any:
+        taken = original(state, owned, slots[:1], wall_ms, moves=moves)
+        if not moves:
+            return taken
         checkpoint = msgspec.structs.replace(taken.checkpoint, next_offset=owned.position)
         return taken._replace(checkpoint=checkpoint)
 

@@ -14,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,7 @@ from stream.simulate import (
     swept,
 )
 
+MISFITS: Final = re.compile(r"ended: (?:Type|Attribute|Name|UnboundLocal)Error")
 SEEDS: Final = 10_000
 SEEDS_SHORT: Final = 300
 BUG_SEEDS_MAX: Final = 200
@@ -62,9 +64,20 @@ def found_at(name: str) -> tuple[str, int]:
     bug = next(each for each in BUGS if each.name == name)
     with planted(bug):
         for seed in range(BUG_SEEDS_MAX):
-            if simulate(seed).violations:
+            laws = simulate(seed).violations
+            if laws:
+                check_plant(name, laws[0])
                 return name, seed + 1
     return name, 0
+
+
+def check_plant(name: str, law: str) -> None:
+    """See that a bug does what it is to do: what does not fit where it is planted proves nothing.
+
+    Errors: RuntimeError.
+    """
+    if MISFITS.search(law):
+        raise RuntimeError(f"bug {name} does not fit the product any more: {law[:300]}")
 
 
 def operations_in(name: str) -> tuple[str, list[Operation]]:
@@ -92,7 +105,9 @@ def swept_by(name: str) -> tuple[str, int]:
         for scenario, operations in known:
             for fault in list(faults_of(operations))[::BUG_EVERY]:
                 runs += 1
-                if broken_by((scenario, fault))[2]:
+                law = broken_by((scenario, fault))[2]
+                if law:
+                    check_plant(name, law)
                     return name, runs
     return name, 0
 

@@ -33,6 +33,7 @@ from .logs import utc_text
 from .options import WHOLE_INPUT, WHOLE_OUTPUT, configured, examples, json_option
 from .replay import replay_key
 from .screen import Screen
+from .writing import check_apart
 
 # A signature on a manifest counts for nothing else; it may move between installations, which its
 # hash key ties together.
@@ -67,6 +68,7 @@ def export_baseline(*, file: str, out: str, environment: dict[str, str], is_json
     With an operator's key (ENFORCER_OPERATOR_KEY_FILE) it is signed. It holds keyed hashes, no
     values; the names of classes, purposes and operations are in it.
     """
+    check_apart((out,), (file,))
     data = read_bytes(file, BASELINE_BYTES_MAX)
     made = decode_baseline(data, file)
     now_ms = time.time_ns() // 1_000_000
@@ -101,6 +103,7 @@ def import_baseline(*, file: str, out: str, environment: dict[str, str], is_json
     in use here, what a newer version wrote, and, where keys are configured (ENFORCER_TRUST_FILE),
     what no operator signed. With ENFORCER_SIGNING=warn a wrong signature is only told.
     """
+    check_apart((out,), (file,))
     found = decode_portable(read_bytes(file, PORTABLE_BYTES_MAX), file)
     screen = Screen(is_json=is_json)
     signed_by = _believed(found, file, _signing(environment), screen)

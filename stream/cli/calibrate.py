@@ -95,7 +95,8 @@ def calibrate(
     """
     if out and not baseline:
         raise click.UsageError("--out needs --baseline: `baseline learn` measures its own")
-    check_apart((out,), files)
+    read = environment.get("ENFORCER_POLICY"), environment.get("ENFORCER_CONFIG")
+    check_apart((out,), (*files, baseline, *read))
     texts = budgets or _budgets_of(policy_of(load_config("", environment)))
     parsed = [(text, _parsed(text)) for text in texts]
     screen = Screen(is_json=is_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
@@ -267,10 +267,14 @@ def retry(
             hint="repeat it: what was sent is marked, and is not sent again",
         ) from error
     screen.emit({"outcomes": dict(tally.counts), "letters": tally.kept, "is_dry_run": dry_run})
-    told = ", ".join(f"{count:,} {what}" for what, count in sorted(tally.counts.items()))
-    said = told.replace("retried", "would be retried", 1) if dry_run else told
-    screen.line(said or "no letter is meant by that")
+    screen.line(spelled(tally.counts, dry_run=dry_run) or "no letter is meant by that")
     return 0 if tally.counts["retried"] else NOT_SO
+
+
+def spelled(counts: Mapping[str, int], *, dry_run: bool) -> str:
+    """Return how often each outcome came, in words: a dry run has retried nothing."""
+    names = {"retried": "would be retried"} if dry_run else {}
+    return ", ".join(f"{count:,} {names.get(what, what)}" for what, count in sorted(counts.items()))
 
 
 class Plan(msgspec.Struct, frozen=True):

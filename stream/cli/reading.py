@@ -15,7 +15,7 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .failure import NotSo
 
@@ -64,7 +64,13 @@ def read_lines(
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[io.BufferedReader]:
     if file == STDIN:
-        yield io.BufferedReader(sys.stdin.buffer)  # type: ignore[arg-type] # It reads into, too.
+        # Not what is buffered already: that waits for a full buffer, and a pipe may be slow.
+        given: Any = sys.stdin.buffer
+        reader = io.BufferedReader(getattr(given, "raw", given))
+        try:
+            yield reader
+        finally:
+            reader.detach()
         return
     with Path(file).open("rb") as raw:
         yield raw

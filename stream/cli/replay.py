@@ -129,7 +129,8 @@ def replay(
     """
     if scores and not baseline:
         raise click.UsageError("--scores needs --baseline: evidence is against what was learned")
-    check_apart((commands, findings, scores), (*files, baseline))
+    read = environment.get("ENFORCER_POLICY"), environment.get("ENFORCER_CONFIG")
+    check_apart((commands, findings, scores), (*files, baseline, *read))
     compiled = policy_of(load_config("", environment))
     key = replay_key(environment)
     screen, tally = Screen(is_json=is_json), Tally()

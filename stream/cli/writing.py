@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -48,7 +52,7 @@ def line_writer(file: str | None) -> Iterator[Write]:
                 yield lambda line: click.echo(escaped_json(line.decode("utf-8", "replace")))
                 return
             out = sys.stdout.buffer if file == STDIN else stack.enter_context(Path(file).open("wb"))
-            yield lambda line: _write(out.write, line)
+            yield partial(_write_now if file == STDIN and _is_read_live() else _write, out)
             out.flush()
     except BrokenPipeError:
         raise
@@ -56,5 +60,18 @@ def line_writer(file: str | None) -> Iterator[Write]:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _write(write: Callable[[bytes], int], line: bytes) -> None:
-    write(line + b"\n")
+def _is_read_live() -> bool:
+    """Tell whether stdout is a pipe or the like: somebody may wait for each line."""
+    try:
+        return not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except OSError:  # also of a stream without a file
+        return False
+
+
+def _write(out: BinaryIO, line: bytes) -> None:
+    out.write(line + b"\n")
+
+
+def _write_now(out: BinaryIO, line: bytes) -> None:
+    out.write(line + b"\n")
+    out.flush()

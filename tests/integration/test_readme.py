@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,17 +18,23 @@ from stream.policy import lint_policy, load_policy
 from tests.models.tasks import THIEF, call, history, pay_bill, task
 
 README = Path(__file__).parents[2] / "README.md"
-BLOCK = re.compile(r"^```(\w+)(?: run(=background)?)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)(?: ([\w=]+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+HOWS = {None: "", "run": "run", "run=background": "background", "terminal": "terminal"}
+HERE = str(Path(sys.executable).parent)
 PATIENCE_S = 120
 
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:
-    """The fenced blocks of a language: how to run it ("", "run", "background"), and its text."""
+    """The fenced blocks of a language and their text; how to run it: see HOWS."""
     for found in BLOCK.finditer(README.read_text()):
-        header = found[0].partition("\n")[0]
-        how = "background" if found[2] else "run" if " run" in header else ""
         if found[1] == language:
-            yield how, found[3]
+            yield HOWS[found[2]], found[3]
+
+
+def without_venv(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a terminal in which nothing of ours is on the path."""
+    path = environment["PATH"].split(os.pathsep)
+    return {**environment, "PATH": os.pathsep.join(each for each in path if each != HERE)}
 
 
 def test_policy_of_the_readme() -> None:
@@ -50,8 +56,8 @@ def test_python_of_the_readme() -> None:
 @pytest.mark.timeout(300)
 def test_commands_of_the_readme(tmp_path: Path) -> None:
     """The quick start's commands run one after another, as a newcomer types them."""
-    if shutil.which("enforcer", path=str(Path(sys.executable).parent)) is None:
-        pytest.skip("the package is not installed in this environment: pip install -e .")
+    if not (Path(sys.prefix, "bin", "activate").exists() and shutil.which("enforcer", path=HERE)):
+        pytest.skip("the package is not installed in a venv of its own: pip install -e .")
     lines = [
         f"203.0.113.{7 + number % 3} - - [24/Nov/2026:10:00:{number // 10:02d} +0000] "
         f'"GET /items/{number} HTTP/1.1" 200 512 "-" "curl/8"\n'
@@ -60,18 +66,19 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
     (tmp_path / "access.log").write_text("".join(lines))
     (tmp_path / "policy.yaml").write_text(next(text for _, text in blocks("yaml")))
     write_learned(tmp_path)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path}
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (terminal,) = (text for how, text in blocks("sh") if how == "terminal")
+    environment = without_venv(os.environ)
     started: list[subprocess.Popen[bytes]] = []
     try:
         for how, text in blocks("sh"):
             if how == "background":
-                command = ["bash", "-ec", f"exec {text.strip()}"]
+                command = ["bash", "-ec", f"{terminal}exec {text.strip()}"]
                 started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
                 wait_for(tmp_path / "try" / "environment", started[-1])
             elif how == "run":
                 done = subprocess.run(
-                    ["bash", "-exc", text],
+                    ["bash", "-exc", terminal + text],
                     cwd=tmp_path,
                     env=environment,
                     capture_output=True,

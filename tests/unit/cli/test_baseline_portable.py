@@ -129,3 +129,16 @@ def test_a_folder_or_what_is_in_force_is_listed(call: Call, tmp_path: Path) -> N
     for words in ((), (str(tmp_path), "--live")):
         done = call("baseline", "list", *words)
         assert (done.exit_code, "a FOLDER, or --live" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["export", "import"])
+def test_what_is_read_is_not_written(call: Call, tmp_path: Path, file: str, verb: str) -> None:
+    """A slip does not replace a baseline by its export, or an export by its baseline."""
+    given = file
+    if verb == "import":
+        given = str(tmp_path / "carried")
+        call("baseline", "export", file, "--out", given)
+    before = Path(given).read_bytes()
+    done = call("baseline", verb, given, "--out", given)
+    assert (done.exit_code, "read and written" in done.stderr) == (2, True), done.output
+    assert Path(given).read_bytes() == before

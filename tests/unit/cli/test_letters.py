@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stream.bus import MemoryLog, MemoryReader, MemoryTogether, MemoryTopics, Sending, TopicSpec
-from stream.cli.dlq import ORIGIN
+from stream.cli.dlq import ORIGIN, spelled
 from stream.cli.letters import (
     Choice,
     Found,
@@ -257,3 +257,10 @@ def test_a_marker_key_is_its_origin() -> None:
     origins = [Origin("requests", 0, 4), Origin('a","b', 3, 2**62), Origin("", -1, 0)]
     for origin in [*origins, Origin("requests", 0, 4, 7)]:
         assert origin_of_marker(marker_key(origin)) == origin
+
+
+def test_a_dry_run_has_retried_nothing() -> None:
+    """What was retried before is no part of what would be."""
+    counts = {"retried": 5, "already retried": 3}
+    assert spelled(counts, dry_run=True) == "3 already retried, 5 would be retried"
+    assert spelled(counts, dry_run=False) == "3 already retried, 5 retried"

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,24 @@ def test_a_broken_file_is_told(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(NotSo, match=r"broken\.gz cannot be read"):
         list(read_lines((str(file),), 100))
+
+
+@pytest.mark.timeout(60)
+def test_a_slow_pipe_is_read_and_written_line_by_line() -> None:
+    """`tail -F | enforcer convert | ...`: what one line says does not wait for the next."""
+    command = "from stream.cli import main; main()"
+    line = b'192.0.2.1 - - [10/Oct/2024:13:55:36 +0000] "GET /a HTTP/1.1" 200 1\n'
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "convert", "--format", "nginx", "-", "--out", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert b"GET /a" in process.stdout.readline()
+        process.stdin.close()
+    assert process.returncode == 0
