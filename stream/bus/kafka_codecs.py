@@ -17,6 +17,7 @@ import cramjam
 
 INFLATED_BYTES_MAX: Final = 64 << 20
 FIRST_BYTES: Final = 1 << 16
+MEMBER_BYTES: Final = 1 << 10
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEAD_BYTES: Final = 16
@@ -52,16 +53,20 @@ def inflate(codec: int, body: bytes) -> bytes:
 
 
 def _gunzip(body: bytes, bytes_max: int) -> bytes:
-    parts, size = [], 0
-    while body:
-        stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        parts.append(stream.decompress(body, bytes_max - size + 1))
-        size += len(parts[-1])
-        if size > bytes_max:
-            raise TooLarge
-        if not stream.eof:
-            raise ValueError("compressed records are cut short")
-        body = stream.unused_data
+    view, parts, size, at = memoryview(body), list[bytes](), 0, 0
+    while at < len(view):
+        # A member may be tiny, and what is behind its end is copied: so not all at once.
+        stream, piece_bytes = zlib.decompressobj(zlib.MAX_WBITS | 16), MEMBER_BYTES
+        while not stream.eof:
+            piece = view[at : at + piece_bytes]
+            if not piece:
+                raise ValueError("compressed records are cut short")
+            parts.append(stream.decompress(piece, bytes_max - size + 1))
+            size += len(parts[-1])
+            if size > bytes_max:
+                raise TooLarge
+            at += len(piece) - len(stream.unconsumed_tail) - len(stream.unused_data)
+            piece_bytes *= 4
     return b"".join(parts)
 
 

@@ -1,8 +1,11 @@
 """Reading a batch that aiokafka cannot: a header whose name is not UTF-8 ends its parser.
 
-Brokers accept such a record, so whoever may write one could stop a partition's reader for ever.
-Only then, and only this batch, is fetched again and read here, without its headers. Whether it is
-to be read at all (not aborted, no control batch) aiokafka has decided before it failed.
+Brokers accept such a record, and others that nobody can read: they look at few of a record's
+fields, and at less of what is compressed than we do. So whoever may write one could stop a
+partition's reader for ever. Only then, and only this batch, is fetched again and read here, without
+its headers. What its checksum says is as it was written, and still cannot be read or lies about its
+offsets, comes out as one record: its bytes, which are no event. Whether it is to be read at all
+(not aborted, no control batch) was decided before.
 
 Source: Kafka protocol guide, "Record Batch" and "Record" of message format v2.
 """
@@ -22,7 +25,7 @@ from stream.errors import BusUnavailable
 
 from .contract import Record
 from .kafka import answered
-from .kafka_codecs import TooLarge, inflate
+from .kafka_codecs import inflate
 from .rarely import Rarely
 
 rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
@@ -88,14 +91,14 @@ async def rescue(
 def read_batch(raw: bytes, partition: int, position: int) -> Rescued:
     """Read the first batch of a response that reaches a position.
 
-    Errors: ValueError, IndexError, struct.error when it is damaged.
+    Errors: ValueError, IndexError, struct.error when it is damaged, and not only odd.
     """
     at = 0
     while True:
         base, length = SIZED.unpack_from(raw, at)
         whole = raw[at : at + SIZED.size + length]
         fields = HEADER.unpack_from(whole)
-        magic, crc, attributes, last_delta, first_ms, last_ms = fields[3:9]
+        magic, crc, attributes, last_delta, _, last_ms = fields[3:9]
         if magic != MAGIC:
             raise ValueError(f"format {magic} is not known")
         if base + last_delta >= position:
@@ -106,11 +109,19 @@ def read_batch(raw: bytes, partition: int, position: int) -> Rescued:
     next_offset = base + last_delta + 1
     try:
         body = inflate(attributes & CODEC_MASK, whole[HEADER.size :])
-    except TooLarge as error:
-        return Rescued([one_for_all(partition, next_offset, last_ms, whole, error)], next_offset)
-    append_ms = last_ms if attributes & APPEND_TIME_MASK else None
-    records = []
-    place = 0
+        records = _records_in(body, fields, partition)
+    except (ValueError, IndexError, struct.error) as error:
+        return Rescued([_one_for_all(partition, next_offset, last_ms, whole, error)], next_offset)
+    return Rescued([each for each in records if each.offset >= position], next_offset)
+
+
+def _records_in(body: bytes, fields: tuple[int, ...], partition: int) -> list[Record]:
+    """Return the records of a batch.
+
+    Errors: ValueError, IndexError when they are none, or are not in order within their batch.
+    """
+    base, attributes, last_delta, first_ms, last_ms = fields[0], *fields[5:9]
+    records, place, before = list[Record](), 0, -1
     for _ in range(fields[12]):
         size, place = _varint(body, place)
         delta_ms, cursor = _varint(body, place + 1)
@@ -118,16 +129,18 @@ def read_batch(raw: bytes, partition: int, position: int) -> Rescued:
         key, cursor = _bytes(body, cursor)
         value, _ = _bytes(body, cursor)
         place += size
-        if base + delta >= position:
-            at_ms = first_ms + delta_ms if append_ms is None else append_ms
-            records.append(Record(partition, base + delta, at_ms, key, value))
-    return Rescued(records, next_offset)
+        if not before < delta <= last_delta:
+            raise ValueError(f"a record at {delta} behind one at {before}, of {last_delta}")
+        before = delta
+        at_ms = last_ms if attributes & APPEND_TIME_MASK else first_ms + delta_ms
+        records.append(Record(partition, base + delta, at_ms, key, value))
+    return records
 
 
-def one_for_all(
-    partition: int, next_offset: int, append_ms: int, whole: bytes, error: TooLarge
+def _one_for_all(
+    partition: int, next_offset: int, append_ms: int, whole: bytes, error: Exception
 ) -> Record:
-    """Return what stands for a batch that inflates too far: its bytes, as if one record's value.
+    """Return what stands for a batch that cannot be read: its bytes, as if one record's value.
 
     That is no event, so it becomes one dead letter, and the log goes on behind it.
     """

@@ -40,7 +40,7 @@ from stream.records import (
     read_batches,
 )
 
-from .kafka_codecs import INFLATED_BYTES_MAX, NONE, TooLarge, inflate
+from .kafka_codecs import INFLATED_BYTES_MAX, NONE, inflate
 from .kafka_fetch import Columns, Drain, Handover, Public, can_hand_over, hand_over
 from .kafka_frames import can_take_over, take_over
 from .kafka_pace import Pace
@@ -53,6 +53,7 @@ rarely = Rarely(log, every_s=10.0)
 INLINE_BYTES: Final = 1 << 16
 Bytes = bytes | memoryview
 CODEC_MASK: Final = 0x07
+ODD_MAX: Final = 64
 _MARKER: Final = struct.Struct(">hh")  # a control record's key: version, kind
 _ABORT: Final = 0
 _KEY_AT: Final = 4  # behind four numbers of a byte each: size, attributes, two deltas
@@ -64,6 +65,8 @@ class Whole:
     `offsets`, `append_ms` and `values` are the records that are to be read: what was aborted and
     the marks of transactions are left out. `next_offset` follows the last batch that is whole and
     sound; `fault` says what is wrong with the one behind it. `is_old` leaves all to aiokafka.
+    A batch whose checksum is right, and which nobody can read even so, was written like that: its
+    bytes come out as one record at its last offset, which is no event.
     """
 
     def __init__(self, raw: Bytes, aborted: Sequence[tuple[int, int]]) -> None:
@@ -92,21 +95,21 @@ class Whole:
         stand_ins: list[int] = []
         if (batches["attributes"] & CODEC_MASK).any():
             data, batches, spans, stand_ins = self._inflate(batches, spans)
-        read, columns = read_batches(data, spans, batches)
+        read, columns = _all_read(data, spans, batches, stand_ins)
         if read < len(batches):
-            self.fault = self.fault or "a damaged batch"
+            # The rest is asked for again: this is too odd to be worth it.
+            self.fault, batches = "", batches[:read]
         if read:
-            self.next_offset = int(batches["next"][read - 1])
-        if any(place < read for place in stand_ins):
+            self.next_offset = int(batches["next"][-1])
+        if stand_ins:
             columns = _with_stand_ins(columns, batches, [p for p in stand_ins if p < read])
         self.offsets, self.append_ms, starts, sizes = columns
         self.values = Values(data, starts, sizes)
 
     def _inflate(self, batches: Any, spans: Any) -> tuple[Any, Any, Any, list[int]]:
-        """Return all records in one buffer, its batches, where each lies, and who inflates too far.
+        """Return all records in one buffer, its batches, where each lies, and who inflates to none.
 
-        A batch that cannot be inflated ends what is read: its span is empty, which no count fits.
-        All of an answer together stay within the bound of one batch, too: what is beyond it is
+        All of a partition together stay within the bound of one batch, too: what is beyond it is
         left out, and so asked for again from there on.
         """
         parts: list[Bytes] = [self.raw]
@@ -118,16 +121,13 @@ class Whole:
                 continue
             try:
                 body = inflate(codec, bytes(self.raw[start:end]))
-            except TooLarge as error:
+            except ValueError as error:
                 rarely.warning("before offset %s: %s; kept as one", batch["next"], error)
                 stand_ins.append(place)
                 spans[place] = -1
                 continue
-            except ValueError as error:
-                self.fault = self.fault or str(error)
-                body = b""
             if place and size + len(body) > len(self.raw) + INFLATED_BYTES_MAX:
-                batches, spans = batches[:place], spans[:place]
+                self.fault, batches, spans = "", batches[:place], spans[:place]
                 break
             spans[place] = size, size + len(body)
             parts.append(body)
@@ -178,8 +178,27 @@ def _left_out(data: Any, batches: Any, aborted: Sequence[tuple[int, int]]) -> An
     return left_out
 
 
+def _all_read(
+    data: Any, spans: Any, batches: Any, stand_ins: list[int]
+) -> tuple[int, tuple[Any, ...]]:
+    """Return how many batches were dealt with, and the columns of those that can be read.
+
+    Others are added to `stand_ins`, at most ODD_MAX of them. Mutates: stand_ins.
+    """
+    parts, first = [], 0
+    while True:
+        read, columns = read_batches(data, spans[first:], batches[first:])
+        parts.append(columns)
+        first += read
+        if first == len(batches) or len(parts) > ODD_MAX:
+            return first, tuple(map(np.concatenate, zip(*parts, strict=True)))
+        rarely.warning("before offset %s: no records; kept as one", batches["next"][first])
+        stand_ins.append(first)
+        first += 1
+
+
 def _with_stand_ins(columns: Any, batches: Any, places: list[int]) -> Any:
-    """Put one record for each batch that inflates too far: its bytes, at its last offset."""
+    """Put one record for each batch that cannot be read: its bytes, at its last offset."""
     chosen = batches[places]
     offsets = chosen["next"] - 1
     at = np.searchsorted(columns[0], offsets)
@@ -206,6 +225,9 @@ def hand_over_whole(
         return hand_over(at, result, records_max, with_keys=False)
     start, end = whole.take(records.next_fetch_offset, records_max)
     if start == end and whole.fault:
+        # What stands before it was left out on purpose, and is not to come back with it.
+        records.next_fetch_offset = max(records.next_fetch_offset, whole.next_offset)
+        result._update_position()
         raise vendor.CorruptRecordException(f"{whole.fault} - {at}")
     if not whole.is_used_up:
         records.next_fetch_offset = int(whole.offsets[end - 1]) + 1
