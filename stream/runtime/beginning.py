@@ -9,6 +9,7 @@ import msgspec
 
 from stream.bus import Bounds
 from stream.events import Conditions
+from stream.signing import Trust
 from stream.store import Checkpoint
 
 from .baselines import BASELINE_MISSING
@@ -27,6 +28,7 @@ class Place(NamedTuple):
 
     `epoch` is that of its claim, once there is one. `counts` are the numbers of partitions as the
     session knows them, `least` those that must hold because partitions have been born by them.
+    `trust` are the keys without whose signature nothing of `enforcement` is believed.
     """
 
     partition: int
@@ -40,6 +42,7 @@ class Place(NamedTuple):
     counts: Counts = ()
     least: Counts = ()
     epoch: int = -1
+    trust: Trust | None = None
 
 
 class Start(NamedTuple):

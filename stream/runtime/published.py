@@ -14,7 +14,18 @@ import msgspec
 
 from stream.bus import Record
 from stream.errors import RowCorrupt
-from stream.events import SubjectRecord, decode_value, record_hash, split_signature, subject_key
+from stream.events import (
+    Heartbeat,
+    OperatorRecord,
+    Signed,
+    SubjectRecord,
+    decode_value,
+    heartbeat_key,
+    record_hash,
+    split_signature,
+    subject_key,
+)
+from stream.signing import Trust
 
 RECORDS_MAX: Final = 1_000_000
 _MASK: Final = (1 << 64) - 1
@@ -32,30 +43,61 @@ _encode = msgspec.msgpack.encode
 _decoder = msgspec.msgpack.Decoder(Entry)
 
 
-def note_records(found: dict[bytes, bytes], records: Iterable[Record], partition: int) -> None:
-    """Add the stored form of a home partition's own records, from the topic, in order.
+class Noted:
+    """The stored form of a home partition's own records, from the topic, read in order.
 
-    The row they came from is not known: 0, which owes no save. Mutates: found.
+    As a gateway holds them that reads the topic now, for whoever else may write there too: of what
+    an earlier owner wrote behind a later one nothing, of two places in the log the later, and where
+    keys are believed only (`trust`), what they sign, with no tombstone before a record's end.
     """
-    for record in records:
-        if record.key is None or not record.key.startswith(b'["home",'):
-            continue
-        if record.value is None:
-            found.pop(record.key, None)
-            continue
+
+    def __init__(self, partition: int, trust: Trust | None = None) -> None:
+        self.found: dict[bytes, bytes] = {}
+        self._partition = partition
+        self._trust = trust if trust is not None and trust.is_strict else None
+        self._places: dict[bytes, tuple[tuple[int, ...], int]] = {}  # with the end, Unix ms
+        self._epoch = 0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Note some more. Cost: with keys a verification each."""
+        mine = heartbeat_key(self._partition)
+        for record in records:
+            if record.key is None or not (record.key.startswith(b'["home",') or record.key == mine):
+                continue
+            if record.value is None:
+                self._end(record.key, record.append_ms)
+            else:
+                self._note(record, record.key, split_signature(record.value))
+
+    def _end(self, key: bytes, append_ms: int) -> None:
+        held = self._places.get(key)
+        if held is not None and (self._trust is None or append_ms >= held[1]):
+            del self.found[key], self._places[key]
+
+    def _note(self, record: Record, key: bytes, signed: Signed) -> None:
         try:
-            payload = split_signature(record.value).payload
-            value = decode_value(payload)
-            is_ours = (
-                isinstance(value, SubjectRecord)
-                and value.partition == partition
-                and subject_key("home", value.subject) == record.key
-            )
+            value = decode_value(signed.payload)
         except (ValueError, RecursionError):
-            continue
-        if is_ours and isinstance(value, SubjectRecord):
-            entry = Entry(record_hash(record.key, payload), value.expires_at_ms, 0)
-            found[record.key] = _encode(entry)
+            return
+        if isinstance(value, OperatorRecord) or value.partition != self._partition:
+            return
+        if isinstance(value, SubjectRecord) and subject_key("home", value.subject) != key:
+            return
+        if self._trust is not None and self._trust.fault_of(key, record.append_ms, signed, value):
+            return
+        if 0 < value.epoch < self._epoch:
+            return
+        self._epoch = max(self._epoch, value.epoch)
+        if isinstance(value, Heartbeat):
+            return
+        version = value.version
+        place = version.era, version.offset, version.ordinal, value.epoch
+        held = self._places.get(key)
+        if held is None or held[0] <= place:
+            entry = Entry(record_hash(key, signed.payload), value.expires_at_ms, 0)
+            # The row it came from is not known: 0, which owes no save.
+            self.found[key] = _encode(entry)
+            self._places[key] = place, value.expires_at_ms
 
 
 class Published:

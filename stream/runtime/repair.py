@@ -158,12 +158,20 @@ class Repairs:
             except (RowCorrupt, ValueError, RecursionError):
                 held = {}
         record = record_of(held, key, owned.partition)
-        if record is not None:
-            rarely.warning("partition %d: a record of ours was replaced", owned.partition)
-            if beyond is not None and beyond > _place(record):
-                await self._outbox.erase(owned, key)
-            value = encode(record)
-            await self._outbox.put_again(owned, (key, value), record.expires_at_ms, row)
+        if record is None:
+            # The row is gone, or corrupt: what was ours is not known any more, and this is not.
+            if self._trust is not None and self._trust.is_strict:
+                return  # gateways go on holding ours
+            rarely.warning("partition %d: a record that is not ours is erased", owned.partition)
+            owned.published.remove(key)
+            owned.gone.append(key)
+            await self._outbox.erase(owned, key)
+            return
+        rarely.warning("partition %d: a record of ours was replaced", owned.partition)
+        if beyond is not None and beyond > _place(record):
+            await self._outbox.erase(owned, key)
+        value = encode(record)
+        await self._outbox.put_again(owned, (key, value), record.expires_at_ms, row)
 
 
 def _place(record: SubjectRecord) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ end, so every later reader sees the same entries count as we do (DESIGN 3.3, 3.9
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -47,7 +48,7 @@ from .growth import children_of, inherited, least_of, longest, parent_of, with_c
 from .handover import born_of
 from .heard import Heard, Stored
 from .owned import Owned, record_check
-from .published import Published, note_records
+from .published import Noted, Published
 
 log = logging.getLogger(__name__)
 
@@ -228,11 +229,13 @@ async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, byte
     """
     topic, partition = place.enforcement
     start, end = (await bounds_of(reader, topic, [partition]))[partition]
-    found: dict[bytes, bytes] = {}
+    noted = Noted(place.partition, place.trust)
     for first in range(start, end, RECORDS_AT_ONCE):
         last = min(end, first + RECORDS_AT_ONCE)
-        note_records(found, await reader.read(topic, partition, first, last), place.partition)
-    return found
+        records = await reader.read(topic, partition, first, last)
+        # To verify so many takes a second and more.
+        await asyncio.to_thread(noted.add, records)
+    return noted.found
 
 
 async def _conditions(

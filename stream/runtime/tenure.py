@@ -143,6 +143,7 @@ class Tenure:
                 self.name,
                 self.nonce(),
                 self.counts,
+                trust=self.operators.trust,
             )
             for each in partitions
         }
