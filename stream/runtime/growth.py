@@ -52,7 +52,9 @@ expect nothing of them. A worker of a version that knows no growth meets entries
 
 What is not exact: of a parent that lost its checkpoint alone (`checkpoint_corrupt`), what came from
 other partitions' forwards before c may be forwarded again under the parent's name and is dropped; a
-grandchild may count what its grandparent forwards again between the two growths, once more.
+grandchild may count what its grandparent forwards again between the two growths, once more. Who
+forwards does not know how many growths an owner beside or after it knows, so what lies elsewhere
+than at home goes to its home among the first number, and from there from parent to child.
 """
 
 from __future__ import annotations
@@ -152,6 +154,20 @@ def least_of(counts: Counts, born: Collection[int]) -> Counts:
 def home_of(workload: str, count: int) -> int:
     """Return the home of a canonical workload among so many partitions."""
     return positive_murmur2(workload.encode()) % count
+
+
+def next_home(counts: Counts, partition: int, workload: int) -> int:
+    """Return where an event that lies elsewhere than at its home goes from a partition.
+
+    Owners of a partition may know of different growths, and what they forward counts once if all
+    send it to the same home: so to that among the first number of partitions, from where it goes
+    on; and what was at home here until a growth, to the child that got it then.
+    `workload` is its murmur2. Requires: it is not at home here.
+    """
+    known = [count for count in counts if count > partition]
+    if workload % known[0] != partition:
+        return workload % counts[0]
+    return next(workload % count for count in known if workload % count != partition)
 
 
 def with_counts(conditions: Conditions, counts: Counts) -> Conditions:

@@ -36,11 +36,12 @@ from stream.events import (
     with_epoch,
     wrap,
 )
-from stream.identity import canonical_workload, home_partition
+from stream.identity import canonical_workload, positive_murmur2
 from stream.metrics import Metrics
 from stream.signing import Signer
 from stream.store import NAMES_MAX
 
+from .growth import next_home
 from .owned import Owned
 from .published import RECORDS_MAX
 from .spec import TopicsSpec
@@ -127,7 +128,8 @@ class Outbox:
         together: dict[tuple[int, int], tuple[bytes, list[Reject]]] = {}
         for stray in strays:
             key = canonical_workload(decode_request(stray.raw).workload).encode()
-            place = stray.offset, home_partition(key, owned.count)
+            home = next_home(owned.counts or (owned.count,), owned.partition, positive_murmur2(key))
+            place = stray.offset, home
             together.setdefault(place, (key, []))[1].append(stray)
         for (offset, home), (key, some) in together.items():
             source = Source(self._topics.requests, owned.partition, owned.log, offset)

@@ -34,6 +34,7 @@ from stream.runtime.growth import (
     inherited,
     least_of,
     longest,
+    next_home,
     speaker_of,
     with_counts,
 )
@@ -55,6 +56,22 @@ def test_every_later_partition_has_one_parent(counts: tuple[int, ...]) -> None:
         assert (parent_of(counts, partition) is None) == (partition < counts[0])
         for child in children_of(counts, partition):
             assert parent_of(counts, child) == partition < child
+
+
+@given(histories, st.integers(0, 2**31 - 1), st.data())
+def test_all_owners_forward_to_the_same_home(
+    counts: tuple[int, ...], workload: int, data: st.DataObject
+) -> None:
+    """Also one that knows of fewer growths, where it forwards at all; and all come home."""
+    at = data.draw(st.integers(0, counts[-1] - 1))
+    hops = 0
+    while workload % counts[-1] != at:
+        there = next_home(counts, at, workload)
+        for known in range(1, len(counts)):
+            if at < counts[known - 1] and workload % counts[known - 1] != at:
+                assert next_home(counts[:known], at, workload) == there
+        at, hops = there, hops + 1
+    assert hops <= len(counts) + 1
 
 
 @given(histories, st.integers(0, 2**31 - 1))
