@@ -99,14 +99,17 @@ def _compare_all(entries: Any, tasks: Any, calls: Any, of: Any, owns: Any, out: 
     return used
 
 
-def compared(entries: Entries, of: Tasks, is_aside: Any) -> Compared:
-    """Return what comparing each task with the others shows; `is_aside` [task] of bool."""
+def compared(entries: Entries, of: Tasks, owns: Any) -> Compared:
+    """Return what comparing each task with the others shows.
+
+    Shapes: owns [task]: 1 where what it did is counted among what is compared with, else 0.
+    """
     ours = packed(of)
     shown = np.zeros(2 * len(ours.values), SHOWN)
     oddities = np.zeros(len(ours.tasks), ODDITY)
-    owns = np.where(is_aside, 0, 1)
     used = _compare_all(
-        entries, ours.tasks, ours.calls, (ours.values, ours.tokens), owns, (shown, oddities)
+        *(entries, ours.tasks, ours.calls, (ours.values, ours.tokens)),
+        *(np.asarray(owns, np.int64), (shown, oddities)),
     )
     return Compared(_highest(shown[:used]), oddities)
 

@@ -3,8 +3,9 @@
 A pure function of a set of tasks: their order, batches and shares do not matter. `Score` is handed
 in, because detectors stand above this room.
 
-Hygiene: each task is scored against all the others; those that stand out are set aside, at most
-ASIDE_MAX of all, and the rest is counted anew, a few times over. What is aside teaches nothing.
+Hygiene: each task is scored against all the others, and against what other workloads do; those that
+stand out are set aside, at most ASIDE_MAX of all, and the rest is counted anew, a few times over.
+What is aside teaches nothing.
 
 Calibration is cross-fitted: workloads are dealt into `folds`, and those of a fold are scored by a
 baseline of all other folds, as a workload to come will be. New purposes are dealt likewise.
@@ -23,7 +24,7 @@ import numpy as np
 from .baseline import CANDIDATES_MAX, GROUP, GROUPS_MAX, MODES, Baseline, Facts, Tail
 from .budget import apart_ms
 from .comparing import compared
-from .counting import purpose_numbers, seen_entries
+from .counting import purpose_numbers, seen_entries, speakers_of, weights_of
 from .entries import BIT, ENTRIES_MAX, Entries, table_of
 from .folds import FOLDS, folds_by_purpose, folds_by_workload
 from .rates import places_of, rate_entries
@@ -98,13 +99,29 @@ def ordered(tasks: Tasks) -> Tasks:
     return tasks.chosen(np.lexsort([tasks.tasks[each] for each in reversed(names)]))
 
 
-def counted(tasks: Tasks, key_id: int, is_aside: Any) -> Baseline:
-    """Return a baseline of tasks without thresholds; those aside teach nothing."""
-    taught = tasks.chosen(np.flatnonzero(~is_aside))
-    seen = seen_entries(taught)
-    rates = rate_entries(tasks, compared(table_of(seen), tasks, is_aside))
+def counted(tasks: Tasks, key_id: int, is_aside: Any, speakers: Any | None = None) -> Baseline:
+    """Return a baseline of tasks without thresholds; those aside teach nothing.
+
+    Shapes: speakers [task], see `speakers_of`; each task speaks for itself unless told otherwise.
+    """
+    if speakers is None:
+        speakers = np.arange(len(tasks.tasks))
+    kept = np.flatnonzero(~is_aside)
+    taught = tasks.chosen(kept)
+    seen = seen_entries(taught, speakers[kept])
+    shown = compared(table_of(seen), tasks, _owns(speakers, is_aside))
+    rates = rate_entries(tasks, shown, weights_of(tasks.tasks, speakers))
     every = _together(seen, np.concatenate([rates, size_entries(tasks, is_aside)]))
     return Baseline(_facts(key_id), every, *_groups(taught))
+
+
+def _owns(speakers: Any, is_aside: Any) -> Any:
+    """Return 1 for each task whose speaker is counted, 0 where all of it is aside.
+
+    A task aside whose speaker still speaks by others counts as if those had done the same: so it
+    comes back by what two others did, and never by its own workload's word.
+    """
+    return np.isin(speakers, speakers[~is_aside]).astype(np.int64)
 
 
 def _together(one: Entries, other: Entries) -> Entries:
@@ -120,19 +137,33 @@ def suspicious(tasks: Tasks, key_id: int, score: Score) -> Any:
 
     First it needs the support of two others, so that a few tasks with the same oddity do not speak
     for one another; then what one trusted task supports comes back. A purpose of few tasks has no
-    support to ask for.
+    support to ask for. Others are other tasks, and besides other workloads, where a purpose has
+    two or more: however often a workload does the same, it does not support itself, weighs in the
+    rates as each of the others does, and counts by as much where ASIDE_MAX bounds what is aside.
+    Of fewer workloads than SUPPORTED_MIN one other is enough, as long as two other tasks are.
     """
     count = len(tasks.tasks)
     is_aside = np.zeros(count, bool)
-    purposes = purpose_numbers(tasks.tasks)
-    is_able = (np.bincount(purposes) >= SUPPORTED_MIN)[purposes] if count else is_aside
-    most = int(count * ASIDE_MAX)
-    for more, bits in ROUNDS if most else ():
-        made = counted(tasks, key_id, is_aside)
-        owns = np.where(is_aside, 0, 1) + np.where(is_able, more, 0)
-        scores = np.where(is_able, score(made, tasks, owns)[0], 0)
+    if not int(count * ASIDE_MAX):
+        return is_aside
+    purposes, by_workload = purpose_numbers(tasks.tasks), speakers_of(tasks.tasks)
+    is_able = (np.bincount(purposes) >= SUPPORTED_MIN)[purposes]
+    weights = weights_of(tasks.tasks, by_workload)
+    ways = [np.arange(count)]
+    if len(np.unique(by_workload)) < count:
+        ways.append(by_workload)
+    for more, bits in ROUNDS:
+        scores = np.zeros(count, np.int64)
+        for speakers in ways:
+            made = counted(tasks, key_id, is_aside, speakers)
+            pairs = np.unique(np.stack([purposes, speakers], axis=1), axis=0)
+            is_rich = (np.bincount(pairs[:, 0]) >= SUPPORTED_MIN)[purposes]
+            owns = _owns(speakers, is_aside) + np.where(is_rich, more, 0)
+            scores = np.maximum(scores, score(made, tasks, owns)[0])
+        scores = np.where(is_able, scores, 0)
+        order = np.argsort(-scores, kind="stable")
         is_aside = np.zeros(count, bool)
-        is_aside[np.argsort(-scores, kind="stable")[:most]] = True
+        is_aside[order[np.cumsum(weights[order]) <= count * ASIDE_MAX]] = True
         is_aside &= scores > bits
     return is_aside
 

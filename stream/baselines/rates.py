@@ -112,13 +112,13 @@ def places_of(tasks: Any) -> Any:
     return out
 
 
-def rate_entries(of: Tasks, compared: Compared) -> Entries:
-    """Return the entries of all rates."""
+def rate_entries(of: Tasks, compared: Compared, given: Any) -> Entries:
+    """Return the entries of all rates; `given` [task]: how much each weighs in its purpose."""
     parts: list[Entries] = []
     purposes = purpose_numbers(of.tasks)
     shares = 1.0 / np.bincount(purposes)[purposes] if len(purposes) else np.zeros(0)
     for is_new, kind, odd in ((0, RATE, ODD), (1, NEW_RATE, NEW_ODD)):
-        weights = shares if is_new else np.ones(len(of.tasks))
+        weights = shares if is_new else given
         weights = weights * compared.oddities["is_compared"][:, is_new]
         shown = compared.shown[compared.shown["is_new"] == is_new]
         parts += _level_entries(of, shown, weights, kind)
