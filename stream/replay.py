@@ -18,7 +18,16 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from stream.baselines import NAMES_MAX, Alarm, Aside, Baseline, Learner, Tasks, put_together
+from stream.baselines import (
+    NAMES_MAX,
+    Alarm,
+    Aside,
+    Baseline,
+    Learner,
+    Tasks,
+    learned_from,
+    put_together,
+)
 from stream.detectors import RateWatch
 from stream.enforcement import SCORE, Expectation
 from stream.engine import State, StepResult, step
@@ -223,12 +232,12 @@ class History:
         self._keep(self._learner.ended())
 
     def tasks(self) -> Tasks:
-        """Return the tasks, the input being over."""
+        """Return the tasks that are learned from, the input being over."""
         self._keep(self._learner.finish())
         taught = self._learner.untaught(self._shares[0])
         self.ended -= len(self._shares[0].tasks) - len(taught.tasks)
         self._shares = [taught]
-        return taught
+        return learned_from(taught)
 
     @property
     def aside(self) -> tuple[list[Aside], int]:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from .baseline import NAMES_MAX, PARTS_MEASURED, Baseline, Facts, Tail, View, no_view
 from .budget import apart_ms, share_of
-from .candidate import OF_PURPOSE_MAX, OF_WORKLOAD_MAX, TASKS_MAX, put_together
+from .candidate import (
+    OF_DAY_MAX,
+    OF_PURPOSE_MAX,
+    OF_WORKLOAD_MAX,
+    TASKS_MAX,
+    learned_from,
+    put_together,
+)
 from .certainty import Certain, certain, exact_interval
 from .entries import (
     BIT,
@@ -94,6 +101,7 @@ __all__ = [
     "NEW_RATE",
     "NOWHERE",
     "ODD",
+    "OF_DAY_MAX",
     "OF_PURPOSE_MAX",
     "OF_WORKLOAD_MAX",
     "OPEN_MAX",
@@ -139,6 +147,7 @@ __all__ = [
     "habit_tails",
     "key_of",
     "largest_of",
+    "learned_from",
     "level_of",
     "manifest_of",
     "no_tasks",

@@ -95,9 +95,7 @@ def speakers_of(tasks: Any) -> Any:
     """
     purposes = purpose_numbers(tasks)
     workloads = np.unique(tasks["workload"], return_inverse=True)[1].reshape(-1)
-    pairs, numbers = np.unique(
-        np.stack([purposes, workloads], axis=1), axis=0, return_inverse=True
-    )
+    pairs, numbers = np.unique(np.stack([purposes, workloads], axis=1), axis=0, return_inverse=True)
     is_alone = (np.bincount(pairs[:, 0]) < 2)[purposes] if len(tasks) else np.zeros(0, bool)
     speakers = numbers.reshape(-1).copy()
     speakers[is_alone] = len(pairs) + np.arange(int(is_alone.sum()))

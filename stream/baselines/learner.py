@@ -17,11 +17,10 @@ import numpy as np
 
 from stream.profiles import COMPLETION, REFUSED, REQUEST, Batch
 
-from .tasks import CALL, CALLS_MAX, RATES, TASK, Tasks, no_tasks, packed, together
+from .tasks import CALL, CALLS_MAX, DAY_MS, RATES, TASK, Tasks, no_tasks, packed, together
 
 IDLE_MS: Final = 30 * 60_000
 RUN_GAP_MS: Final = 6 * 3_600_000
-DAY_MS: Final = 86_400_000
 OPEN_MAX: Final = 100_000
 ASIDE_MAX: Final = 100_000
 SPANS_MAX: Final = 16  # of a workload's alarms; of more the oldest become one
@@ -236,8 +235,9 @@ class Learner:
                 )
             )
             return
-        about = self._groups[workload], done.purpose, workload, name, done.last_ms
-        tasks = np.array([(*about, 0, done.calls, done.rates)], TASK)
+        about = self._groups[workload], done.purpose, workload, name
+        times = done.run_ms, done.last_ms
+        tasks = np.array([(*about, *times, 0, done.calls, done.rates)], TASK)
         self._ended.append(one._replace(tasks=tasks))
         if len(self._ended) > _GATHERED:
             self._ended = [together(self._ended)]

@@ -16,6 +16,7 @@ from stream.profiles import DENIED, VALUE
 
 CALLS_MAX: Final = 256  # of one task; a longer one goes on as another
 READ, CHANGE = 0, 1
+DAY_MS: Final = 86_400_000
 RATES: Final = 5  # of a workload, by interval
 
 CALL: Final = np.dtype(
@@ -35,6 +36,7 @@ TASK: Final = np.dtype(
         ("purpose", np.uint64),  # hash of the declared purpose, 0 for none
         ("workload", np.uint64),
         ("task", np.uint64),  # hash that tells it from the workload's others
+        ("run_ms", np.int64),  # when its run began: the same for each part of it
         ("ended_ms", np.int64),
         ("calls_from", np.int32),
         ("calls_count", np.int32),

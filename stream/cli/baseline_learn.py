@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from stream.baselines import Baseline
+from stream.baselines import OF_DAY_MAX, OF_PURPOSE_MAX, OF_WORKLOAD_MAX, Baseline
 from stream.config import hash_key, load_config, policy_of
 from stream.kernel import HashKey
 from stream.replay import History
@@ -25,6 +25,11 @@ from .screen import Screen
 from .writing import check_apart, line_writer
 
 SPAN: Final = SpanType(1_000, 366 * 86_400_000)
+LIMITS: Final = {
+    "tasks_of_a_purpose": OF_PURPOSE_MAX,
+    "tasks_of_a_purpose_and_workload": OF_WORKLOAD_MAX,
+    "tasks_of_a_purpose_and_day": OF_DAY_MAX,
+}
 
 
 @click.command(
@@ -69,8 +74,9 @@ def learn(
 
     Each line of a FILE (`-` for stdin, gzip is recognised) is one event in JSON, in the order of
     time. A task ends with its completion, after half an hour without a call, or with the input.
-    What stands out from all other tasks is set aside and teaches nothing. The class of a workload
-    is the path above it. Thresholds are measured on workloads that were left out.
+    What stands out from all other tasks, or from those of other workloads, is set aside and
+    teaches nothing. The class of a workload is the path above it. Thresholds are measured on
+    workloads that were left out.
 
     With --live each event counts once, wherever gateways put it, and is judged first: tasks that
     the policy and the baseline in force would answer with a command, enforced or in shadow, are
@@ -100,6 +106,7 @@ def learn(
     summary = {
         "events": history.events,
         "rejects": dict(history.rejects),
+        "limits": LIMITS,
         "bytes": size,
         **summary_of(made, version),
         **(said and {**said, "held_aside": held_count}),
@@ -109,9 +116,7 @@ def learn(
         _show_learned(screen, out, made, version, size)
         if live:
             screen.line(f"{held_count:,} tasks that commands answered are held aside", "dim")
-        left_out = "records were left out" if live else "lines were no events"
-        for code, count in sorted(history.rejects.items()):
-            screen.line(f"{count:,} {left_out}: {code}", "yellow")
+        _show_left_out(screen, history, "records were left out" if live else "lines were no events")
 
 
 def _live(
@@ -140,3 +145,13 @@ def _show_learned(screen: Screen, out: str, made: Baseline, version: str, size: 
         f"{out}: baseline {version} of {made.facts.tasks:,} tasks ({made.facts.aside:,} set aside"
         f" as odd), {len(made.groups):,} classes, {len(made.listed):,} entries, {size:,} bytes"
     )
+    screen.line(
+        f"at most {OF_PURPOSE_MAX} tasks of a purpose teach: of a workload {OF_WORKLOAD_MAX} where"
+        f" others have it too, of a day its equal share or {OF_DAY_MAX}",
+        "dim",
+    )
+
+
+def _show_left_out(screen: Screen, history: History, why: str) -> None:
+    for code, count in sorted(history.rejects.items()):
+        screen.line(f"{count:,} {why}: {code}", "yellow")
