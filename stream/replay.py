@@ -176,12 +176,15 @@ class History:
     """What recorded events teach: tasks as they end, and the names behind their hashes.
 
     `ended` counts tasks, also those that a candidate does not keep, but none that ended aside or
-    was taken back; the tasks in `released`, by workload and name, are never held aside.
+    was taken back; the tasks in `released`, by workload and name, are never held aside. Events of
+    failed authentications are left out before anything else, and counted in `unauthenticated`: who
+    sent them is not known, so they are no calls, names or ends of the workload that they name.
     """
 
     def __init__(self, key: HashKey, released: Collection[tuple[int, int]] = ()) -> None:
         self.names: dict[str, str] = {}
         self.events = 0
+        self.unauthenticated = 0
         self.ended = 0
         self.rejects: Counter[str] = Counter()
         self._key = key
@@ -206,6 +209,15 @@ class History:
     def take(self, batch: Batch, alarms: Mapping[int, Sequence[Alarm]] | None = None) -> None:
         """Gather what a batch teaches, with what each of its events was answered with."""
         self.events += len(batch.events)
+        is_known = batch.events["authenticated"] != 0
+        if not is_known.all():
+            kept = np.flatnonzero(is_known)
+            self.unauthenticated += len(is_known) - len(kept)
+            batch = batch.chosen(kept)
+            if alarms is not None:
+                alarms = {
+                    new: alarms[old] for new, old in enumerate(kept.tolist()) if old in alarms
+                }
         effects = batch.events["effect"].astype(np.int64) - 1
         for event in self._fresh(batch, "operation", self._effects):
             operation = batch.request(event).operation

@@ -77,10 +77,14 @@ class Run(NamedTuple):
 
 
 class Data(NamedTuple):
-    """All runs, and their tasks as learned, in the same order."""
+    """All runs, and their tasks as learned.
+
+    Shapes: places [run], of its task among `tasks`; -1 where it made no call, and teaches nothing.
+    """
 
     runs: list[Run]
     tasks: Tasks
+    places: Any
     names: dict[str, str]
     made: dict[tuple[int, ...], Baseline]  # by what was learned
 
@@ -105,15 +109,16 @@ def load(folder: Path) -> Data:
     tasks = history.tasks()
     place = {int(task): index for index, task in enumerate(tasks.tasks["task"])}
     names = (run_name(KEY.hash(run.name), run.events[0].at_ms) for run in runs)
-    order = [place[each] for each in names]
-    return Data(runs, tasks.chosen(np.array(order)), history.names, {})
+    places = np.array([place.get(each, -1) for each in names])
+    return Data(runs, tasks, places, history.names, {})
 
 
 def baseline_of(data: Data, chosen: Sequence[int]) -> Baseline:
     """Return the baseline of some runs, hygiene on. Mutates: data.made."""
     learned = tuple(sorted(chosen))
     if learned not in data.made:
-        tasks = data.tasks.chosen(np.array(learned))
+        places = data.places[np.array(learned)]
+        tasks = data.tasks.chosen(places[places >= 0])
         data.made[learned] = promote(tasks, KEY.id, JUDGES, data.names)
     return data.made[learned]
 

@@ -3,6 +3,7 @@
 A task ends with its completion, after `IDLE_MS` without a call, or with the end of a finite input;
 calls without a task are gathered by workload and purpose, and end by idleness. Calls that we
 refused teach nothing; those that were denied teach how calls are made, and no more (`promotion`).
+Only a call begins a task, or a grant that says what for; one that ends without a call is none.
 A task that a command was for, or in which one held, is held aside, with all its parts: it teaches
 nothing unless somebody releases it. A name that comes again after hours names another run of it,
 told apart by the day on which it began: what is done each day under one name is many tasks.
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from stream.profiles import COMPLETION, REFUSED, REQUEST, Batch
+from stream.profiles import COMPLETION, GRANT, REFUSED, REQUEST, Batch
 
 from .tasks import CALL, CALLS_MAX, DAY_MS, RATES, TASK, Tasks, no_tasks, packed, together
 
@@ -114,6 +115,7 @@ class Learner:
     ) -> None:
         """Gather the events of a batch.
 
+        Requires: events that are authenticated: others say nothing of the workload that they name.
         Shapes: groups: the class's hash by workload's hash; effects [event]: 0 read, 1 change;
                 rates [event, rate]: as TASK has them, after each event; none where nobody knows;
                 judged: what events were answered with, by event, and the texts of any event.
@@ -121,8 +123,7 @@ class Learner:
         alarms, texts = judged or ({}, _no_texts)
         self._groups.update(groups)
         events = batch.events
-        is_call = (events["kind"] == REQUEST) & (events["authenticated"] != 0)
-        is_call &= events["outcome"] != REFUSED
+        is_call = (events["kind"] == REQUEST) & (events["outcome"] != REFUSED)
         has_rates = np.zeros(len(events), bool) if rates is None else rates.any(axis=1)
         calls = np.zeros(len(events), CALL)
         for name in ("operation", "bytes", "values_from", "values_count", "outcome"):
@@ -139,7 +140,7 @@ class Learner:
                 self._end(key)
                 found = None
             if found is None:
-                if not is_call[place] and not (task and purpose):
+                if not is_call[place] and not (kind == GRANT and task and purpose):
                     continue
                 run_ms = self._run_of(workload, task, at_ms)
                 found = self._open[key] = _Open(purpose, texts(place), run_ms)
@@ -221,6 +222,8 @@ class Learner:
         if task:
             name = run_name(task, done.run_ms)
             self._note_run(workload, task, done)
+        if not done.calls and not done.rules:
+            return
         rules = done.rules | {
             rule
             for begun_ms, until_ms, rule in self._alarmed.get(workload, ())
@@ -234,6 +237,8 @@ class Learner:
                     run_ms=done.run_ms,
                 )
             )
+            return
+        if not done.calls:
             return
         about = self._groups[workload], done.purpose, workload, name
         times = done.run_ms, done.last_ms

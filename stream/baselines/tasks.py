@@ -117,12 +117,12 @@ def without_denied(tasks: Tasks) -> Tasks:
 def done(tasks: Tasks) -> tuple[Tasks, Any]:
     """Return tasks of the calls that their targets let through, and which they are.
 
-    Where all calls were denied and nobody said what for, there was no task.
+    Where all calls were denied there was no task: of what it does nothing is known.
 
     Shapes: which [task] of bool, of the tasks given.
     """
     served = without_denied(tasks)
-    is_task = (served.tasks["calls_count"] > 0) | (served.tasks["purpose"] != 0)
+    is_task = served.tasks["calls_count"] > 0
     return served.chosen(np.flatnonzero(is_task)), is_task
 
 

@@ -106,6 +106,7 @@ def learn(
     summary = {
         "events": history.events,
         "rejects": dict(history.rejects),
+        "unauthenticated": history.unauthenticated,
         "limits": LIMITS,
         "bytes": size,
         **summary_of(made, version),
@@ -153,5 +154,8 @@ def _show_learned(screen: Screen, out: str, made: Baseline, version: str, size: 
 
 
 def _show_left_out(screen: Screen, history: History, why: str) -> None:
+    if history.unauthenticated:
+        said = f"{history.unauthenticated:,} events of failed authentications were left out"
+        screen.line(said, "dim")
     for code, count in sorted(history.rejects.items()):
         screen.line(f"{count:,} {why}: {code}", "yellow")

@@ -213,3 +213,24 @@ def test_runs_of_one_name_are_held_aside_one_by_one() -> None:
     known = taught(events, CHAIN, released)
     assert content(known.tasks()) == content(learned([*EVENTS, *runs[0], *runs[1], *runs[2]]))
     assert known.aside[1] == 1
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1_000])
+def test_who_did_not_prove_who_he_is_neither_teaches_nor_hides(cut: int) -> None:
+    """Between the events of others: the same tasks, and the same held aside for the same rules."""
+    chained = pay_bill(1, {"operation": "tool:delete_file", "resources": ("path:bill-01.txt",)})
+    bad = list(task("odd", "agent-0", "pay-bill", chained, EVENTS[-1].at_ms + 1))
+    honest = [*EVENTS, *bad]
+    forged = [
+        each
+        for event in honest
+        for each in (
+            msgspec.structs.replace(event, authenticated=False, kind="completion"),
+            msgspec.structs.replace(event, authenticated=False, workload=f"{CLASS}/nobody"),
+            event,
+        )
+    ]
+    known, same = taught(forged, CHAIN, cut=cut), taught(honest, CHAIN)
+    assert content(known.tasks()) == content(same.tasks())
+    assert known.aside == same.aside
+    assert (known.unauthenticated, known.names) == (2 * len(honest), same.names)

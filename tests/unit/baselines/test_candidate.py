@@ -10,6 +10,7 @@ import pytest
 from stream.baselines import (
     OF_PURPOSE_MAX,
     OF_WORKLOAD_MAX,
+    done,
     encode_baseline,
     put_together,
 )
@@ -110,14 +111,15 @@ def test_a_purpose_keeps_only_so_many_tasks():
 def test_refused_calls_teach_nothing_and_denied_ones_how_calls_are_made():
     """What was not done is not what tasks do; of what was denied only the denial is learned."""
     events = list(task("t", "a", "pay-bill", pay_bill(1)))
-    for outcome, calls in (("refused", 0), ("denied", 2)):
+    for outcome, calls in (("refused", []), ("denied", [2])):
         changed = [
             type(each)(**{**_fields(each), "outcome": outcome}) if each.kind == "request" else each
             for each in events
         ]
         tasks = learned(changed)
-        assert tasks.tasks["calls_count"].tolist() == [calls]
-        assert without_denied(tasks).tasks["calls_count"].tolist() == [0]
+        assert tasks.tasks["calls_count"].tolist() == calls
+        assert without_denied(tasks).tasks["calls_count"].tolist() == [0] * len(calls)
+        assert not len(done(tasks)[0].tasks)
 
 
 def test_a_denied_call_leaves_the_others_of_its_task():
