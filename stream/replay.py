@@ -42,7 +42,7 @@ from stream.events import (
 )
 from stream.identity import InvalidIdentity, canonical_workload, home_partition, parent_path
 from stream.kernel import HashKey
-from stream.policy import Policy
+from stream.policy import Policy, compile_policy
 from stream.profiles import Arrival, Batch, Decoder, effect_of
 from stream.runtime import Heard
 
@@ -276,8 +276,10 @@ class Lesson:
     """One partition of a live log, whose events are judged before they are learned.
 
     What a command answers, enforced or in shadow, under the policy and the baseline given, is held
-    aside by `history`. Events lie at home once, however often gateways and workers sent them: those
-    that lie elsewhere are left out, since they were forwarded, and so is what was heard before.
+    aside by `history`. Exemptions are not asked: whom commands must not bind may break rules, and
+    what breaks rules is not usual for others. Events lie at home once, however often gateways and
+    workers sent them: those that lie elsewhere are left out, since they were forwarded, and so is
+    what was heard before.
     """
 
     def __init__(
@@ -293,7 +295,7 @@ class Lesson:
         self._key = key
         self._heard = Heard(())
         self._state = State(key, slots_max, self._partition + 1)
-        policy, expectation = judge
+        policy, expectation = _without_exemptions(judge[0]), judge[1]
         conditions = _conditions(policy, expectation.version)
         self._state.adopt(self._partition, conditions, policy, expectation)
         self._decoder = Decoder(key, 1, with_values=True)
@@ -336,6 +338,13 @@ class Lesson:
             for event in np.flatnonzero(is_cause).tolist():
                 alarms.setdefault(event, []).append(alarm)
         return alarms
+
+
+def _without_exemptions(policy: Policy) -> Policy:
+    """Return a policy of the same rules that exempts nobody."""
+    if not policy.spec.exemptions:
+        return policy
+    return compile_policy(msgspec.structs.replace(policy.spec, exemptions=()))
 
 
 def _place(payload: bytes, partitions: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from stream.cli.baseline_lesson import aside_line, released_in
 from stream.enforcement import NOTHING_EXPECTED
 from stream.events import Request, Source, encode_request, wrap
 from stream.identity import canonical_workload, home_partition
-from stream.policy import Policy
+from stream.policy import ExemptionSpec, Policy, compile_policy
 from stream.replay import History, Lesson
 from tests.models.logs import policy_of
 from tests.models.tasks import CLASS, KEY, T0_MS, content, history, learned, pay_bill, task
@@ -234,3 +234,18 @@ def test_who_did_not_prove_who_he_is_neither_teaches_nor_hides(cut: int) -> None
     assert content(known.tasks()) == content(same.tasks())
     assert known.aside == same.aside
     assert (known.unauthenticated, known.names) == (2 * len(honest), same.names)
+
+
+@pytest.mark.parametrize("exempt", [(), ("spiffe://*/agents/agent-0",), ("spiffe://*/**",)])
+def test_exemptions_are_not_asked(exempt: tuple[str, ...]) -> None:
+    """Whom no command binds is judged like everybody: what he breaks is not usual for others."""
+    chained = pay_bill(1, {"operation": "tool:delete_file", "resources": ("path:bill-01.txt",)})
+    bad = list(task("odd", "agent-0", "pay-bill", chained, EVENTS[-1].at_ms + 1))
+    spec = msgspec.structs.replace(
+        CHAIN.spec,
+        exemptions=tuple(ExemptionSpec(workloads=(each,), note="tests") for each in exempt),
+    )
+    known = taught([*EVENTS, *bad], compile_policy(spec))
+    assert content(known.tasks()) == content(learned(EVENTS))
+    (held,), count = known.aside
+    assert (count, held.texts[1], held.rules) == (1, "odd", ("rule-0",))
