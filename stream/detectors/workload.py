@@ -140,6 +140,7 @@ def _follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) -
     order = details[ORDER]
     bits[ORDER] = score_sequence(state["sequence"], (operation, effect), group, facts, order)
     bits[FIRST_USE] = order[FIRST_PART]
+    details[FIRST_USE, FIRST_HOW_PART] = order[FIRST_HOW_PART]
     # The same call is the same operation with the same values: paging through a list is no loop.
     symbol = mix64(operation, values) | np.uint64(1)
     failed = 1 if outcome in (FAILED, DENIED) else 0

@@ -11,10 +11,12 @@ from typing import Any, Final
 from stream.baselines import BIT
 from stream.detectors import (
     ASSERTED,
+    CLASS,
     EXPECTED,
     HABIT_NAMES,
     OBSERVED,
     POOLED,
+    UNREADY,
     asserted_tails,
 )
 from stream.events import Reason, Request, Weight
@@ -32,8 +34,24 @@ _RATES: Final = {
     "operations_rate": "different operations",
 }
 # Where a part's details say how it is known; loops say first what was repeated, and how often.
-_HOW: Final = {"loops": 3, "fallback": 1, "error_share": 1, "denial_share": 1}
+_HOW: Final = {
+    "first_use": 5,
+    "sequence": 2,
+    "loops": 3,
+    "fallback": 1,
+    "error_share": 1,
+    "denial_share": 1,
+}
 _PLACE, _REPEATS = 1, 2
+# By how it is known: whose tasks a call is compared with, whose calls, and what is said of that.
+_WHOSE: Final = {CLASS: " of its class", POOLED: " of other classes"}
+_CALLS: Final = {CLASS: "of its class's", POOLED: "of other classes'"}
+_KNOWN: Final = {
+    CLASS: "",
+    POOLED: ", and of its own class nothing was learned",
+    ASSERTED: ", as is asserted where nothing was learned",
+    UNREADY: ", where nothing was learned to compare it with",
+}
 
 
 def habit_reason(decision: Any, request: Request, expectation: Expectation) -> Reason:
@@ -60,28 +78,27 @@ def habit_reason(decision: Any, request: Request, expectation: Expectation) -> R
 
 
 def _said(name: str, details: list[int], operation: str) -> str:
-    """Return what was seen."""
+    """Return what was seen, compared with whose, and that it is asserted where that is all."""
     if name in _RATES:
         return (
             f"{details[OBSERVED]:,} {_RATES[name]} in five minutes where"
             f" {details[EXPECTED]:,} were expected; the last was {operation}"
         )
+    how = details[_HOW[name]]
     if name == "loops":
         said = _repeated(details[_PLACE], details[_REPEATS], operation)
     else:
+        whose, calls = _WHOSE.get(how, ""), _CALLS.get(how, "is usual")
         said = {
-            "first_use": f"{operation}: no task of its class was seen to call it",
-            "sequence": f"{operation}: calls in an order that tasks of its class do not have",
+            "first_use": f"{operation}: no task{whose} was seen to call it",
+            "sequence": f"{operation}: calls in an order that tasks{whose} do not have",
             "fallback": f"{operation}: a change right after another operation was denied",
-            "error_share": f"{operation}: far more of the calls fail than of its class's",
-            "denial_share": f"{operation}: far more of the calls are denied than of its class's",
+            "error_share": f"{operation}: far more of the calls fail than {calls}",
+            "denial_share": f"{operation}: far more of the calls are denied than {calls}",
         }[name]
-    how = details[_HOW[name]] if name in _HOW else None
-    if how == ASSERTED:
-        said += ", as is asserted where nothing was learned"
-    elif how == POOLED:
-        said += ", by what other classes do"
-    return said
+    if how == POOLED and name in ("loops", "fallback"):
+        said += ", rare by what other classes do"
+    return said + _KNOWN[how]
 
 
 def _repeated(place: int, repeats: int, operation: str) -> str:
