@@ -8,6 +8,7 @@ from __future__ import annotations
 from .baseline import NAMES_MAX, PARTS_MEASURED, Baseline, Facts, Tail, View, no_view
 from .budget import apart_ms, share_of
 from .candidate import (
+    DAYS_MIN,
     OF_DAY_MAX,
     OF_PURPOSE_MAX,
     OF_WORKLOAD_MAX,
@@ -85,6 +86,7 @@ __all__ = [
     "CALL",
     "CALLS_MAX",
     "CHANGE",
+    "DAYS_MIN",
     "DEEDS_KIND",
     "DIGEST_BYTES",
     "ENTRIES_MAX",

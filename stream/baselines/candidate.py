@@ -7,12 +7,12 @@ their order, their batches or, since a workload has one home, on how partitions 
 workload moves its purpose's expectation only so far, and no flood of tasks pushes out those of
 others but by chance.
 
-Nor does one day: where tasks of a purpose began on several days (UTC), one of them has at most
-its equal share of `OF_PURPOSE_MAX`, or `OF_DAY_MAX`, a quarter, of four days and more. A history
-of a single day has nothing to be held against and is not cut; days that are all busy lose nothing.
-Caps of workloads and of days cross, so they are applied once, when all tasks are known
-(`learned_from`); until then a candidate keeps beside what it would learn from without days so much
-of each day, by caps that only nest, that no busy day can have pushed out what others did.
+Nor does one day: where tasks of a purpose began on `DAYS_MIN` days (UTC) or more, one of them has
+at most `OF_DAY_MAX`, an equal share of so many. Of fewer days none is cut: that would only let the
+quietest, which may be an hour before midnight, weigh more than it did. Caps of workloads and of
+days cross, so they are applied once, when all tasks are known (`learned_from`); until then a
+candidate keeps, beside what it would learn from without days, so much of each day, by caps that
+only nest, that no busy day can have pushed out what others did.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from .tasks import DAY_MS, Tasks, no_tasks, packed, together
 
 OF_WORKLOAD_MAX: Final = 16
 OF_PURPOSE_MAX: Final = 128
-OF_DAY_MAX: Final = 32
+DAYS_MIN: Final = 4
+OF_DAY_MAX: Final = OF_PURPOSE_MAX // DAYS_MIN
 TASKS_MAX: Final = 200_000
 
 
@@ -57,14 +58,10 @@ def learned_from(tasks: Tasks) -> Tasks:
     """
     places, owners, days, draws = _sides(tasks.tasks)
     kept = (_ranks(draws, places, owners) < OF_WORKLOAD_MAX) | _is_alone(places, owners)
-    kept = _least(kept, _of_day(_counts(places, days)), draws, places, days)
+    most = np.where(_counts(places, days) < DAYS_MIN, OF_PURPOSE_MAX, OF_DAY_MAX)
+    kept = _least(kept, most, draws, places, days)
     kept = _least(kept, OF_PURPOSE_MAX, draws, places)
     return packed(tasks.chosen(np.flatnonzero(kept))) if not kept.all() else tasks
-
-
-def _of_day(days: Any) -> Any:
-    """Return how many tasks of a purpose one day may have, by how many days it has."""
-    return np.maximum(OF_PURPOSE_MAX // np.maximum(days, 1), OF_DAY_MAX)
 
 
 def _once(every: Tasks) -> Tasks:

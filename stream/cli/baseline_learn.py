@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from stream.baselines import OF_DAY_MAX, OF_PURPOSE_MAX, OF_WORKLOAD_MAX, Baseline
+from stream.baselines import DAYS_MIN, OF_DAY_MAX, OF_PURPOSE_MAX, OF_WORKLOAD_MAX, Baseline
 from stream.config import hash_key, load_config, policy_of
 from stream.kernel import HashKey
 from stream.replay import History
@@ -147,8 +147,8 @@ def _show_learned(screen: Screen, out: str, made: Baseline, version: str, size: 
         f" as odd), {len(made.groups):,} classes, {len(made.listed):,} entries, {size:,} bytes"
     )
     screen.line(
-        f"at most {OF_PURPOSE_MAX} tasks of a purpose teach: of a workload {OF_WORKLOAD_MAX} where"
-        f" others have it too, of a day its equal share or {OF_DAY_MAX}",
+        f"at most {OF_PURPOSE_MAX} tasks of a purpose teach: {OF_WORKLOAD_MAX} of a workload where"
+        f" others have it too, {OF_DAY_MAX} of a day where it has {DAYS_MIN} days",
         "dim",
     )
 
