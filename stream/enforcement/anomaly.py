@@ -59,6 +59,7 @@ from .decision import (
     BRAKED,
     COMPARED_TALLY,
     COUNTED,
+    DROP,
     Cause,
     Out,
 )
@@ -207,31 +208,41 @@ def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out
             threshold = whole(learning.thresholds[rule["index"], state["mode"]])
         if observed <= threshold:
             continue
-        place = find_subject(ledger, rule, event)
-        is_live = place >= 0 and ledger[place]["until_ms"] > cause.clock_ms
+        place = find_subject(ledger, rule, event, cause)
         enforces = bool(may_enforce(rule, cause.force))
         is_braked = (
             enforces
-            and not (is_live and ledger[place]["mode"] == ENFORCE)
+            and not (_is_live(ledger, place, cause) and ledger[place]["mode"] == ENFORCE)
             and bool(is_closed(event, tier, learning.brakes))
         )
-        force = int(SHADOW) if is_braked else int(cause.force)
+        mine = _with_force(cause, int(SHADOW) if is_braked else int(cause.force))
+        if is_braked:
+            # What would not do for the rule may do for a shadow of it.
+            place = find_subject(ledger, rule, event, mine)
         if (
-            not is_live
+            not _is_live(ledger, place, cause)
             or may_renew(ledger[place], cause.clock_ms)
-            or is_weaker(ledger[place], rule, force)
+            or is_weaker(ledger[place], rule, mine.force)
         ):
             was_held = bool(is_held(ledger, head, policy, group, cause.clock_ms))
-            done = issue(ledger, head, _with_force(cause, force), rule, event, out)
+            done = issue(ledger, head, mine, rule, event, out)
             if done >= 0:
-                out.decisions[done]["observed"] = observed
-                out.decisions[done]["demand"] = threshold
-                _say_why(out.decisions[done], learning.habits, state, habit)
+                decision = out.decisions[done]
+                decision["observed"] = observed
+                decision["demand"] = threshold
+                _say_why(decision, learning.habits, state, habit)
+                is_newly = enforces and not was_held and decision["what"] != DROP
                 if is_braked:
-                    out.decisions[done]["brake"] = BRAKED
-                elif enforces and not was_held and is_settled(head, cause.clock_ms, policy):
-                    out.decisions[done]["brake"] = COUNTED
+                    decision["brake"] = BRAKED
+                elif is_newly and is_settled(head, cause.clock_ms, policy):
+                    decision["brake"] = COUNTED
                     take(event, tier, learning.brakes)
+
+
+@kernel
+def _is_live(ledger: Any, place: int, cause: Cause) -> bool:
+    """Tell whether there is an entry, and it lasts beyond the event."""
+    return bool(place >= 0 and ledger[place]["until_ms"] > cause.clock_ms)
 
 
 @kernel

@@ -13,7 +13,7 @@ import numpy as np
 from stream.detectors import DETAILS, HABIT_PARTS
 from stream.profiles import PARTS
 
-ISSUE, RENEW, RELEASE, LIFT, RESTART = range(5)
+ISSUE, RENEW, RELEASE, LIFT, RESTART, DROP = range(6)  # DROP: no place, so nothing is in force
 FREE, COUNTED, BRAKED = range(3)  # what the brake made of a decision, see `brake`
 
 DECISION: Final = np.dtype(

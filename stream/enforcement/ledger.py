@@ -1,8 +1,13 @@
 """The ledger of a row: which rule has what in force on it, and since when.
 
 An entry is found by rule, subject kind and subject. It stays a short grace beyond its end, because
-gateways that have not yet let go are believed when they say `refused`. A full ledger gives way
-to a stronger command only; what does not fit is counted.
+gateways that have not yet let go are believed when they say `refused`.
+
+Places are few, and an agent that collects commands on its tasks must not disarm what comes after
+them. So a full ledger gives way to a stronger command, and one on the whole workload is stronger
+than any on a part of it (`_strength`). A command on a part that finds no place is one on the whole
+workload instead. What gives way was published and binds at gateways until it ends by itself; it is
+only not renewed any more, nor released before. What finds no place even so is counted and found.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from stream.policy import ENFORCE
 from stream.profiles import LEDGER
 
 from .decision import (
+    DROP,
     FREE,
     ISSUE,
     ISSUED_TALLY,
@@ -32,7 +38,10 @@ from .decision import (
 GRACE_MS: Final = 10_000
 RELEASE_SHOWN_MS: Final = 60_000
 OBSERVE, THROTTLE, HOLD, REVOKE = range(4)
-TOKEN_KIND: Final = 2
+WORKLOAD_KIND, TASK_KIND, TOKEN_KIND, OPERATION_KIND = range(4)  # indices of SUBJECT_KINDS
+# Without a place there is nothing to remember that something was said, and saying it at each event
+# of a flood costs more than the flood: all of so many are said, and one of so many after them.
+SAID_DROPPED: Final = 64
 
 
 @kernel
@@ -83,45 +92,72 @@ def find_entry(ledger: Any, rule: Any, kind: int, subject: Any) -> int:
 
 
 @kernel
-def _strength(mode: int, action: int) -> int:
-    return mode * 8 + action
+def _strength(mode: int, action: int, kind: int) -> int:
+    """Return what gives way to what: by mode; what binds; the whole workload; the rung."""
+    strength = int(mode) * 16 + int(action)
+    if action != OBSERVE:
+        strength += 8
+    if kind == WORKLOAD_KIND:
+        strength += 4
+    return strength
 
 
 @kernel
 def _room(ledger: Any, strength: int, clock_ms: int) -> int:
-    """Return a place for a command of a strength: free, ended, or the weakest weaker one."""
+    """Return a place for a command of a strength: free, ended, or the weakest weaker one.
+
+    Of equally weak ones that which ends first, so that the least is lost; -1 where none is weaker.
+    """
     weakest = -1
-    least = int(strength)
+    least, ends_ms = int(strength), 0
     for place in range(LEDGER):
         entry = ledger[place]
         if entry["rule"] == np.uint64(0) or entry["until_ms"] <= clock_ms:
             return place
-        other = int(_strength(entry["mode"], entry["action"]))
-        if other < least:
-            weakest, least = place, other
+        other = int(_strength(entry["mode"], entry["action"], entry["kind"]))
+        is_next = weakest >= 0 and other == least and entry["until_ms"] < ends_ms
+        if other < least or is_next:
+            weakest, least, ends_ms = place, other, int(entry["until_ms"])
     return weakest
 
 
 @kernel
-def subject_of(kind: int, event: Any) -> Any:
-    """Return the hash of what a command of this kind binds; 0 where the event names none."""
-    if kind == 1:
+def subject_of(kind: int, event: Any, context: int) -> Any:
+    """Return the hash of what a command of this kind binds; 0 where the event names none.
+
+    A task that is judged in the workload's own context is none: whoever invents an id for each call
+    would be bound by ids that it never uses again.
+    """
+    if kind == TASK_KIND and context > 0:
         return event["task"]
-    if kind == 2:
+    if kind == TOKEN_KIND:
         return event["token"]
-    if kind == 3:
+    if kind == OPERATION_KIND:
         return event["operation"]
     return np.uint64(0)
 
 
 @kernel
-def find_subject(ledger: Any, rule: Any, event: Any) -> int:
-    """Return the place of a rule's entry for what the event names, else for the workload."""
+def find_subject(ledger: Any, rule: Any, event: Any, cause: Cause) -> int:
+    """Return the place of the entry by which a rule binds what an event names, -1 for none.
+
+    That is the subject's own, and where that has ended the workload's, if it is as serious as the
+    rule would be now: what is bound as a whole need not be bound in parts.
+    """
     kind = int(rule["kind"])
-    subject = subject_of(kind, event)
+    subject = subject_of(kind, event, cause.context)
     if subject == np.uint64(0):
-        kind = 0
-    return find_entry(ledger, rule["rule"], kind, subject)
+        return int(find_entry(ledger, rule["rule"], WORKLOAD_KIND, subject))
+    place = int(find_entry(ledger, rule["rule"], kind, subject))
+    if place < 0 or ledger[place]["until_ms"] <= cause.clock_ms:
+        whole = int(find_entry(ledger, rule["rule"], WORKLOAD_KIND, np.uint64(0)))
+        if (
+            whole >= 0
+            and ledger[whole]["until_ms"] > cause.clock_ms
+            and not is_weaker(ledger[whole], rule, cause.force)
+        ):
+            return whole
+    return place
 
 
 @kernel
@@ -174,30 +210,69 @@ def record_restart(out: Out, event: int, slot: int) -> None:
 
 
 @kernel
+def _drop(head: Any, cause: Cause, rule: Any, ledger: Any, out: Out) -> int:
+    """Count a command that finds no place; return the place of the decision that says so, or -1.
+
+    Mutates: head, out.
+    """
+    head["ledger_dropped"] += 1
+    out.tallies[LEDGER_TALLY] += 1
+    if head["ledger_dropped"] > SAID_DROPPED and head["ledger_dropped"] % SAID_DROPPED != 0:
+        return -1
+    done = int(record_decision(out, cause, rule, ledger[0], DROP))
+    decision = out.decisions[done]
+    decision["rule_id"] = rule["rule"]
+    decision["subject"] = np.uint64(0)
+    decision["until_ms"] = cause.clock_ms
+    decision["repeat"] = 0
+    decision["action"] = rule["action"]
+    decision["mode"] = min(int(rule["mode"]), int(cause.force))
+    decision["kind"] = WORKLOAD_KIND
+    return done
+
+
+@kernel
+def _place_of(ledger: Any, cause: Cause, rule: Any, event: Any) -> Any:
+    """Return which place a rule's command gets, -1 for none, and its kind and subject."""
+    kind = int(rule["kind"])
+    subject = subject_of(kind, event, cause.context)
+    if subject == np.uint64(0):
+        kind = int(WORKLOAD_KIND)
+    mode = min(int(rule["mode"]), int(cause.force))
+    place = int(find_subject(ledger, rule, event, cause))
+    if place < 0:
+        place = int(_room(ledger, _strength(mode, rule["action"], kind), cause.clock_ms))
+    elif ledger[place]["kind"] == WORKLOAD_KIND:
+        kind, subject = int(WORKLOAD_KIND), np.uint64(0)
+    if place < 0 and kind != WORKLOAD_KIND:
+        kind, subject = int(WORKLOAD_KIND), np.uint64(0)
+        place = int(find_entry(ledger, rule["rule"], kind, subject))
+        if place < 0:
+            place = int(_room(ledger, _strength(mode, rule["action"], kind), cause.clock_ms))
+    return place, kind, subject
+
+
+@kernel
 def issue(ledger: Any, head: Any, cause: Cause, rule: Any, event: Any, out: Out) -> int:
     """Put a rule's command in force, or on again; return the place of the decision, -1 for none.
 
-    The subject is what the event names; where it names none, the workload. A live entry is
-    renewed. Mutates: ledger, head, out.
+    The subject is what the event names; the workload where it names none, or the ledger is full.
+    A live entry is renewed. What finds no place is a decision too, to DROP it. Mutates: ledger,
+    head, out.
     """
-    kind = int(rule["kind"])
-    subject = subject_of(kind, event)
-    if subject == np.uint64(0):
-        kind = 0
-    mode = min(int(rule["mode"]), int(cause.force))
-    place = find_entry(ledger, rule["rule"], kind, subject)
-    if place >= 0 and ledger[place]["until_ms"] > cause.clock_ms:
-        entry = ledger[place]
+    place, kind, subject = _place_of(ledger, cause, rule, event)
+    if place < 0:
+        return int(_drop(head, cause, rule, ledger, out))
+    entry = ledger[place]
+    if (
+        entry["rule"] == rule["rule"]
+        and entry["kind"] == kind
+        and entry["subject"] == subject
+        and entry["until_ms"] > cause.clock_ms
+    ):
         entry["repeat"] += 1
         what = RENEW
     else:
-        if place < 0:
-            place = _room(ledger, _strength(mode, rule["action"]), cause.clock_ms)
-            if place < 0:
-                head["ledger_dropped"] += 1
-                out.tallies[LEDGER_TALLY] += 1
-                return -1
-        entry = ledger[place]
         if entry["rule"] == np.uint64(0):
             head["in_force"] += 1
         clear_entry(entry)
@@ -207,7 +282,7 @@ def issue(ledger: Any, head: Any, cause: Cause, rule: Any, event: Any, out: Out)
         entry["first_ms"] = cause.clock_ms
         what = ISSUE
     entry["action"] = rule["action"]
-    entry["mode"] = mode
+    entry["mode"] = min(int(rule["mode"]), int(cause.force))
     entry["since_ms"] = cause.clock_ms
     entry["until_ms"] = cause.clock_ms + rule["duration_ms"]
     decision = record_decision(out, cause, rule, entry, what)

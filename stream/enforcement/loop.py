@@ -149,7 +149,7 @@ def _over(event: Any, cause: Cause, table: Any, policy: Any, flags: Any, out: Ou
     head, ledger = table.head[cause.slot], table.ledger[cause.slot]
     observed = int(total_of(table, cause.slot, pair))
     demand = int(demand_of(table, cause.slot, policy, limit))
-    place = find_subject(ledger, limit, event)
+    place = find_subject(ledger, limit, event, cause)
     if place >= 0 and ledger[place]["until_ms"] > cause.clock_ms:
         if demand <= limit["at_most"] or not (
             must_renew(ledger[place], cause.clock_ms)
@@ -179,7 +179,7 @@ def _match(event: Any, cause: Cause, table: Any, policy: Any, sets: Any, out: Ou
         forbid = policy.forbids[number]
         mark = table.marks[slot, cause.context, forbid["place"]]
         if belongs(forbid["then"], sets) and is_match(mark, forbid["within_ms"], cause.at_ms):
-            place = find_subject(ledger, forbid, event)
+            place = find_subject(ledger, forbid, event, cause)
             if (
                 place < 0
                 or ledger[place]["until_ms"] <= cause.clock_ms

@@ -34,7 +34,7 @@ from stream.policy import Policy, Rule, spell_duration, stable_id
 from stream.profiles import token_text
 
 from .anomaly_reason import anomaly_reason
-from .decision import BRAKED, ISSUE, LIFT, RELEASE, RENEW, RESTART
+from .decision import BRAKED, DROP, ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .expectation import Expectation
 from .habit_reason import BITS
 from .ledger import RELEASE_SHOWN_MS
@@ -108,13 +108,14 @@ def plan_decision(
         held.clear()
         return None, None
     place = int(decision["rule_id"]), int(decision["kind"]), int(decision["subject"])
-    if what in (ISSUE, RENEW):
+    if what in (ISSUE, RENEW, DROP):
         rule = policy.rules[int(decision["rule"])]
         reason = _with_shed(_reason(incident, rule), incident.expectation.shed)
+        reason = _with_width(reason, incident, rule)
         if decision["brake"] == BRAKED:
             reason = _with_brake(reason, policy, incident.workload)
         finding = _finding(incident, rule.name, rule.detector, reason)
-        if rule.spec.action == "observe" or decision["mode"] == 0:
+        if rule.spec.action == "observe" or decision["mode"] == 0 or what == DROP:
             return finding, None
         body = _body(incident, policy, rule, reason)
     else:
@@ -209,14 +210,16 @@ def _cause(command: Command) -> tuple[int, int, int, int]:
     return version.era, command.partition, version.offset, version.ordinal
 
 
-def _worth(command: Command) -> tuple[bool, bool, int, tuple[int, int, int, int]]:
-    """Return what is forgotten first of too much: releases, shadows, the weaker, the older.
+def _worth(command: Command) -> tuple[bool, bool, bool, int, tuple[int, int, int, int]]:
+    """Return what is forgotten first of too much: releases, shadows, parts, the weaker, the older.
 
-    A record that leaves out a command frees its subject, so what binds must be the last to go.
+    A record that leaves out a command frees its subject, so what binds must be the last to go; and
+    what gave way in the ledger before what it gave way to.
     """
     body = command.body
-    binds = body.action != "release"
-    return binds, body.mode == "enforce", ACTIONS.index(body.action), _cause(command)
+    binds, is_whole = body.action != "release", body.subject.kind == "workload"
+    rung = ACTIONS.index(body.action)
+    return binds, body.mode == "enforce", is_whole, rung, _cause(command)
 
 
 def _subject(incident: Incident) -> Subject:
@@ -354,6 +357,25 @@ def _with_shed(reason: Reason, shed: str) -> Reason:
         return reason
     text = f"{reason.text}. Learned detectors were off ({shed})"
     return msgspec.structs.replace(reason, text=text)
+
+
+def _with_width(reason: Reason, incident: Incident, rule: Rule) -> Reason:
+    """Let a reason say why less or more is bound than what its rule is `on`."""
+    decision, request = incident.decision, incident.request
+    names = {"task": request.task, "token": request.token, "operation": request.operation}
+    what, on = int(decision["what"]), rule.spec.on
+    if what == DROP:
+        why = "Not in force: one workload may have no more commands, and none there is weaker"
+    elif decision["kind"] != SUBJECT_KINDS.index("workload") or not names.get(on):
+        return reason
+    elif on == "task" and not decision["context"]:
+        task = printable(request.task)
+        why = f"The whole workload is bound: task {task} was not granted, or is one of too many"
+    elif what == RENEW:
+        why = f"The whole workload is bound already, not only this {on}"
+    else:
+        why = f"The whole workload is bound, not only this {on}: it may have no more commands"
+    return msgspec.structs.replace(reason, text=f"{reason.text}. {why}")
 
 
 def _with_brake(reason: Reason, policy: Policy, workload: str) -> Reason:

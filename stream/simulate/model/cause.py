@@ -80,7 +80,10 @@ class Row:
 
 
 class Cause(NamedTuple):
-    """An event with all that was found out about it, and what it came to so far."""
+    """An event with all that was found out about it, and what it came to so far.
+
+    `task` is that in whose context it is judged, empty for the workload's own.
+    """
 
     line: Line
     request: Request
@@ -94,3 +97,4 @@ class Cause(NamedTuple):
     baseline: str
     expected: Expectation | None
     braked: tuple[str, ...] = ()
+    task: str = ""

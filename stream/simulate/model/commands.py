@@ -17,8 +17,16 @@ HELD_MAX = 16
 MODES = ("exempt", "shadow", "enforce")
 
 
-def publish(cause: Cause, entry: Entry, rule: Rule, observed: int, learned: Weighed | None) -> None:
-    """A finding, and a command unless it is only observed or the workload is exempt."""
+def publish(
+    cause: Cause,
+    entry: Entry,
+    rule: Rule,
+    observed: int,
+    learned: Weighed | None,
+    *,
+    is_in_force: bool,
+) -> None:
+    """A finding, and a command unless it is only observed, not in force or of one exempt."""
     request, row, spec = cause.request, cause.row, rule.spec
     pair = pair_of(rule) if rule.detector == "limit" else None
     reason = Reason(
@@ -54,7 +62,7 @@ def publish(cause: Cause, entry: Entry, rule: Rule, observed: int, learned: Weig
         rate=rule.rate,
         repeat=entry.repeat,
     )
-    is_seen = entry.action != "observe" and entry.mode > 0
+    is_seen = is_in_force and entry.action != "observe" and entry.mode > 0
     _conclude(cause, entry, body, is_seen=is_seen)
 
 
@@ -110,10 +118,11 @@ def _conclude(cause: Cause, entry: Entry, body: Body, *, is_seen: bool) -> None:
     cause.outcomes.append(Outcome(finding, held, record))
 
 
-def _worth(held: Held) -> tuple[bool, bool, int, tuple[int, ...]]:
-    """What is dropped first of too much: releases, then shadows, then the weaker, the older."""
-    action, mode = held.body.action, held.body.mode
-    return action != "release", mode == "enforce", RANK.get(action, 0), held.cause
+def _worth(held: Held) -> tuple[bool, bool, bool, int, tuple[int, ...]]:
+    """What is dropped first of too much: releases, shadows, parts, the weaker, the older."""
+    action, is_enforced = held.body.action, held.body.mode == "enforce"
+    is_whole = held.body.subject.kind == "workload"
+    return action != "release", is_enforced, is_whole, RANK.get(action, 0), held.cause
 
 
 def _subject(workload: str, entry: Entry) -> Subject:

@@ -114,6 +114,7 @@ class Enforcer:
         is_vouched, before = policy.spec.tasks == "vouched", row.contexts.dropped
         context = row.contexts.of(request.kind, request.task, row.clock_ms, is_vouched=is_vouched)
         tallies["contexts_dropped"] += row.contexts.dropped - before
+        cause = cause._replace(task=context.task)
         # A refusal is believed while something is enforced, and for a grace after it ended.
         refuses, is_refused = row.ledger.purge(row.clock_ms), request.outcome == "refused"
         tallies["refused"] += is_refused
@@ -199,14 +200,14 @@ class Enforcer:
         is_held = class_of(policy, row.workload) in cause.braked and policy.spec.brake != "off"
         if not _enforces(cause, rule) or not is_held:
             return False
-        entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
+        entry = row.ledger.bound_by(_entry(cause, rule))
         goes_on = entry is not None and entry.until_ms > row.clock_ms and entry.mode == ENFORCE
         return not goes_on
 
     def _is_recent(self, cause: Cause, rule: Rule) -> bool:
         """What is in force and not renewed yet, unless it would be more serious now."""
         row = cause.row
-        entry = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
+        entry = row.ledger.bound_by(_entry(cause, rule))
         if entry is None or entry.until_ms <= row.clock_ms:
             return False
         span_ms = entry.until_ms - entry.since_ms
@@ -228,7 +229,7 @@ class Enforcer:
             if is_live and 100 * demand < 80 * rule.at_most and not is_token:
                 end(cause, entry, demand)
                 self.tallies["released"] += 1
-        known = row.ledger.find((rule.name, *subject_of(rule, cause.request)))
+        known = row.ledger.bound_by(_entry(cause, rule))
         if known is not None and known.until_ms > row.clock_ms:
             is_half_over = 2 * (row.clock_ms - known.since_ms) >= known.until_ms - known.since_ms
             is_weaker = known.mode < min(rule.mode, cause.force)
@@ -261,15 +262,20 @@ class Enforcer:
     def _issue(
         self, cause: Cause, rule: Rule, observed: int, learned: Weighed | None = None
     ) -> bool:
-        row = cause.row
-        kind, subject = subject_of(rule, cause.request)
-        mode, until_ms = min(rule.mode, cause.force), row.clock_ms + rule.duration_ms
-        entry = Entry(rule.name, kind, subject, rule.spec.action, mode, row.clock_ms, until_ms)
-        what = row.ledger.put(entry)
+        ledger, entry = cause.row.ledger, _entry(cause, rule)
+        what = ledger.put(entry)
         self.tallies[{"issue": "issued", "renew": "renewed", "": "ledger_dropped"}[what]] += 1
-        if what:
-            publish(cause, entry, rule, observed, learned)
+        if what or ledger.says_dropped:
+            publish(cause, entry, rule, observed, learned, is_in_force=bool(what))
         return bool(what)
+
+
+def _entry(cause: Cause, rule: Rule) -> Entry:
+    """What a rule would put in force now, if there is room for just that."""
+    clock_ms, mode = cause.row.clock_ms, min(rule.mode, cause.force)
+    kind, subject = subject_of(rule, cause.request, cause.task)
+    until_ms = clock_ms + rule.duration_ms
+    return Entry(rule.name, kind, subject, rule.spec.action, mode, clock_ms, until_ms)
 
 
 def _enforces(cause: Cause, rule: Rule) -> bool:

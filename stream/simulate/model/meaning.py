@@ -122,10 +122,14 @@ def firsts_of(rule: Rule) -> tuple[str, ...]:
     return tuple(sorted(set(ends_of(rule)[0])))
 
 
-def subject_of(rule: Rule, request: Request) -> tuple[str, Any]:
-    """What a command of the rule binds: what the event names, else the workload."""
+def subject_of(rule: Rule, request: Request, task: str) -> tuple[str, Any]:
+    """What a command of the rule binds: what the event names, else the workload.
+
+    `task`: whose context the event is in, empty for the workload's own: who is judged as the
+    workload is bound as the workload.
+    """
     token = request.token and TokenRef(request.token.issuer, request.token.id)
-    named = {"workload": "", "task": request.task, "token": token, "operation": request.operation}
+    named = {"workload": "", "task": task, "token": token, "operation": request.operation}
     subject = named[rule.spec.on]
     return (rule.spec.on, subject) if subject else ("workload", "")
 

@@ -170,7 +170,10 @@ def test_the_longest_commands_fit_where_they_are_kept() -> None:
     ]
     log = log_of(policy_of(*rules), *requests)
     driver = Driver(log).run(log.lines)
-    assert len(driver.outgoing) == 16
+    # Eight tokens in shadow and eight enforced, and of each then the workload: there is no room.
+    assert [each.command.body.subject.kind for each in driver.outgoing].count("token") == 16
+    assert len(driver.outgoing) == 18
+    assert [len(each) for each in driver.state.held.values()] == [16]
     longest = max(len(encode(each.command)) for each in driver.outgoing)
     assert longest > 8_000
     assert 16 * longest < RECORD_BYTES_MAX
