@@ -45,7 +45,7 @@ FALLBACK: Final = np.dtype(
     [
         ("denied", np.uint64),  # the operation last denied; 0 for none
         ("left", np.int32),  # calls for which it is still watched
-        ("spare", np.int32),
+        ("spare", np.int32),  # not followed here: of a context, whether it alarmed (`enforcement`)
     ],
     align=True,
 )

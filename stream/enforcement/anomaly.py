@@ -83,6 +83,9 @@ SCORE: Final = np.dtype(
     align=True,
 )
 IN_FORCE, VERSION = range(2)
+# What a context keeps of its alarms. It lies where its habits had room: a field more, or another
+# name, would be another layout, and all contexts that are stored would begin anew.
+NO_ALARM, ALARM, ALARM_COUNTED = range(3)
 HABIT: Final = NOT_READY + 1  # behind the modes: how rare habits may be
 BUDGET: Final = HABIT + 1  # behind that: millionths of contexts that may alarm in error
 
@@ -152,32 +155,49 @@ def _limits_of(policy: Any, tier: int, thresholds: Any) -> int:
 
 
 @kernel
-def _is_odd(state: Any, limits: Any) -> bool:
-    """Tell whether a context has shown more than its budget allows."""
-    return bool(state["bits_max"] > limits[state["mode"]] or state["habit"] > limits[HABIT])
+def _rarity_of(shown: Any, state: Any) -> int:
+    """Return how rare habits are: of the context at their rarest, of its workload now.
+
+    Mutates: state.
+    """
+    habit = int(rarest_of(shown, 0, CONTEXT_PARTS))
+    if habit >= 0:
+        state["habit"] = max(whole(state["habit"]), whole(shown[RARITY, habit]))
+    habit = int(rarest_of(shown, CONTEXT_PARTS, HABIT_PARTS))
+    return int(max(whole(state["habit"]), whole(shown[RARITY, habit]) if habit >= 0 else 0))
 
 
 @kernel
-def _count(state: Any, limits: Any, was_odd: int, tallies: Any) -> None:
-    """Count a context once that is compared, and once that alarms. Mutates: tallies."""
-    if limits[state["mode"]] < NEVER:
-        if state["calls"] == 1:
-            tallies[COMPARED_TALLY] += 1
-            tallies[ALLOWED_TALLY] += limits[BUDGET]
-        if not was_odd and _is_odd(state, limits):
-            tallies[ALARMED_TALLY] += 1
+def _count(of: Any, is_first: int, is_odd: int, limits: Any, tallies: Any) -> None:
+    """Count a context once that is compared, and once that alarms at any event.
+
+    Shapes: of = (its record, its habits). One is compared from its first call on; what was odd
+    before is counted then. Mutates: the context's habits, tallies.
+    """
+    state, habits = of
+    if limits[HABIT] >= NEVER:
+        return
+    if is_first:
+        tallies[COMPARED_TALLY] += 1
+        tallies[ALLOWED_TALLY] += limits[BUDGET]
+    kept = habits["fallback"]
+    if is_odd and kept["spare"] == NO_ALARM:
+        kept["spare"] = ALARM
+    if state["calls"] > 0 and kept["spare"] == ALARM:
+        kept["spare"] = ALARM_COUNTED
+        tallies[ALARMED_TALLY] += 1
 
 
 @kernel
 def _write_score(place: int, effect: int, given: Any, learning: Any, state: Any) -> None:
     """Write what a context's evidence is after an event. Mutates: learning.scores."""
-    limits, rarity, known = given
+    is_odd, rarity, known = given
     score, mode = learning.scores[place], state["mode"]
     worth = whole(worth_of(learning.habits.worths[mode], rarity))
     score["evidence"] = max(whole(state["bits_max"]), worth)
     score["mode"] = mode
     score["ready"] = mode != NOT_READY
-    score["alarm"] = state["bits_max"] > limits[mode] or rarity > limits[HABIT]
+    score["alarm"] = is_odd
     score["exposed"] = state["exposed"]
     score["known"] = known
     for part in range(HABIT_PARTS):
@@ -306,7 +326,6 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
     if event["kind"] == GRANT:
         _list_granted(cause.event, learning, state)
     limits = learning.thresholds[_limits_of(policy, local["class_index"], learning.thresholds)]
-    was_odd = _is_odd(state, limits)
     asked = np.uint64(0)
     if effect >= 0:
         of = (learning.values, learning.tokens)
@@ -316,16 +335,11 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
     compared = (learning.expected.entries, learning.expected.groups)
     mine = (found, effect, compared, asked, requests)
     known = int(follow_habits(event, cause.clock_ms, local, mine, habits))
-    habit = int(rarest_of(habits.shown, 0, CONTEXT_PARTS))
-    if habit >= 0:
-        state["habit"] = max(whole(state["habit"]), whole(habits.shown[RARITY, habit]))
-    if effect >= 0:
-        _count(state, limits, int(was_odd), out.tallies)
+    rarity = int(_rarity_of(habits.shown, state))
+    is_odd = int(state["bits_max"] > limits[state["mode"]] or rarity > limits[HABIT])
+    is_first = int(effect >= 0 and state["calls"] == 1)
+    _count((state, habits.contexts[found]), is_first, is_odd, limits, out.tallies)
     if len(learning.scores) > 0:
-        rarity = whole(state["habit"])
-        habit = int(rarest_of(habits.shown, CONTEXT_PARTS, HABIT_PARTS))
-        if habit >= 0:
-            rarity = max(rarity, whole(habits.shown[RARITY, habit]))
-        _write_score(cause.event, effect, (limits, rarity, known), learning, state)
+        _write_score(cause.event, effect, (is_odd, rarity, known), learning, state)
     if effect >= 0:
         _judge(event, cause, table, policy, (learning, state), out)

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from stream.detectors import CONTEXT_PARTS
 from stream.enforcement import KEPT_HABITS, SCORE, TALLIES, Expectation
 from stream.engine import State, missing, step
-from stream.events import LEARNED_FORMAT, Conditions, InForce, Request, encode_request
+from stream.events import (
+    LEARNED_FORMAT,
+    Conditions,
+    InForce,
+    Request,
+    encode_request,
+)
 from stream.identity import home_partition
 from stream.policy import load_policy
 from stream.profiles import Arrival, Decoder, Layout, ProfileTable, RowFormat
@@ -61,6 +67,11 @@ rules:
 VERSIONS = {
     "one": Expectation(baseline(history(60, agents=12)), "one", KEY),
     "two": Expectation(baseline(history(40, agents=8)), "two", KEY),
+    "bills": Expectation(
+        baseline([each for each in history(40, agents=8) if each.purpose == "pay-bill"]),
+        "bills",
+        KEY,
+    ),
 }
 STEAL = call("send_money", f"recipient:{THIEF}", "amount:5000", "subject:savings")
 LOOK = {**call("read_file", "path:bill-01.txt", effect="read", size=600), "outcome": "denied"}
@@ -75,7 +86,7 @@ class Held(NamedTuple):
     shed: str
 
 
-def story(seed: int) -> list[bytes]:
+def story(seed: int, pauses: tuple[int, ...] = (10 * 86_400_000,)) -> list[bytes]:
     """Tasks of some agents side by side, usual and odd calls, grants and ends, some never."""
     chance = random.Random(seed)
     running: list[list[Request]] = []
@@ -94,7 +105,7 @@ def story(seed: int) -> list[bytes]:
     payloads, at_ms = [], T0_MS + 10**9
     while any(running):
         events = chance.choice([each for each in running if each])
-        at_ms += chance.choice((100, 1_000, 1_000, 2_000, 10 * 86_400_000))
+        at_ms += chance.choice((100, 1_000, 1_000, 2_000, *pauses))
         payloads.append(encode_request(msgspec.structs.replace(events.pop(0), at_ms=at_ms)))
     return payloads
 
@@ -206,20 +217,6 @@ def test_crash_eviction_and_batches_change_no_command_and_no_row(seed: int) -> N
     held = helds(len(payloads), seed)
     whole = told(payloads, held, None)
     assert told(payloads, held, random.Random(seed)) == whole
-
-
-def test_a_context_is_counted_once_and_once_when_it_alarms() -> None:
-    """As its score says, however many of its calls do; not by what its workload does besides."""
-    payloads = [
-        encode_request(each)
-        for number in range(6)
-        for each in task(f"k{number}", "a", "pay-bill", pay_bill(number, *[STEAL] * (number % 3)))
-    ]
-    _, scores, _, tallies = told(payloads, [Held(0, "one", "")], None)
-    rows = np.frombuffer(b"".join(scores), SCORE)
-    assert rows["alarm"].sum() > 4
-    assert (tallies["contexts_compared"], tallies["contexts_alarmed"]) == (6, 4)
-    assert tallies["alarms_allowed_ppm"] == 6 * POLICY.rules[0].false_alarms_ppm
 
 
 def test_stories_have_anomalies_to_tell_apart() -> None:

@@ -110,7 +110,7 @@ class Enforcer:
 
     def _apply(self, cause: Cause) -> None:
         request, row, policy, tallies = cause.request, cause.row, cause.policy, self.tallies
-        is_end = request.kind == "completion" and row.contexts.find(request.task) is not None
+        ended = row.contexts.find(request.task) if request.kind == "completion" else None
         is_vouched, before = policy.spec.tasks == "vouched", row.contexts.dropped
         context = row.contexts.of(request.kind, request.task, row.clock_ms, is_vouched=is_vouched)
         tallies["contexts_dropped"] += row.contexts.dropped - before
@@ -129,9 +129,8 @@ class Enforcer:
         else:
             tallies[f"{request.kind}s"] += 1
         if cause.expected is not None:
-            # What ends with its task is compared no more.
-            compared = ContextModel(request.task) if is_end else context
-            self._compare(cause, cause.expected, compared, is_call=is_call)
+            # The end of a task is seen in its context, which then is no more.
+            self._compare(cause, cause.expected, ended or context, is_call=is_call)
 
     def _judge_exactly(self, cause: Cause, context: ContextModel, *, is_refused: bool) -> None:
         """All that limits and sequences have to say of a request."""
@@ -157,17 +156,16 @@ class Enforcer:
         seen = seen_as(expected, cause.line.value, is_call=is_call, is_change=change)
         learned.declare(expected, (row.workload, context.task), row.clock_ms, request)
         ppm = self._budget_of(cause)
-        was_odd = learned.is_odd(expected, ppm)
         bits, mode, weights = learned.score(expected, seen) if is_call else (0, None, ())
         at = row.workload, row.clock_ms, row.events
         rarity, parts = row.habits.follow(expected, seen, at, learned)
-        if not is_call:
-            return
-        if learned.is_measured(expected):
-            is_first = learned.calls == 1
+        if ppm:
+            is_first = is_call and learned.calls == 1
             self.tallies["contexts_compared"] += is_first
             self.tallies["alarms_allowed_ppm"] += ppm * is_first
-            self.tallies["contexts_alarmed"] += learned.is_odd(expected, ppm) and not was_odd
+            self.tallies["contexts_alarmed"] += learned.alarms(expected, ppm, rarity)
+        if not is_call:
+            return
         for rule in rules_of(cause.policy, row.workload):
             if not rule.spec.anomaly:
                 continue

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream.baselines import CALLS_MAX, CHANGE, IDLE_MS, NEVER, READ, asked_of, threshold_of
+from stream.baselines import CALLS_MAX, CHANGE, IDLE_MS, READ, asked_of, threshold_of
 from stream.detectors import (
     CONTEXT_HABITS,
     CONTEXT_PARTS,
@@ -107,17 +107,21 @@ class LearnedModel:
         """How many calls the context has had."""
         return int(self.record[0]["calls"])
 
-    def is_measured(self, expected: Expectation) -> bool:
-        """Whether anybody measured what contexts usually show that are compared as this one is."""
-        mode = int(self.record[0]["mode"])
-        return mode != NOT_READY and allowed_by(expected, 1_000, mode) < NEVER
+    def alarms(self, expected: Expectation, ppm: int, rarity: int) -> bool:
+        """Whether the context shows more than so many false alarms allow, for the first time.
 
-    def is_odd(self, expected: Expectation, ppm: int) -> bool:
-        """Whether the context has shown more than so many false alarms allow."""
-        state = self.record[0]
-        mode = int(state["mode"])
+        `rarity` is that of the rarest part now, of the workload too. Before its first call it is
+        only noted: a context without calls is compared with nothing.
+        """
+        state, noted = self.record[0], self.habits[0]["fallback"]
+        mode, habit = int(state["mode"]), max(int(state["habit"]), rarity)
         is_novel = mode != NOT_READY and state["bits_max"] > allowed_by(expected, ppm, mode)
-        return bool(is_novel or state["habit"] > rarity_at(ppm / 1e6 / SHARE))
+        if (is_novel or habit > rarity_at(ppm / 1e6 / SHARE)) and noted["spare"] == 0:
+            noted["spare"] = 1
+        if self.calls == 0 or noted["spare"] != 1:
+            return False
+        noted["spare"] = 2
+        return True
 
     def score(self, expected: Expectation, seen: Seen) -> tuple[int, int | None, Weights]:
         """The bits of a call, in which mode, None where nothing is known, and what weighed most."""
