@@ -233,7 +233,7 @@ class History:
             self._name(batch.events["purpose"][event], batch.request(event).purpose)
         for event in np.flatnonzero(effects < 0).tolist():
             effects[event] = self._effects[int(batch.events["operation"][event])]
-        rates = self._rates.follow(batch.events)
+        rates = self._rates.follow(batch)
 
         def texts(event: int) -> tuple[str, str, str]:
             said = batch.request(event)

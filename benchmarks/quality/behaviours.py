@@ -25,6 +25,9 @@ from stream.detectors import (
     LEVEL_PARTS,
     LOOP_PARTS,
     LOOPS,
+    RATE,
+    RATE_PARTS,
+    SPREAD,
     counted,
     fallback_bits,
     follow_fallback,
@@ -32,11 +35,13 @@ from stream.detectors import (
     learn_fallbacks,
     learn_sequences,
     loop_bits,
+    observe_resources,
     score_level,
 )
 from stream.events import Request, encode_request
 from stream.kernel import HashKey
 from stream.policy import default_policy
+from stream.profiles import VALUE
 from stream.replay import History, Replay, batches
 
 KEY: Final = HashKey(b"no secret at all")
@@ -49,6 +54,7 @@ DAYS: Final = 60
 T0_MS: Final = 1_700_000_000_000
 CLASS: Final = "spiffe://estate.example/clerks"
 CLERKS, POISONERS = 1_000, 10
+CUSTOMERS: Final = 5_000
 OPERATIONS: Final = 4
 HOLD: Final = np.uint64(7)
 
@@ -91,6 +97,25 @@ def boil_day(seed: int) -> float:
     _, reported = _learned(np.random.default_rng(seed).poisson(means))
     loud = np.flatnonzero(reported >= BOIL)
     return round(float(loud[0]) / DAY, 1) if len(loud) else float(DAYS + 1)
+
+
+def customers(usual: int) -> int:
+    """Return the other customer of five thousand at which one operation over them is reported.
+
+    After a week of the same `usual` ones in each interval; past the end if never.
+    """
+    values = np.zeros(usual + CUSTOMERS, VALUE)
+    values["value"] = np.arange(len(values)) + 1
+    state = tuple(np.zeros(1, each)[0] for each in (SPREAD, RATE, LEVEL))
+    parts, scratch = np.zeros(RATE_PARTS, np.int64), np.zeros(RATE_PARTS, np.int64)
+    measure = COUNTED, INTERVAL_MS, scratch
+    for place in range(WEEK):
+        observe_resources(state, place * INTERVAL_MS, (values, 0, usual), measure, parts)
+    for place in range(usual, len(values)):
+        named = values, place, place + 1
+        if observe_resources(state, WEEK * INTERVAL_MS, named, measure, parts) >= RARE:
+            return place - usual + 1
+    return CUSTOMERS + 1
 
 
 def loop(turns: int, *, is_failed: bool) -> float:
@@ -176,6 +201,9 @@ def measure() -> dict[str, dict[str, Any]]:
         caught, false = bursts(times)
         out[f"steady past, then x{times}: caught in the first interval, of 4"] = figure(caught, 4)
     out["steady weeks: false alarms"] = at_most(false, 0)
+    for usual, most in ((0, 100), (3, 100), (40, 500)):
+        name = f"one operation over 5,000 customers, {usual} as ever: reported at the"
+        out[name] = at_most(customers(usual), most)
     out["loop of 13 turns, cold: bits"] = figure(round(loop(14, is_failed=False), 1), 6.0)
     out["retry storm of 9 calls, cold: bits"] = figure(round(loop(9, is_failed=True), 1), 7.0)
     out["fallback after a denial, 50 had none: bits"] = figure(round(fallback(), 1), 7.0)

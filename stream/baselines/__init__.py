@@ -5,7 +5,16 @@
 
 from __future__ import annotations
 
-from .baseline import NAMES_MAX, PARTS_MEASURED, Baseline, Facts, Tail, View, no_view
+from .baseline import (
+    NAMES_MAX,
+    PARTS_BEFORE,
+    PARTS_MEASURED,
+    Baseline,
+    Facts,
+    Tail,
+    View,
+    no_view,
+)
 from .budget import apart_ms, share_of
 from .candidate import (
     DAYS_MIN,
@@ -108,6 +117,7 @@ __all__ = [
     "OF_WORKLOAD_MAX",
     "OPEN_MAX",
     "OPERATION",
+    "PARTS_BEFORE",
     "PARTS_MEASURED",
     "PORTABLE_BYTES_MAX",
     "PORTABLE_MAGIC",

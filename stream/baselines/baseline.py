@@ -18,7 +18,8 @@ GROUPS_MAX: Final = 10_000
 PURPOSES_MAX: Final = 100_000
 CANDIDATES_MAX: Final = 64  # purposes of a class that an undeclared task may have
 MODES: Final = 3  # known purpose, new purpose, purpose undeclared
-PARTS_MEASURED: Final = 11  # parts of how calls are made, each with a tail of its own
+PARTS_MEASURED: Final = 12  # parts of how calls are made, each with a tail of its own
+PARTS_BEFORE: Final = 11  # of baselines of format 1: different resources were not counted
 NAMES_MAX: Final = 100_000
 
 GROUP: Final = np.dtype(

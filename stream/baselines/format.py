@@ -5,7 +5,9 @@
     then          the facts (JSON, keys in order, padded to 8 bytes), and the three arrays
     last 32       SHA-256 of all before
 
-All numbers little-endian; entries ascend by key, so that equal baselines are equal bytes. The bytes
+All numbers little-endian; entries ascend by key, so that equal baselines are equal bytes. Format 2
+has a tail for each part of habits, format 1, which nothing else sets apart, none or those of all
+but one: a baseline that measured no habits is written as it always was. The bytes
 may come from anywhere: sizes are bounded before anything is read, and every place that a kernel
 will follow is checked. Whether the hash is the right one is for whoever promoted it to say.
 """
@@ -28,6 +30,7 @@ from .baseline import (
     GROUP,
     GROUPS_MAX,
     NAMES_MAX,
+    PARTS_BEFORE,
     PARTS_MEASURED,
     PURPOSES_MAX,
     Baseline,
@@ -38,7 +41,8 @@ from .baseline import MODES as MODES_MAX
 from .entries import ENTRIES_MAX, ENTRY
 
 MAGIC: Final = b"SEBASE"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FORMAT_BEFORE: Final = 1
 FACTS_BYTES_MAX: Final = 1 << 26
 COUNT_MAX: Final = 1 << 53
 BASELINE_BYTES_MAX: Final = FACTS_BYTES_MAX + ENTRY.itemsize * ENTRIES_MAX + (1 << 24)
@@ -54,7 +58,8 @@ def encode_baseline(baseline: Baseline) -> bytes:
     facts = _encoder.encode(baseline.facts)
     facts += b" " * (-len(facts) % 8)
     arrays = baseline.listed, baseline.groups, baseline.places
-    head = _HEAD.pack(MAGIC, FORMAT_VERSION, len(facts), *map(len, arrays))
+    version = FORMAT_VERSION if len(baseline.facts.habits) == PARTS_MEASURED else FORMAT_BEFORE
+    head = _HEAD.pack(MAGIC, version, len(facts), *map(len, arrays))
     body = b"".join((head, facts, *(each.tobytes() for each in arrays)))
     return body + hashlib.sha256(body).digest()
 
@@ -87,10 +92,7 @@ def decode_baseline(data: bytes | memoryview, file: str) -> Baseline:
     ):
         raise ConfigError(f"{file}: it is larger than a baseline may be")
     sizes = [count * kind.itemsize for count, kind in zip(counts, kinds, strict=True)]
-    if (
-        version != FORMAT_VERSION
-        or len(data) != _HEAD.size + facts_bytes + sum(sizes) + DIGEST_BYTES
-    ):
+    if version < FORMAT_BEFORE or len(data) != _HEAD.size + facts_bytes + sum(sizes) + DIGEST_BYTES:
         raise ConfigError(f"{file}: its length is wrong")
     place = _HEAD.size + facts_bytes
     arrays = []
@@ -102,6 +104,9 @@ def decode_baseline(data: bytes | memoryview, file: str) -> Baseline:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: its facts cannot be read: {error}") from error
     baseline = Baseline(facts, *arrays)
+    parts = (PARTS_MEASURED,) if version == FORMAT_VERSION else (0, PARTS_BEFORE)
+    if len(facts.habits) not in parts:
+        raise ConfigError(f"{file}: its tails of habits are not those of its format")
     fault = _fault_of(baseline)
     if fault:
         raise ConfigError(f"{file}: {fault}")
@@ -123,7 +128,7 @@ def _fault_of(baseline: Baseline) -> str:
     facts = baseline.facts
     if len(facts.tails) not in (0, MODES_MAX) or not all(map(_is_sound, facts.tails)):
         return "its tails are none"
-    if len(facts.habits) not in (0, PARTS_MEASURED) or not all(map(_is_sound, facts.habits)):
+    if not all(map(_is_sound, facts.habits)):
         return "its tails of habits are none"
     counts = facts.key_id, facts.tasks, facts.seen, facts.aside, facts.workloads
     if not all(0 <= each < COUNT_MAX for each in counts):

@@ -17,7 +17,7 @@ from stream.profiles import DENIED, VALUE
 CALLS_MAX: Final = 256  # of one task; a longer one goes on as another
 READ, CHANGE = 0, 1
 DAY_MS: Final = 86_400_000
-RATES: Final = 5  # of a workload, by interval
+RATES: Final = 6  # of a workload, by interval
 
 CALL: Final = np.dtype(
     [

@@ -29,7 +29,7 @@ from stream.baselines import (
     share_of,
 )
 from stream.config import load_config, policy_of
-from stream.detectors import LEARNED_HABITS, MODES, score_tasks
+from stream.detectors import LEARNED_HABITS, MODES, score_tasks, tails_of
 from stream.errors import ConfigError, PolicyError
 from stream.policy import AlarmBudget, Policy, alarm_budget
 from stream.replay import History
@@ -240,7 +240,7 @@ def recalibrated(made: Baseline, scored: dict[str, Scored], every: Tasks) -> Bas
     habits = tuple(
         new if is_known else old
         for new, old, is_known in zip(
-            habits, made.facts.habits or habits, (most >= 0).any(axis=0), strict=True
+            habits, tails_of(made.facts.habits), (most >= 0).any(axis=0), strict=True
         )
     )
     facts = msgspec.structs.replace(made.facts, tails=tuple(tails), habits=habits)

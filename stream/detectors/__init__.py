@@ -12,12 +12,12 @@ from .bits import BIT, BITS_MAX, log2_of, odds_of
 from .facts import ASSERTED, CLASS, POOLED, UNREADY, Facts
 from .fallback import FALLBACK, FALLBACK_PARTS, fallback_bits, follow_fallback, learn_fallbacks
 from .forbid import is_match, may_renew, set_mark
-from .habit_tasks import LEARNED_HABITS, asserted_tails, learn_habits, most_habits
+from .habit_tasks import LEARNED_HABITS, asserted_tails, learn_habits, most_habits, tails_of
 from .habits import (
     HABIT_NAMES,
     HABIT_PARTS,
     HABITS,
-    HELD,
+    HABITS_BEFORE,
     begin_rates,
     is_sound_workload,
     no_details,
@@ -71,12 +71,13 @@ from .shares import (
     usual_share,
     usual_shares,
 )
-from .spread import SPREAD, observe_spread
+from .spread import FULL, SPREAD, observe_resources, observe_spread
 from .workload import (
     CONTEXT_HABITS,
     CONTEXT_NAMES,
     CONTEXT_PARTS,
     DETAILS,
+    HELD,
     WORKLOAD,
     WORKLOAD_NAMES,
     WORKLOAD_PARTS,
@@ -106,7 +107,9 @@ __all__ = [
     "FALLBACK",
     "FALLBACK_PARTS",
     "FIRST_PART",
+    "FULL",
     "HABITS",
+    "HABITS_BEFORE",
     "HABIT_NAMES",
     "HABIT_PARTS",
     "HELD",
@@ -184,6 +187,7 @@ __all__ = [
     "most_habits",
     "no_details",
     "observe_rate",
+    "observe_resources",
     "observe_spread",
     "observe_workload",
     "odds_of",
@@ -194,6 +198,7 @@ __all__ = [
     "score_sequence",
     "score_tasks",
     "set_mark",
+    "tails_of",
     "total_of",
     "usual_share",
     "usual_shares",

@@ -6,12 +6,14 @@ kernels of the loop, one task after another of each workload, with shares going 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from stream.baselines import (
     ENTRY,
+    PARTS_BEFORE,
     PARTS_MEASURED,
     RATES,
     Entries,
@@ -27,11 +29,11 @@ from stream.kernel import kernel, mix64, routine
 from stream.profiles import DENIED, FAILED
 
 from .fallback import FALLBACK, follow_fallback, learn_fallbacks
-from .habits import HABIT_PARTS, HELD, no_details
+from .habits import HABIT_NAMES, HABIT_PARTS, no_details
 from .loops import LOOPS, PLACES, end_stretch, follow_loops, learn_loops
 from .sequence_learning import BenignTask, learn_sequences
 from .shares import DENIAL, ERROR, SHARES, follow_share, learn_shares
-from .workload import CONTEXT_HABITS, CONTEXT_PARTS, follow_context
+from .workload import CONTEXT_HABITS, CONTEXT_PARTS, HELD, follow_context
 
 assert (HABIT_PARTS, HELD) == (PARTS_MEASURED, RATES)
 # What is asserted of each part, in the order of HABIT_NAMES. Context parts are minus logarithms of
@@ -182,6 +184,18 @@ def most_habits(entries: Entries, of: Tasks) -> Any:
 def asserted_tails() -> tuple[Tail, ...]:
     """Return the tail of each part while nothing was measured."""
     return tuple(smoothed_tail((), prior) for prior in PRIORS)
+
+
+def tails_of(measured: Sequence[Tail]) -> tuple[Tail, ...]:
+    """Return the tail of each part: as it was measured, or else as it is asserted.
+
+    Baselines of format 1 measured no different resources.
+    """
+    asserted = asserted_tails()
+    if len(measured) == PARTS_BEFORE:
+        at = HABIT_NAMES.index("resources_rate")
+        return (*measured[:at], asserted[at], *measured[at:])
+    return tuple(measured) or asserted
 
 
 LEARNED_HABITS: Final = HabitFacts(learn_habits, most_habits, PRIORS)

@@ -20,16 +20,17 @@ from .workload import (
     CONTEXT_NAMES,
     CONTEXT_PARTS,
     DETAILS,
+    HELD,
+    HELD_BEFORE,
     INTERVAL_MS,
-    RATES,
     WORKLOAD,
+    WORKLOAD_BEFORE,
     WORKLOAD_NAMES,
     WORKLOAD_PARTS,
     follow_workload,
 )
 
 assert (EXPECTED, SINCE_MS) == (OBSERVED + 1, OBSERVED + 2)
-HELD: Final = RATES + 1  # requests, errors, bytes, cost, different operations
 HABIT_NAMES: Final = (
     *CONTEXT_NAMES,
     *(f"{name}_rate" for name in WORKLOAD_NAMES[:HELD]),
@@ -38,14 +39,27 @@ HABIT_NAMES: Final = (
 HABIT_PARTS: Final = CONTEXT_PARTS + WORKLOAD_PARTS
 INTERVALS_MAX: Final = 1 << 40
 UNIT_MAX: Final = 256  # powers of 2 of a series' unit, either way
+# What each event touches comes first, in the lines that are asked for (`kernel.prefetch_entry`).
 HABITS: Final = np.dtype(
     [
         ("workload", np.uint64),
         ("followed", np.int64),  # requests of the row when it was last followed
         ("interval", np.int64),  # that `held` is of, plus 1
-        ("held", np.int32, (HELD + 1,)),  # bits; the last is spare
-        ("why", np.int64, (HELD, 3)),  # of these: amount observed, expected, and since when
+        ("held", np.int32, (HELD,)),  # bits
         ("behaviour", WORKLOAD),
+        ("why", np.int64, (HELD, 3)),  # of these: amount observed, expected, and since when
+    ],
+    align=True,
+)
+# As it was stored before different resources were counted.
+HABITS_BEFORE: Final = np.dtype(
+    [
+        ("workload", np.uint64),
+        ("followed", np.int64),
+        ("interval", np.int64),
+        ("held", np.int32, (HELD_BEFORE + 1,)),
+        ("why", np.int64, (HELD_BEFORE, 3)),
+        ("behaviour", WORKLOAD_BEFORE),
     ],
     align=True,
 )
@@ -95,10 +109,10 @@ def begin_rates(record: Any) -> None:
 def is_sound_workload(record: Any) -> bool:
     """Tell whether kernels may follow what a stored HABITS says."""
     behaviour = record["behaviour"]
-    rates, series, spread = behaviour["rates"], behaviour["series"], behaviour["operations"]
-    tails, cells = series["tails"], int.from_bytes(spread["cells"].tobytes(), "little")
+    rates, series, tails = behaviour["rates"], behaviour["series"], behaviour["series"]["tails"]
     return bool(
-        spread["filled"] == cells.bit_count()
+        _is_sound_spread(behaviour["operations"])
+        and _is_sound_spread(behaviour["resources"])
         and (rates["opened"] >= 0).all()
         and (rates["opened"] <= INTERVALS_MAX).all()
         and (rates["amount"] >= 0).all()
@@ -113,6 +127,11 @@ def is_sound_workload(record: Any) -> bool:
         and (tails["exceeded"] <= EXCEEDED_MAX).all()
         and (series["peaks"]["faded"] >= 0).all()
     )
+
+
+def _is_sound_spread(spread: Any) -> bool:
+    cells = int.from_bytes(spread["cells"].tobytes(), "little")
+    return bool(spread["filled"] == cells.bit_count())
 
 
 def no_details() -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ from .bits import BIT
 STEPS: Final = 30  # of a scale: 1 in 2 .. 1 in 2^30
 RARITY_MAX: Final = 60 * BIT
 WORTH_MAX: Final = (1 << 30) - 1
-SHARE: Final = 44  # all eleven parts together may add a quarter to a budget
+SHARE: Final = 48  # all twelve parts together may add a quarter to a budget
 
 
 @kernel

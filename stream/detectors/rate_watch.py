@@ -8,13 +8,13 @@ import numpy as np
 
 from stream.baselines import ENTRY, table_of
 from stream.kernel import routine
-from stream.profiles import REFUSED
+from stream.profiles import REFUSED, Batch
 
-from .habits import HABITS, HELD, no_details, observe_workload
+from .habits import HABITS, no_details, observe_workload
 from .shares import usual_shares
-from .workload import DETAILS, WORKLOAD_PARTS
+from .workload import DETAILS, HELD, WORKLOAD_PARTS
 
-WATCHED_MAX: Final = 65_536  # workloads; of more no rates are known, 2.3 KiB each
+WATCHED_MAX: Final = 65_536  # workloads; of more no rates are known, 2.8 KiB each
 
 
 class RateWatch:
@@ -26,12 +26,13 @@ class RateWatch:
         self._clocks = np.zeros(64, np.int64)
         self._usual = usual_shares(np.uint64(0), table_of(np.zeros(0, ENTRY)))
 
-    def follow(self, events: Any) -> Any:
+    def follow(self, batch: Batch) -> Any:
         """Return what each rate of an event's workload shows after it.
 
-        Shapes: events [event] of EVENT, each workload's in order; returns [event, rate]: bits plus
-                1, 0 where its past is too short.
+        Shapes: events of the batch: each workload's in order; returns [event, rate]: bits plus 1,
+                0 where its past is too short.
         """
+        events = batch.events
         workloads, which = np.unique(events["workload"], return_inverse=True)
         places = np.full(len(workloads), -1, np.int64)
         for number, workload in enumerate(workloads.tolist()):
@@ -43,20 +44,24 @@ class RateWatch:
         out = np.zeros((len(events), HELD), np.int64)
         room = (np.zeros(WORKLOAD_PARTS, np.int64), no_details()[1], np.zeros(DETAILS, np.int64))
         of = self._records, self._clocks, self._usual
-        _watch(events, places[which.reshape(-1)], of, room, out)
+        _watch((events, batch.values), places[which.reshape(-1)], of, room, out)
         return out
 
 
 @routine
-def _watch(events: Any, places: Any, of: Any, room: Any, out: Any) -> None:
-    """Follow events one after another. Mutates: of's records and clocks, room, out."""
+def _watch(given: Any, places: Any, of: Any, room: Any, out: Any) -> None:
+    """Follow events one after another; given = (events, values).
+
+    Mutates: of's records and clocks, room, out.
+    """
+    events, values = given
     records, clocks, usual = of
     for number in range(len(events)):
         place, event = places[number], events[number]
         if place < 0 or event["authenticated"] == 0:
             continue
         clocks[place] = max(clocks[place], event["at_ms"])
-        known = (usual, 1 if event["outcome"] == REFUSED else 0)
+        known = (usual, 1 if event["outcome"] == REFUSED else 0, values)
         ready = observe_workload(records[place], event, clocks[place], known, room)
         for rate in range(HELD):
             if ready & (1 << rate):

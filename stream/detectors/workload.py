@@ -31,7 +31,7 @@ from .loops import LOOP_PARTS, LOOPS, PERIODS, follow_loops, loop_bits
 from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
 from .series import LEVEL
 from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_usual
-from .spread import SPREAD, observe_spread
+from .spread import SPREAD, observe_resources, observe_spread
 
 INTERVAL_MS: Final = 300_000
 RATES: Final = 4
@@ -43,22 +43,37 @@ WORKLOAD_NAMES: Final = (
     "bytes",
     "cost",
     "operations",
+    "resources",
     "error_share",
     "denial_share",
 )
-OPERATIONS_PART, ERROR_PART, DENIAL_PART = RATES, RATES + 1, RATES + 2
+OPERATIONS_PART, RESOURCES_PART = RATES, RATES + 1
+HELD: Final = RATES + 2  # of all that is counted by interval
+ERROR_PART, DENIAL_PART = HELD, HELD + 1
 WORKLOAD_PARTS: Final = len(WORKLOAD_NAMES)
 CONTEXT_NAMES: Final = ("first_use", "sequence", "loops", "fallback")
 FIRST_USE, ORDER, LOOPED, FELL_BACK = range(4)
 CONTEXT_PARTS: Final = len(CONTEXT_NAMES)
 DETAILS: Final = max(RATE_PARTS, SEQUENCE_PARTS, LOOP_PARTS, FALLBACK_PARTS, SHARE_PARTS)
 
+# By interval: requests, errors, bytes, cost, different operations, different resources.
 WORKLOAD: Final = np.dtype(
     [
-        ("rates", RATE, (RATES + 1,)),  # of requests, errors, bytes, cost, different operations
+        ("rates", RATE, (HELD,)),
         ("shares", SHARES, (2,)),
         ("operations", SPREAD),
-        ("series", LEVEL, (RATES + 1,)),
+        ("resources", SPREAD),
+        ("series", LEVEL, (HELD,)),
+    ],
+    align=True,
+)
+HELD_BEFORE: Final = 5  # before resources were counted
+WORKLOAD_BEFORE: Final = np.dtype(
+    [
+        ("rates", RATE, (HELD_BEFORE,)),
+        ("shares", SHARES, (2,)),
+        ("operations", SPREAD),
+        ("series", LEVEL, (HELD_BEFORE,)),
     ],
     align=True,
 )
@@ -71,10 +86,11 @@ CONTEXT_HABITS: Final = np.dtype(
 def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
     """Judge and learn what an event adds to its workload; return the mask of parts that know.
 
-    Shapes:   state: WORKLOAD; event: EVENT; known = (usual, refused): [2, USUAL] of int64, what
-              `usual_share` returns for errors and denials, and 1 for a believed refusal, which adds
-              nothing; out = (bits, details, scratch): bits [WORKLOAD_PARTS], details
-              [WORKLOAD_PARTS, DETAILS] (they hold where bits are not 0), scratch [DETAILS], int64.
+    Shapes:   state: WORKLOAD; event: EVENT; known = (usual, refused, values): [2, USUAL] of int64,
+              what `usual_share` returns for errors and denials, 1 for a believed refusal, which
+              adds nothing, and the batch's values; out = (bits, details, scratch): bits
+              [WORKLOAD_PARTS], details [WORKLOAD_PARTS, DETAILS] (they hold where bits are not 0),
+              scratch [DETAILS], int64.
     Requires: clock_ms, the row's, never steps back.
     Mutates:  state, out.
     """
@@ -84,7 +100,7 @@ def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any)
 @routine
 def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
     """See `follow_workload`. Mutates: state, out."""
-    usual, refused = known
+    usual, refused, values = known
     bits, details, scratch = out
     ready = 0
     for part in range(WORKLOAD_PARTS):
@@ -98,15 +114,20 @@ def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any
         if is_rate_ready(rate):
             ready |= 1 << part
     is_call = event["kind"] == REQUEST and refused == 0 and event["outcome"] != REFUSED
-    symbol = event["operation"] if is_call else np.uint64(0)
+    rates, series = state["rates"], state["series"]
     measure = COUNTED, INTERVAL_MS, scratch
-    rate = state["rates"][OPERATIONS_PART]
-    operations = state["operations"], rate, state["series"][OPERATIONS_PART]
-    bits[OPERATIONS_PART] = observe_spread(
-        operations, clock_ms, symbol, measure, details[OPERATIONS_PART]
-    )
-    if is_rate_ready(rate):
-        ready |= 1 << OPERATIONS_PART
+    operations = state["operations"], rates[OPERATIONS_PART], series[OPERATIONS_PART]
+    symbol = event["operation"] if is_call else np.uint64(0)
+    found = details[OPERATIONS_PART]
+    bits[OPERATIONS_PART] = observe_spread(operations, clock_ms, symbol, measure, found)
+    resources = state["resources"], rates[RESOURCES_PART], series[RESOURCES_PART]
+    first = np.int64(event["values_from"])
+    named = values, first, first + (np.int64(event["values_count"]) if is_call else 0)
+    found = details[RESOURCES_PART]
+    bits[RESOURCES_PART] = observe_resources(resources, clock_ms, named, measure, found)
+    for part in (OPERATIONS_PART, RESOURCES_PART):
+        if is_rate_ready(rates[part]):
+            ready |= 1 << part
     if is_call:
         for which in (ERROR, DENIAL):
             outcome = FAILED if which == ERROR else DENIED

@@ -333,7 +333,7 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
         asked = asked_of(event, learning.values)
     requests = whole(table.head[cause.slot]["events"])
     compared = (learning.expected.entries, learning.expected.groups)
-    mine = (found, effect, compared, asked, requests)
+    mine = (found, effect, compared, (asked, learning.values), requests)
     known = int(follow_habits(event, cause.clock_ms, local, mine, habits))
     rarity = int(_rarity_of(habits.shown, state))
     is_odd = int(state["bits_max"] > limits[state["mode"]] or rarity > limits[HABIT])

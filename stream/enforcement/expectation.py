@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.baselines import BIT, NEVER, Baseline, Facts, View, no_view, share_of, threshold_of
-from stream.detectors import NOT_READY, SHARE, STEPS, USUAL, asserted_tails, usual_shares
+from stream.detectors import NOT_READY, SHARE, STEPS, USUAL, tails_of, usual_shares
 from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import Policy, Rule
@@ -25,7 +25,7 @@ from .brake import new_brakes
 from .habits import Habits, no_habits
 
 DEFAULT_PPM: Final = 5_000  # of tasks: what `alarm` means where no rule says otherwise
-RARE: Final = 0.011  # of tasks, at most: what habits are to count for beside novelty
+RARE: Final = 0.012  # of tasks, at most: what habits are to count for beside novelty
 POLICIES_MAX: Final = 64  # whose thresholds are kept
 
 
@@ -180,7 +180,7 @@ def _calibrated(habits: Habits, facts: Facts) -> Habits:
     more tasks show is worth nothing: there novelty tells attacks apart, and habits do not.
     """
     scales, worths = np.zeros_like(habits.scales), np.zeros_like(habits.worths)
-    for part, tail in enumerate(facts.habits or asserted_tails()):
+    for part, tail in enumerate(tails_of(facts.habits)):
         for step in range(STEPS):
             bits = threshold_of(tail, 0.5 ** (step + 1))
             scales[part, step] = max(bits, scales[part, step - 1] + 1 if step else 1)

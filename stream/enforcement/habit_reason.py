@@ -13,11 +13,12 @@ from stream.detectors import (
     ASSERTED,
     CLASS,
     EXPECTED,
+    FULL,
     HABIT_NAMES,
     OBSERVED,
     POOLED,
     UNREADY,
-    asserted_tails,
+    tails_of,
 )
 from stream.events import Reason, Request, Weight
 
@@ -32,7 +33,9 @@ _RATES: Final = {
     "bytes_rate": "response bytes",
     "cost_rate": "micro-units of cost",
     "operations_rate": "different operations",
+    "resources_rate": "different resources",
 }
+_SPREADS: Final = ("operations_rate", "resources_rate")  # of which no more than FULL are told apart
 # Where a part's details say how it is known; loops say first what was repeated, and how often.
 _HOW: Final = {
     "first_use": 5,
@@ -80,8 +83,9 @@ def habit_reason(decision: Any, request: Request, expectation: Expectation) -> R
 def _said(name: str, details: list[int], operation: str) -> str:
     """Return what was seen, compared with whose, and that it is asserted where that is all."""
     if name in _RATES:
+        more = " or more" if name in _SPREADS and details[OBSERVED] >= FULL else ""
         return (
-            f"{details[OBSERVED]:,} {_RATES[name]} in five minutes where"
+            f"{details[OBSERVED]:,}{more} {_RATES[name]} in five minutes where"
             f" {details[EXPECTED]:,} were expected; the last was {operation}"
         )
     how = details[_HOW[name]]
@@ -113,7 +117,7 @@ def _repeated(place: int, repeats: int, operation: str) -> str:
 def _often(part: int, rarity: int, expectation: Expectation) -> str:
     """Return how many benign tasks show as much; not beyond what so many tasks can tell."""
     facts = expectation.facts
-    tails = (facts.habits if facts is not None else ()) or asserted_tails()
+    tails = tails_of(facts.habits if facts is not None else ())
     most = BEYOND * tails[part].tasks
     tasks = round(2.0 ** (rarity / BIT))
     if tasks > most:

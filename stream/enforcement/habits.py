@@ -22,6 +22,7 @@ from stream.detectors import (
     DETAILS,
     HABIT_PARTS,
     HABITS,
+    HABITS_BEFORE,
     STEPS,
     USUAL,
     WORKLOAD_PARTS,
@@ -48,7 +49,7 @@ from stream.profiles import (
 
 BITS, RARITY = range(2)  # rows of what parts show
 NOBODY = -1
-KEPT_HABITS: Final = HabitKinds(CONTEXT_HABITS, HABITS)
+KEPT_HABITS: Final = HabitKinds(CONTEXT_HABITS, HABITS, HABITS_BEFORE)
 
 
 class Habits(NamedTuple):
@@ -110,11 +111,11 @@ def _usual_in(group: np.uint64, entries: Any, groups: Any, usual: Any) -> int:
 def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Habits) -> int:
     """Follow an event in its context and its workload; return which parts know.
 
-    Shapes:  given = (place of the context's record, effect or -1, (entries, classes), hash of the
-             values, requests of the row so far).
+    Shapes:  given = (place of the context's record, effect or -1, (entries, classes), (what the
+             call asked, values of the batch), requests of the row so far).
     Mutates: local, habits; `shown` says what each part has to say now.
     """
-    place, effect, (entries, groups), values, requests = given
+    place, effect, (entries, groups), (asked, values), requests = given
     bits, details, shown = habits.bits, habits.details, habits.shown
     workload = find_habits(habits.workloads, local, event["workload"])
     if workload < 0:
@@ -126,14 +127,14 @@ def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Hab
     habits.workloads[workload]["followed"] = requests
     refused = 1 if event["kind"] == REQUEST and effect < 0 else 0
     usual = _usual_in(local["peers"], entries, groups, habits.usual)
-    known = (habits.usual[usual], refused)
+    known = (habits.usual[usual], refused, values)
     out = (bits[1], details[1], habits.scratch)
     ready = int(observe_workload(habits.workloads[workload], event, clock_ms, known, out))
     ready <<= CONTEXT_PARTS
     for part in range(CONTEXT_PARTS):
         bits[0][part] = 0
     if effect >= 0:
-        context = (local["peers"], entries, values)
+        context = (local["peers"], entries, asked)
         mine = (bits[0], details[0])
         ready |= int(follow_context(habits.contexts[place], event, effect, context, mine))
     for part in range(HABIT_PARTS):

@@ -2,7 +2,8 @@
 
 Of each context its LEARNED and its habits, of the workload its habits. What a section is,
 `rowformat` says. Records of another layout have another id and are skipped, so that a record never
-is read as what it was not written as.
+is read as what it was not written as. What a workload's habits say took days to learn, so those of
+the layout before are read too, and `widened`; they are never written.
 """
 
 from __future__ import annotations
@@ -24,20 +25,27 @@ BLOCKS_MAX: Final = 32
 
 
 class HabitKinds(NamedTuple):
-    """What habits of a context and of a workload are; the latter begin with the workload's hash."""
+    """What habits of a context and of a workload are; the latter begin with the workload's hash.
+
+    `before` is an earlier layout of the latter: each of its fields lies in `workload` as well, an
+    array's elements from the first on.
+    """
 
     context: np.dtype[np.void]
     workload: np.dtype[np.void]
+    before: np.dtype[np.void]
 
 
 class Stored(NamedTuple):
-    """How the three kinds of records are stored, and room for those of one row.
+    """How the kinds of records are stored, and room for those of one row.
 
-    Shapes: ids [kind] of uint64; words: [place, word] of each kind, place being the context.
+    Shapes: ids [kind] of uint64, the last being that of a workload's habits in the layout before;
+    words: [place, word] of each, place being the context; kinds: what they are.
     """
 
     ids: Any
-    words: tuple[Any, Any, Any]
+    words: tuple[Any, Any, Any, Any]
+    kinds: tuple[np.dtype[np.void], np.dtype[np.void], np.dtype[np.void], np.dtype[np.void]]
 
     @property
     def words_max(self) -> int:
@@ -52,7 +60,7 @@ def section_id(kind: np.dtype[np.void]) -> int:
 
 
 LEARNED_ID: Final = section_id(LEARNED)
-NO_HABITS: Final = HabitKinds(*[np.dtype([("workload", np.uint64)])] * 2)
+NO_HABITS: Final = HabitKinds(*[np.dtype([("workload", np.uint64)])] * 3)
 
 
 def stored_as(habits: HabitKinds) -> Stored:
@@ -63,10 +71,32 @@ def stored_as(habits: HabitKinds) -> Stored:
     assert all(each.itemsize % 8 == 0 for each in kinds), "records are whole words"
     words = [
         np.zeros((count, size), np.uint64)
-        for count, size in zip((CONTEXTS, CONTEXTS, 1), sizes, strict=True)
+        for count, size in zip((CONTEXTS, CONTEXTS, 1, 1), sizes, strict=True)
     ]
     ids = np.array([section_id(each) for each in kinds], np.uint64)
-    return Stored(ids, (words[0], words[1], words[2]))
+    return Stored(ids, (words[0], words[1], words[2], words[3]), kinds)
+
+
+def widened(words: Any, before: np.dtype[np.void], kind: np.dtype[np.void]) -> Any:
+    """Return a record of an earlier layout in a later one: what is new there is all zero.
+
+    Shapes: words, returned: [word].
+    """
+    out = np.zeros(1, kind)
+    _fill(out[0], words.view(before)[0])
+    return out.view(np.uint64)
+
+
+def _fill(out: Any, record: Any) -> None:
+    """Copy each field. Mutates: out."""
+    for name in record.dtype.names:
+        value = record[name]
+        if isinstance(value, np.ndarray):
+            out[name][: len(value)] = value
+        elif isinstance(value, np.void):
+            _fill(out[name], value)
+        else:
+            out[name] = value
 
 
 @kernel
@@ -140,6 +170,8 @@ def take_record(words: Any, at: int, ids: Any, out: Any) -> None:
             _take_block(words, at, out[1])
         else:
             _take_block(words, at, out[2])
+    elif kind == 2 and words[at + 1] == ids[3]:
+        _take_block(words, at, out[3])
 
 
 @kernel

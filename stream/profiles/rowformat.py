@@ -12,8 +12,9 @@ All words little-endian; sections by kind, index and id, so that equal rows are 
 whatever the layout of the process. A section whose body is all zero is left out. A learned context
 is a section for each BLOCK words of its record, its index the context's place times BLOCKS_MAX and
 the block's number, its id that of the record's layout: another layout's is skipped, and its context
-begins anew. So are its habits, and those of the workload, whose place is 0. A row with such
-sections has format 2, every other one is as it always was, format 1.
+begins anew. So are its habits, and those of the workload, whose place is 0; of the latter the
+layout before is read as well, and what is new begins anew. A row with such sections has format 2,
+every other one is as it always was, format 1.
 A section that the layout does not name is skipped on reading: that is a window of a policy no
 longer in force.
 Another key id or a wrong checksum is an error, never a guess. Words 0 and 1 mean the same in every
@@ -46,6 +47,7 @@ from .layout import (
     Layout,
 )
 from .learned import LEARNED, is_sound
+from .learned_sections import widened
 from .rowwords import (
     BAD_LENGTH,
     BAD_SECTION,
@@ -181,7 +183,7 @@ class RowFormat:
 
 def _restore_records(table: ProfileTable, slot: int) -> None:
     """Give a row the records that were read with it, if they are its own. Mutates: table."""
-    learned, beside, habits = table.stored_as.words
+    learned, beside, habits, before = table.stored_as.words
     local, workload = table.sections.local, table.sections.head[slot]["workload"]
     table.release_records(slot)
     for context in np.flatnonzero(learned.any(axis=1)).tolist():
@@ -191,6 +193,9 @@ def _restore_records(table: ProfileTable, slot: int) -> None:
             table.learned.restore(local["learned"][slot], context, words)
     if habits[0, 0] == workload:
         table.habits.restore(local["habits"], slot, (habits[0],))
+    elif before[0, 0] == workload:
+        _, _, kind, earlier = table.stored_as.kinds
+        table.habits.restore(local["habits"], slot, (widened(before[0], earlier, kind),))
 
 
 def stored_clock_ms(stored: bytes) -> int:

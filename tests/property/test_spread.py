@@ -13,8 +13,11 @@ from stream.detectors import (
     RATE_PARTS,
     SPREAD,
     observe_rate,
+    observe_resources,
     observe_spread,
 )
+from stream.kernel import mix64
+from stream.profiles import VALUE
 
 INTERVAL_MS = 300_000
 ROWS = np.dtype([("spread", SPREAD), ("rate", RATE), ("series", LEVEL)])
@@ -54,6 +57,33 @@ def test_few_are_counted_almost_exactly(drawn: list[tuple[int, int]]) -> None:
         if symbol:
             own.add(symbol)
         assert abs(amount - len(own)) <= 2 + len(own) // 10
+
+
+named = st.lists(st.tuples(st.integers(1, 3), st.one_of(symbols, st.integers(0, 5))), max_size=4)
+
+
+@given(st.lists(st.tuples(st.integers(0, INTERVAL_MS), named)))
+def test_resources_are_the_symbols_of_all_that_events_name(drawn: list) -> None:
+    """A resource is its name and value; an interval has those of a set, by one event or by many."""
+    rows, single = np.zeros(1, ROWS), np.zeros(1, ROWS)
+    row, scratch, parts = rows[0], np.zeros(RATE_PARTS, np.int64), np.zeros(RATE_PARTS, np.int64)
+    state, measure = (row["spread"], row["rate"], row["series"]), (COUNTED, INTERVAL_MS, scratch)
+    values = np.array([(*each, 0, 0, 0) for _, of in drawn for each in of], VALUE)
+    clock_ms, first, seen_now, number = 0, 0, set[tuple[int, int]](), 0
+    for gap_ms, of in drawn:
+        clock_ms += gap_ms
+        if clock_ms // INTERVAL_MS != number:
+            seen_now, number = set(), clock_ms // INTERVAL_MS
+        seen_now |= set(of)
+        given = values, first, first + len(of)
+        observe_resources(state, clock_ms, given, measure, parts)
+        first += len(of)
+        assert abs(int(row["rate"]["amount"]) - len(seen_now)) <= 2 + len(seen_now) // 10
+        hashes = [int(mix64(np.uint64(name), np.uint64(value))) for name, value in of]
+        observe([(clock_ms, each) for each in hashes or [0]], single)
+    assert rows["spread"].tobytes() == single["spread"].tobytes()
+    assert rows["rate"]["amount"] == single["rate"]["amount"]
+    assert rows["series"].tobytes() == single["series"].tobytes()
 
 
 @given(st.integers(0, 1 << 30), st.sampled_from([50, 200, 500]))

@@ -168,7 +168,7 @@ class HabitsModel:
         )
         asked = np.uint64(asked_of(batch.events[0], batch.values))
         view = view_of(expected)
-        given = 0, effect, (view.entries, view.groups), asked, requests
+        given = 0, effect, (view.entries, view.groups), (asked, batch.values), requests
         follow_habits(batch.events[0], clock_ms, local[0], given, habits)
         self.is_followed = True
         bits, rarity = habits.shown.tolist()

@@ -53,8 +53,33 @@ def test_a_part_is_refused(size):
 def test_a_newer_format_says_so():
     """A file of a later version is not called broken."""
     body = bytearray(DATA[:-32])
-    body[6] = 2
+    body[6] = 3
     with pytest.raises(NewerFormat, match="upgrade"):
+        decode_baseline(sealed(bytes(body)), "b")
+
+
+def test_a_format_has_the_tails_that_it_has():
+    """Format 1 has none of habits, or those of all parts but one; format 2 one for each part.
+
+    What measured none is written as it always was, so an earlier version reads it.
+    """
+    tail = Tail(tasks=50, rates=(0.1,), bits=(2.0,), beyond=0.1)
+    for count, version in ((0, 1), (11, 1), (12, 2)):
+        facts = msgspec.structs.replace(MADE.facts, habits=(tail,) * count)
+        data = encode_baseline(MADE._replace(facts=facts))
+        assert data[6] == version
+        assert decode_baseline(data, "b").facts.habits == facts.habits
+        body = bytearray(data[:-32])
+        body[6] = 3 - version
+        with pytest.raises(ConfigError, match="not those of its format"):
+            decode_baseline(sealed(bytes(body)), "b")
+    for count in (1, 10, 13):
+        facts = msgspec.structs.replace(MADE.facts, habits=(tail,) * count)
+        with pytest.raises(ConfigError, match="not those of its format"):
+            decode_baseline(encode_baseline(MADE._replace(facts=facts)), "b")
+    body = bytearray(DATA[:-32])
+    body[6] = 0
+    with pytest.raises(ConfigError):
         decode_baseline(sealed(bytes(body)), "b")
 
 

@@ -12,6 +12,7 @@ from stream.detectors import (
     CONTEXT_NAMES,
     CONTEXT_PARTS,
     DETAILS,
+    HELD,
     OBSERVED,
     WORKLOAD,
     WORKLOAD_NAMES,
@@ -23,7 +24,7 @@ from stream.detectors import (
     usual_shares,
 )
 from stream.kernel import kernel
-from stream.profiles import COMPLETION, EVENT, FAILED, GRANT, REFUSED, REQUEST, SERVED
+from stream.profiles import COMPLETION, EVENT, FAILED, GRANT, REFUSED, REQUEST, SERVED, VALUE
 
 NOTHING = table_of(np.zeros(0, ENTRY))
 GROUP = np.uint64(3)
@@ -43,25 +44,41 @@ def events_of(at_ms: list[int], **fields: object) -> np.ndarray:
 
 
 @kernel
-def follow_all(events, state, usual, refused, out):
-    """Follow events one after another. Mutates: state, out = (all bits, masks, rest)."""
+def follow_all(given, state, usual, refused, out):
+    """Follow events one after another; given = (events, values).
+
+    Mutates: state, out = (all bits, masks, rest).
+    """
+    events, values = given
     rows, masks, rest = out
     for place in range(len(events)):
         event = events[place]
-        known = usual, refused
+        known = usual, refused, values
         inner = rows[place], rest[0], rest[1]
         masks[place] = follow_workload(state, event, event["at_ms"], known, inner)
 
 
+def naming(events: np.ndarray, each: int, different: int, first: int = 1) -> np.ndarray:
+    """Values of events that name so many each, so many different ones in turn. Mutates: events."""
+    values = np.zeros(each * len(events), VALUE)
+    values["name"], values["value"] = 5, first + np.arange(len(values)) % different
+    events["values_from"], events["values_count"] = each * np.arange(len(events)), each
+    return values
+
+
 def followed(
-    events: np.ndarray, state: np.ndarray | None = None, refused: int = 0
+    events: np.ndarray,
+    state: np.ndarray | None = None,
+    refused: int = 0,
+    values: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bits and mask after each event, and the state."""
+    values = np.zeros(0, VALUE) if values is None else values
     state = np.zeros(1, WORKLOAD) if state is None else state
     bits, masks = np.zeros((len(events), WORKLOAD_PARTS), np.int64), np.zeros(len(events), int)
     rest = np.zeros((WORKLOAD_PARTS, DETAILS), np.int64), np.zeros(DETAILS, np.int64)
     usual = usual_shares(GROUP, NOTHING)
-    follow_all(events, state[0], usual, refused, (bits, masks, rest))
+    follow_all((events, values), state[0], usual, refused, (bits, masks, rest))
     return bits, masks, state
 
 
@@ -73,7 +90,7 @@ def steady(intervals: int, each: int) -> list[int]:
 def test_rates_are_ready_after_a_hundred_intervals_and_shares_at_once() -> None:
     """The mask says which part knows: nothing of rates at first, all of them later."""
     _, masks, _ = followed(events_of(steady(110, 2)))
-    rates = sum(WORKLOAD_BITS[name] for name in WORKLOAD_NAMES[:5])
+    rates = sum(WORKLOAD_BITS[name] for name in WORKLOAD_NAMES[:HELD])
     shares = WORKLOAD_BITS["error_share"] | WORKLOAD_BITS["denial_share"]
     assert masks[0] == shares and masks[-1] == shares | rates
     assert np.argmax(masks == masks[-1]) == 2 * 101
@@ -100,14 +117,56 @@ def test_each_part_sees_its_flood(part: str, fields: dict[str, object], count: i
     assert bits[:, WORKLOAD_NAMES.index(part)].max() >= 22 * BIT
 
 
+@pytest.mark.parametrize("usual", [0, 2])
+@pytest.mark.parametrize("each", [2, 20])
+def test_one_operation_over_many_resources_is_seen(usual: int, each: int) -> None:
+    """After two days of none, or of the same two, sixty others are enough for 22 bits.
+
+    Each value of an event counts, in one event or in many; as many requests of as many operations
+    as ever, so nothing else speaks. Where they are the usual ones, resources do not either.
+    """
+    events = events_of(steady(576, 40))
+    values = naming(events, 1, usual) if usual else None
+    _, masks, state = followed(events, values=values)
+    assert masks[-1] & WORKLOAD_BITS["resources"]
+    again = state.copy()
+    more = events_of([576 * INTERVAL_MS + place for place in range(40)])
+    bits, _, _ = followed(more, state, values=naming(more, each, 5_000, 10))
+    resources = WORKLOAD_NAMES.index("resources")
+    passed = np.flatnonzero(bits[:, resources] >= 22 * BIT)
+    assert len(passed) and passed[0] * each < 60
+    assert not np.delete(bits, resources, axis=1).any()
+    assert abs(int(state["rates"]["amount"][0, resources]) - 40 * each) < 4 * each
+    if usual:
+        bits, _, _ = followed(more, again, values=naming(more, each, usual))
+        assert not bits.any()
+
+
+def test_of_paging_each_page_counts_and_of_a_retry_none() -> None:
+    """The same name with the same value is one resource, another name with it another one."""
+    events = events_of([7] * 40)
+    for different in (1, 8, 40):
+        _, _, state = followed(events, values=naming(events, 1, different))
+        amount = int(state["rates"]["amount"][0, WORKLOAD_NAMES.index("resources")])
+        assert abs(amount - different) <= 3
+    values = naming(events, 1, 1)
+    values["name"][::2] = 6
+    _, _, state = followed(events, values=values)
+    assert state["rates"]["amount"][0].tolist() == [40, 0, 40_000, 400, 1, 2]
+
+
 def test_refusals_add_nothing_but_time() -> None:
     """What we refused, grants and completions leave amounts alone; only the clock goes on."""
     _, _, state = followed(events_of(steady(3, 2)))
     before = state.copy()
     at_ms = 2 * INTERVAL_MS + 9
-    followed(events_of([at_ms] * 50, outcome=REFUSED), state, refused=1)
-    followed(events_of([at_ms] * 50, kind=GRANT), state)
-    followed(events_of([at_ms] * 50, kind=COMPLETION), state)
+    for refused, fields in (
+        (1, {"outcome": REFUSED}),
+        (0, {"kind": GRANT}),
+        (0, {"kind": COMPLETION}),
+    ):
+        events = events_of([at_ms] * 50, **fields)
+        followed(events, state, refused, naming(events, 1, 50))
     assert state.tobytes() == before.tobytes()
     followed(events_of([3 * INTERVAL_MS], kind=GRANT), state)
     assert (state["rates"]["opened"] == 4).all() and (state["rates"]["amount"] == 0).all()
@@ -119,9 +178,11 @@ def test_a_stored_workload_goes_on() -> None:
     times = np.cumsum(chance.integers(0, 90_000, 600)).tolist()
     events = events_of(times, outcome=chance.integers(0, 3, 600))
     events["operation"] = chance.integers(1, 9, 600)
-    whole, _, end = followed(events)
-    first, _, state = followed(events[:333])
-    second, _, last = followed(events[333:], np.frombuffer(state.tobytes(), WORKLOAD).copy())
+    values = naming(events, 3, 400)
+    whole, _, end = followed(events, values=values)
+    first, _, state = followed(events[:333], values=values)
+    stored = np.frombuffer(state.tobytes(), WORKLOAD).copy()
+    second, _, last = followed(events[333:], stored, values=values)
     assert np.array_equal(np.concatenate([first, second]), whole)
     assert last.tobytes() == end.tobytes()
 
@@ -155,6 +216,6 @@ def test_paging_is_no_loop_and_the_same_call_is() -> None:
 
 
 def test_states_are_whole_words_of_integers() -> None:
-    """2,184 bytes a workload, 136 a context; rows hold words."""
-    assert (WORKLOAD.itemsize, CONTEXT_HABITS.itemsize) == (2184, 136)
+    """2,672 bytes a workload, 136 a context; rows hold words."""
+    assert (WORKLOAD.itemsize, CONTEXT_HABITS.itemsize) == (2672, 136)
     assert OBSERVED < DETAILS

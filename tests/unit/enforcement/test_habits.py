@@ -8,13 +8,24 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from stream.baselines import Baseline, encode_baseline, promote
+from stream.baselines import Baseline, decode_baseline, encode_baseline, promote
 from stream.cli.score_lines import score_lines
-from stream.detectors import HABIT_NAMES, HABITS, JUDGES, usual_shares
+from stream.detectors import (
+    DETAILS,
+    EXPECTED,
+    FULL,
+    HABIT_NAMES,
+    HABITS,
+    JUDGES,
+    OBSERVED,
+    usual_shares,
+)
 from stream.enforcement import Expectation
+from stream.enforcement.habit_reason import _said
 from stream.enforcement.habits import _usual_in
 from stream.engine import State
 from stream.events import Finding, Request, encode_request
@@ -108,6 +119,78 @@ def test_a_flood_after_a_steady_past_is_caught_in_its_first_interval(times: int)
     assert " were expected; the last was GET /" in first.text
     assert (first.detector, first.action, first.mode) == ("anomaly", "throttle", "shadow")
     assert first.bits == first.observed > first.expected
+
+
+def reading(name: str, customers: Iterable[int]) -> Iterator[Request]:
+    """Twelve requests of one operation in each interval, over so many different customers."""
+    for place, different in enumerate(customers):
+        for number in range(12):
+            mine = range(number, max(different, number + 1), 12)
+            yield Request(
+                at_ms=START_MS + place * INTERVAL_MS + 20_000 * number,
+                workload=f"{CLASS}/{name}",
+                operation="GET /customers/{id}",
+                resources=tuple(f"customer:{1_000 * place + which}" for which in mine),
+                bytes=1_000,
+                id=f"{name}/{place}/{number}",
+            )
+
+
+@cache
+def readers() -> Baseline:
+    """What three services teach that read twelve customers in each of a hundred intervals."""
+    events = [one for number in range(3) for one in reading(f"s{number}", [12] * 110)]
+    events.sort(key=lambda one: one.at_ms)
+    return promote(learned(events), KEY.id, JUDGES, {})
+
+
+def test_one_operation_over_many_customers_is_caught() -> None:
+    """As many requests of the operation as ever, over ninety customers: an alarm, and why."""
+    lines, findings = replayed(reading("new", [*[12] * 150, 90]), readers())
+    before, during = lines[:-12], lines[-12:]
+    assert not any(each["alarm"] for each in before)
+    assert during[-1]["alarm"]
+    assert during[-1]["parts"]["resources_rate"] > 20
+    rates = [name for name in during[-1]["parts"] if name.endswith("_rate")]
+    assert rates == ["resources_rate"]
+    text = findings[0].text
+    assert " different resources in five minutes where 1" in text
+    assert text.partition(" were expected; ")[2].startswith("the last was GET /customers/{id} (")
+    assert 12 < int(text.split()[0]) <= 100
+
+
+@pytest.mark.parametrize("name", ["operations", "resources"])
+def test_more_than_can_be_told_apart_is_said_as_that(name: str) -> None:
+    """Of five thousand customers as many as are told apart, or more: no number that is wrong."""
+    details = [0] * DETAILS
+    details[EXPECTED] = 12
+    for count, words in ((FULL - 1, "3,548"), (FULL, "3,549 or more")):
+        details[OBSERVED] = count
+        said = _said(f"{name}_rate", details, "GET /")
+        assert said == (
+            f"{words} different {name} in five minutes where 12 were expected; the last was GET /"
+        )
+
+
+def test_a_baseline_that_measured_no_resources_is_compared_with() -> None:
+    """What it says of other parts holds; of resources it is asserted, as where nothing is known."""
+    made = readers()
+    at = HABIT_NAMES.index("resources_rate")
+    assert made.facts.habits[at].tasks > 0
+    fewer = made.facts.habits[:at] + made.facts.habits[at + 1 :]
+    older = made._replace(facts=msgspec.structs.replace(made.facts, habits=fewer))
+    data = encode_baseline(older)
+    older = decode_baseline(data, "older")
+    assert (data[6], encode_baseline(made)[6], encode_baseline(older)) == (1, 2, data)
+    scales = [Expectation(each, "v", KEY).habits.scales for each in (older, made)]
+    parts = [part for part in range(len(HABIT_NAMES)) if part != at]
+    assert np.array_equal(scales[0][parts], scales[1][parts])
+    without = msgspec.structs.replace(made.facts, habits=())
+    asserted = Expectation(made._replace(facts=without), "v", KEY).habits.scales
+    assert np.array_equal(scales[0][at], asserted[at])
+    lines, findings = replayed(reading("new", [*[12] * 150, 90]), older)
+    assert any(each["alarm"] for each in lines[-12:])
+    assert "different resources in five minutes" in findings[0].text
 
 
 def test_a_steady_past_as_it_was_alarms_nobody() -> None:
@@ -246,8 +329,8 @@ def test_a_row_keeps_its_record_and_begins_it_anew() -> None:
 
 
 def test_a_record_is_whole_words() -> None:
-    """2,352 bytes a workload: what rows hold is copied in words."""
-    assert HABITS.itemsize == 2352
+    """2,864 bytes a workload: what rows hold is copied in words."""
+    assert HABITS.itemsize == 2864
     assert HABITS.itemsize % 8 == 0
 
 
@@ -269,6 +352,7 @@ def stored_row() -> tuple[State, tuple[int, int, int], str]:
         ("context", "loops.next", 200),
         ("context", "fallback.left", 6),
         ("workload", "behaviour.operations.filled", 64),
+        ("workload", "behaviour.resources.filled", 64),
         ("workload", "behaviour.series.unit", 1 << 30),
         ("workload", "behaviour.series.points", -1),
         ("workload", "behaviour.series.tails.exceeded", -1),

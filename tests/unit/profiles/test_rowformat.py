@@ -2,7 +2,8 @@
 
 `golden/row-1.hex` is a row of format 1, a word a line. It never changes; a format that writes other
 bytes has another number, and another file beside it: a row with learned contexts and habits is
-`row-2.hex`.
+`row-2.hex`. Records name their layouts themselves, so one that grows has another id and no other
+number: `row-2-resources.hex` is the same row since different resources are counted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream.detectors import HABITS, HABITS_BEFORE, is_sound_workload
 from stream.enforcement import KEPT_HABITS
 from stream.errors import NewerFormat, RowCorrupt
 from stream.events import TIME_MS_MAX
@@ -25,6 +27,7 @@ from stream.profiles import (
     with_tail,
 )
 from stream.profiles.layout import TRANSITION_SETS
+from stream.profiles.learned_sections import section_id, widened
 from stream.profiles.rowformat import PLAIN_BYTES_MAX, ROW_BYTES_MAX
 from stream.profiles.rowwords import SIZES, checksum
 from stream.profiles.table import ProfileTable
@@ -73,7 +76,7 @@ def stored() -> bytes:
     return with_tail(row, TAIL)
 
 
-def golden(version: int = 1) -> bytes:
+def golden(version: str = "1") -> bytes:
     """The bytes of a golden file."""
     lines = (GOLDEN / f"row-{version}.hex").read_text().splitlines()
     words = [line.partition("#")[0] for line in lines]
@@ -119,6 +122,8 @@ def learned() -> tuple[ProfileTable, bytes]:
     habits = np.zeros(1, KEPT_HABITS.workload)
     habits["workload"], habits["followed"], habits["interval"] = NAME, 17, 5_000
     habits["behaviour"]["rates"]["amount"], habits["behaviour"]["series"]["points"] = 6, 288
+    spread = habits["behaviour"]["resources"]
+    spread["filled"], spread["cells"][0, 3] = 1, 1 << 40
     table.habits.restore(table.sections.local["habits"], 1, [habits.view(np.uint64)])
     mine[3] = -mine[0]  # a context that has ended: its record is nothing
     row = RowFormat(LAYOUT, KEY_ID).encode(table, [1])[0]
@@ -129,7 +134,7 @@ def learned() -> tuple[ProfileTable, bytes]:
 def test_a_row_with_learned_contexts_is_format_2() -> None:
     """It is written as its golden file says, and comes back; the rest of it is format 1's."""
     table, data = learned()
-    assert data == golden(2)
+    assert data == golden("2-resources")
     assert FORMAT_VERSION == 2
     other = empty()
     assert RowFormat(LAYOUT, KEY_ID).restore(other, 0, data) == TAIL
@@ -147,6 +152,46 @@ def test_a_row_with_learned_contexts_is_format_2() -> None:
     assert (len(other.learned), len(other.habits)) == (2, 1)
     other.remove(0)
     assert (len(other.learned), len(other.habits)) == (0, 0)
+
+
+def test_habits_of_the_layout_before_are_read() -> None:
+    """Written before different resources were counted: all that they say, and nothing of those."""
+    table, _ = learned()
+    expected = table.habits.records[:1].copy()
+    behaviour = expected["behaviour"]
+    behaviour["rates"]["amount"][0, 5], behaviour["series"]["points"][0, 5] = 0, 0
+    behaviour["resources"] = np.zeros((), behaviour["resources"].dtype)
+    other = empty()
+    assert RowFormat(LAYOUT, KEY_ID).restore(other, 0, golden("2")) == TAIL
+    assert other.habits.records[0].tobytes() == expected[0].tobytes()
+    assert (len(other.learned), len(other.habits)) == (2, 1)
+    assert is_sound_workload(other.habits.records[0])
+    # What is written is as it is now, and comes back as that.
+    again, data = empty(), RowFormat(LAYOUT, KEY_ID).encode(other, [0])[0]
+    RowFormat(LAYOUT, KEY_ID).restore(again, 0, data)
+    assert again.habits.records[0].tobytes() == expected[0].tobytes()
+    # A row that is read once more has what its later bytes say.
+    RowFormat(LAYOUT, KEY_ID).restore(again, 0, golden("2-resources"))
+    assert again.habits.records[0].tobytes() == table.habits.records[0].tobytes()
+
+
+def test_what_was_stored_is_the_beginning_of_what_is() -> None:
+    """Each field of the layout before has the same values in the layout now, whatever they are."""
+    chance = np.random.default_rng(3)
+    words = chance.integers(0, 1 << 63, HABITS_BEFORE.itemsize // 8, np.uint64)
+    before = words.view(HABITS_BEFORE)[0]
+    now = widened(words, HABITS_BEFORE, HABITS).view(HABITS)[0]
+    mine, theirs = now["behaviour"], before["behaviour"]
+    for name in ("workload", "followed", "interval", "held"):
+        assert np.array_equal(now[name], before[name])
+    assert np.array_equal(now["why"][:5], before["why"])
+    assert mine["rates"][:5].tobytes() == theirs["rates"].tobytes()
+    assert mine["series"][:5].tobytes() == theirs["series"].tobytes()
+    for name in ("shares", "operations"):
+        assert mine[name].tobytes() == theirs[name].tobytes()
+    new = mine["rates"][5], mine["series"][5], mine["resources"]
+    assert not any(any(each.tobytes()) for each in new) and not now["why"][5].any()
+    assert section_id(HABITS_BEFORE) == 5_381_238_234, "it is what earlier versions wrote"
 
 
 @pytest.mark.parametrize(
