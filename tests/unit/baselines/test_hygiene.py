@@ -73,6 +73,20 @@ def test_busy_workloads_do_not_support_themselves_either() -> None:
     assert bits_of(made, "another") > 3.0
 
 
+@pytest.mark.parametrize(("workloads", "each", "own"), [(8, 6, 2), (3, 12, 3)])
+def test_values_of_ones_own_are_no_oddity(workloads: int, each: int, own: int) -> None:
+    """Where some workloads, or all, always pay somebody of their own, nothing is aside."""
+    events = []
+    for number in range(workloads):
+        payee = f"recipient:DE8937040044053201{number if number < own else 9_999:04}"
+        pays = call("send_money", payee, "amount:91", "subject:bill")
+        for turn in range(each):
+            at_ms = T0_MS + number * 60_000 + turn * HOUR_MS
+            name = f"u{number}-{turn}"
+            events += task(name, f"agent-{number}", "pay-bill", [*pay_bill(turn)[:1], pays], at_ms)
+    assert learned_of(events).facts.aside == 0
+
+
 def test_what_several_workloads_do_is_usual() -> None:
     """Two others that do the same are support, as ever."""
     some = [each for number in range(4) for each in thefts(f"agent-{number}", 1)]
