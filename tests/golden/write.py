@@ -5,7 +5,8 @@ runs, and every later version must read it to the same values. So a folder that 
 alone; a change of a format makes a new folder beside it. Only before the first release, while
 nobody runs what writes it, `v1` may be removed and written again. `v2` has entries of
 format 3 too, which say whose trust domain has no room, and which baseline is in force; `v3` has
-those of format 4, which say where the brake holds, and policies that name it.
+those of format 4, which say where the brake holds, and policies that name it. `v4` has the same
+formats: ledgers of the story are full, and bind workloads since then where parts found no place.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from tests.golden.meaning import KEY, PARTITIONS, READERS, meaning
 from tests.live import POLICY
 from tests.models.owner import AGENT, NOW_MS, act, command, subject_record
 
-FOLDER = Path(__file__).parent / "v3"
+FOLDER = Path(__file__).parent / "v4"
 START_MS = 1_790_000_000_000
 SMALL = """
 name: small
