@@ -66,11 +66,11 @@ NOT_EVENTS: Final = (
 @cache
 def policies() -> tuple[str, ...]:
     """Return the texts of the policies a simulation knows, the first one in force at first."""
-    kinds = ((6, "shadow"), (4, "enforce"), (9, "off"))
+    kinds = ((6, "shadow", "vouched"), (4, "enforce", "granted"), (9, "off", "vouched"))
     return tuple(
-        f"name: policy-{place}\nidle: {('8d', '26h')[place % 2]}\n"
+        f"name: policy-{place}\nidle: {('8d', '26h')[place % 2]}\ntasks: {tasks}\n"
         + RULES % {"burst": burst, "mode": mode}
-        for place, (burst, mode) in enumerate(kinds)
+        for place, (burst, mode, tasks) in enumerate(kinds)
     )
 
 
