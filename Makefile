@@ -64,7 +64,7 @@ test-fast: warm ## run the tests that need no server
 
 # What has kernels, and no detector that takes minutes as plain Python.
 KERNELS := tests/property tests/unit/profiles tests/unit/records tests/unit/test_kernel.py \
-  $(foreach each,brake learned policy signed,--ignore=tests/property/test_$(each).py)
+  $(foreach each,alarms brake learned policy signed,--ignore=tests/property/test_$(each).py)
 .PHONY: nojit
 nojit: $(STAMP) ## run the tests of kernels as plain Python
 	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(BIN)/python -m pytest \

@@ -21,7 +21,15 @@ import stream.runtime.repair
 import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
-from benchmarks import bugs_brake, bugs_gateway, bugs_growth, bugs_learned, bugs_room, bugs_saving
+from benchmarks import (
+    bugs_brake,
+    bugs_gateway,
+    bugs_growth,
+    bugs_learned,
+    bugs_room,
+    bugs_saving,
+    bugs_upkeep,
+)
 from stream.engine import State
 from stream.events import encode_entry
 from stream.profiles import Decoder, ProfileTable
@@ -360,6 +368,9 @@ BUGS: Final = (
     Bug("forward-twice", "a forwarded event that comes again counts again", _forward_twice),
     Bug("heard-too-early", "what was heard is stored for an earlier offset", _heard_too_early),
     Bug("strays-dropped", "misrouted events go nowhere", _strays_dropped),
+    Bug("second-hop", "what was sent on is not sent on again", bugs_upkeep.second_hop_dropped),
+    Bug("acts-ignored", "what operators say reaches no journal", bugs_upkeep.acts_ignored),
+    Bug("never-erased", "records stay after they ended", bugs_upkeep.nothing_erased),
     Bug("moved-offsets", "a row keeps the offsets of its earlier home", bugs_growth.moved_offsets),
     Bug("early-child", "a new partition begins before its parent is done", bugs_growth.early_child),
     Bug("records-left", "what is in force is not handed over", bugs_growth.records_left),

@@ -30,14 +30,16 @@ from stream.events import (
     unwrap,
 )
 from stream.gateway import CommandTable, TableSpec
-from stream.identity import InvalidIdentity, canonical_workload, home_partition
+from stream.identity import canonical_workload, home_partition
 
 from .brake import audit_brake
 from .estate import KEY, NEVER, Estate, compiled
 from .heritage import Expected, Heritage, longest, outlived
+from .journeys import Journeys, reject_of
 from .model import Change, Enforcer, Held, Line, Outcome, without_texts
 from .room import audit_full
 from .rows import audit_rows
+from .upkeep import audit_acts, audit_ended
 
 SHOWN = 5
 DOUBTS = frozenset({"malformed", "foreign_format", "misplaced"})
@@ -92,11 +94,12 @@ async def audit(estate: Estate) -> list[str]:
     """Return every law that does not hold, at most a few of each kind."""
     violations: list[str] = []
     published = _published(estate, violations)
-    heritage = Heritage(outlived(estate))
+    heritage = Heritage(outlived(estate), Journeys(estate))
     # A partition's workloads came from one with a lower number, if from anywhere.
     for partition in range(estate.partitions):
         violations += await _Auditor(estate, partition, published[partition], heritage).laws()
-    return violations + _gateway(estate) + [each for law in estate.laws for each in law()]
+    violations += _gateway(estate) + heritage.journeys.broken() + audit_ended(estate)
+    return violations + [each for law in estate.laws for each in law()]
 
 
 def _gateway(estate: Estate) -> list[str]:
@@ -172,6 +175,7 @@ class _Auditor:
         broken += await audit_rows(*here, self.model, eras[last].at(1 << 60))
         broken += audit_full(*here, eras[last].at(1 << 60))
         broken += audit_brake(*here, self.model.enforced)
+        broken += audit_acts(*here, eras[last].at(1 << 60))
         return [f"partition {self.partition}: {each}" for each in broken]
 
     def _eras(self) -> dict[int, Era]:
@@ -188,10 +192,13 @@ class _Auditor:
         self.model.refused.clear()
         commands: dict[tuple[int, int], Held] = {}
         records: dict[bytes, tuple[Held, ...]] = {}
-        self.counts = opening.counts
+        self.counts, journeys = opening.counts, self.heritage.journeys
+        journeys.note_modes(opening.modes)
         if opening.ancestors and (not self.has_begun or "store_forgot" in opening.modes):
+            journeys.begin_anew(self.partition)
             self._begin(opening, records)
         elif opening.fresh_era == opening.era:
+            journeys.begin_anew(self.partition)
             self.model.rows.clear()
             self.heard.clear()
         elif opening.log_era == opening.era:
@@ -212,6 +219,7 @@ class _Auditor:
             event = self._event(record)
             if event is None:
                 continue
+            journeys.count(self.partition, record.offset)
             policy = compiled(conditions.policy_text, "simulation")
             line = Line(self.partition, record.offset, *event)
             self.model.changes = (Change(self.partition, conditions, policy),)
@@ -363,15 +371,6 @@ class _Auditor:
             extra = sorted(kept.keys() - bad)
             broken += [f"offset {each} is an event, and a dead letter" for each in extra]
         return broken[:SHOWN]
-
-
-def reject_of(value: bytes) -> str | None:
-    """Return why a payload is no event, None where it is one."""
-    try:
-        canonical_workload(decode_request(value).workload)
-    except (ValueError, RecursionError, InvalidIdentity) as error:
-        return str(error)
-    return None
 
 
 def _note(

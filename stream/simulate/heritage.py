@@ -16,6 +16,7 @@ from stream.events import Ancestor, Owner, SubjectRecord, decode_entry, decode_v
 from stream.identity import home_partition
 
 from .estate import Estate
+from .journeys import Journeys
 from .model import Held, Row
 
 Records = dict[bytes, tuple[Held, ...]]
@@ -64,11 +65,12 @@ def longest(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 class Heritage:
     """All that was handed over, by whom, in which era, at which offset.
 
-    `outlived` are the places of records of whoever had lost its partition, by enforcement's log.
+    `outlived` are the places of records of whoever had lost its partition, by enforcement's log;
+    `journeys` follows events from home to home.
     """
 
-    def __init__(self, outlived: set[tuple[int, int]]) -> None:
-        self.outlived = outlived
+    def __init__(self, outlived: set[tuple[int, int]], journeys: Journeys) -> None:
+        self.outlived, self.journeys = outlived, journeys
         self.expected: dict[int, dict[int, Expected]] = {}
         self.gone: dict[tuple[int, str], Row] = {}
         self._ends: dict[tuple[int, ...], int] = {}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.baselines import Tasks, candidate, learned_from, no_tasks, put_together, together
-from stream.baselines.tasks import CALL, DAY_MS, TASK
+from stream.baselines.tasks import CALL, DAY_MS, RATES, TASK
 
 OF_WORKLOAD, OF_PURPOSE, OF_DAY = 3, 12, 3
 
@@ -30,7 +30,7 @@ def one(
     purpose: int, workload: int, name: int, run_ms: int, ended_ms: int = 0, calls: int = 1
 ) -> Tasks:
     """A task that ended, of so many calls; its hashes are small numbers, which are hashed again."""
-    row = np.array([(9, purpose, workload, name, run_ms, ended_ms, 0, calls, [0] * 5)], TASK)
+    row = np.array([(9, purpose, workload, name, run_ms, ended_ms, 0, calls, [0] * RATES)], TASK)
     return no_tasks()._replace(tasks=row, calls=np.zeros(calls, CALL))
 
 
