@@ -300,7 +300,7 @@ class _Auditor:
     def _commands(self) -> list[str]:
         """No command is wrong, and none is missing."""
         broken: list[str] = []
-        seen: set[tuple[int, int, int, int]] = set()
+        seen: dict[tuple[int, int, int, int], Command] = {}
         for record in self.published:
             if record.value is None or (record.partition, record.offset) in self.heritage.outlived:
                 continue
@@ -309,9 +309,11 @@ class _Auditor:
             for command in value.commands:
                 version, home = command.version, command.partition
                 place = home, version.era, version.offset, version.ordinal
-                if place in seen:
+                first = seen.setdefault(place, command)
+                if command is not first:
+                    if command != first:
+                        broken.append(f"{version} was published as {first}, then as {command}")
                     continue
-                seen.add(place)
                 # Of an earlier home, it goes on being in force here.
                 broken += _wrong(command, self.heritage.expected.get(home, {}))
         for era, each in self.heritage.expected[self.partition].items():
