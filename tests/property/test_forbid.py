@@ -35,8 +35,17 @@ def rule(within: str, **fields: Any) -> dict[str, Any]:
 
 
 def expected_of(requests: list[Request], within_ms: int) -> list[tuple[int, str]]:
-    """When each match is told: the first in a task, then a sixteenth of a second later or more."""
-    seen, runs, told, last = [], {}, [], {}
+    """When each match is told: the first in a task, then a sixteenth of a second later or more.
+
+    What is told of the whole workload, by an event without a task, is told for each of its tasks
+    that has nothing of its own in force.
+    """
+    seen, runs, told = [], {}, []
+    last: dict[str, int] = {}
+
+    def is_live(task: str) -> bool:
+        return task in last and clock_ms < last[task] + SECOND
+
     for each in requests:
         if each.kind == "completion":
             runs[each.task] = runs.get(each.task, 0) + 1
@@ -49,10 +58,11 @@ def expected_of(requests: list[Request], within_ms: int) -> list[tuple[int, str]
     clock_ms = 0
     for each, matched in zip(requests, matches(seen, within_ms), strict=True):
         clock_ms = max(clock_ms, each.at_ms)
-        since_ms = last.get(each.task)
+        subject = "" if is_live("") and not is_live(each.task) else each.task
+        since_ms = last.get(subject)
         if matched and (since_ms is None or RENEWALS * (clock_ms - since_ms) >= SECOND):
             told.append((each.at_ms, each.task))
-            last[each.task] = clock_ms
+            last[subject] = clock_ms
     return told
 
 
