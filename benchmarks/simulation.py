@@ -50,7 +50,7 @@ SWEPT: Final = (
     "zombies-believed",
 )
 BUG_EVERY: Final = 60
-BUGS_SHORT: Final = ("no-fence", "no-skip", "forward-twice")
+BUGS_SHORT: Final = ("no-fence", "dirty-rows", "forward-twice")
 
 
 def broken_law(seed: int) -> tuple[int, str]:
