@@ -191,7 +191,11 @@ def _all_read(
         parts.append(columns)
         first += read
         if first == len(batches) or len(parts) > ODD_MAX:
-            return first, tuple(map(np.concatenate, zip(*parts, strict=True)))
+            # One part nearly always, which need not be copied.
+            several = len(parts) > 1
+            return first, tuple(
+                map(np.concatenate, zip(*parts, strict=True))
+            ) if several else columns
         rarely.warning("before offset %s: no records; kept as one", batches["next"][first])
         stand_ins.append(first)
         first += 1

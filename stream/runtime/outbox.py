@@ -128,7 +128,7 @@ class Outbox:
         together: dict[tuple[int, int], tuple[bytes, list[Reject]]] = {}
         for stray in strays:
             key = canonical_workload(decode_request(stray.raw).workload).encode()
-            home = next_home(owned.counts or (owned.count,), owned.partition, positive_murmur2(key))
+            home = next_home(owned.counts, owned.partition, positive_murmur2(key))
             place = stray.offset, home
             together.setdefault(place, (key, []))[1].append(stray)
         for (offset, home), (key, some) in together.items():
