@@ -109,7 +109,7 @@ bench-all: $(STAMP) ## measure everything, for an hour or two
 	  $(BIN)/python -m benchmarks.$$each $(ARGS) || failed=1; done; exit $$failed
 
 .PHONY: bench-short
-bench-short: $(STAMP) ## each benchmark for some seconds: shows that it runs, proves no figure
+bench-short: warm ## each benchmark for some seconds: shows that it runs, proves no figure
 	$(BIN)/python -m benchmarks.short $(ARGS)
 
 .PHONY: soak-long

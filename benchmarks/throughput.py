@@ -172,7 +172,7 @@ def main() -> int:
     parser.add_argument("--profile", help="write a cProfile of ours to this file")
     args = parser.parse_args()
     if args.short:
-        args.events, args.workloads, args.rounds = 100_000, 2_000, 1
+        args.events, args.workloads, args.rounds = 50_000, 2_000, 1
         args.only = args.only or ["floor", "ours", "lua"]
         # The other short benchmarks read S events.
         args.forms = args.forms or ["M"]

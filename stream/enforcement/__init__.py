@@ -18,6 +18,7 @@ from .plan import (
     rehomed,
     restore_held,
 )
+from .soundness import are_sound
 from .words import printable
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Out",
     "Outgoing",
     "Where",
+    "are_sound",
     "closed_by",
     "domains_of",
     "follow_habits",

@@ -17,6 +17,7 @@ from stream.enforcement import (
     Expectation,
     Held,
     Out,
+    are_sound,
     closed_by,
     forget_unsound,
     held_tail,
@@ -228,6 +229,9 @@ class State:
             mine, homes = np.array(slots[some]), np.array(partitions[some])
             empty = head[mine]
             done = self.format.restore_plain(self.table, mine, stored[some])
+            sound = are_sound(self.table, mine)
+            self.format.empty(self.table, mine[done & ~sound], empty[done & ~sound])
+            done &= sound
             for place in np.flatnonzero(done & (head["partition"][mine] != homes)).tolist():
                 home = int(homes[place])
                 self.table.rehome(int(mine[place]), home, self.origins[home])
@@ -249,6 +253,8 @@ class State:
             self._relayout(self.table.layout.union(unnamed))
             tail = self.format.restore(self.table, slot, stored)
             self.table.rehome(slot, partition, self.origins[partition])
+        if not are_sound(self.table, np.array([slot]))[0]:
+            raise RowCorrupt("no worker would have stored such times, counts or commands")
         held = restore_held(self.key, tail)
         forget_unsound(self.table, slot)
         if held:

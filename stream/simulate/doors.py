@@ -159,6 +159,8 @@ class SimPublisher:
             offset = -1
             if place not in self._broken:
                 offset = await (await self._inner.send(*record))
+            if kind == "repeat" and offset >= 0:
+                await (await self._inner.send(*record))
             if kind == "late":
                 self._later(record)
             if kind == "lose_ack" or place in self._broken:

@@ -66,7 +66,7 @@ def naming_no_topic(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("sabotage", "first"),
-    [(committing_early, 16), (believing, 0), (sending_in_any_order, 0), (naming_no_topic, 0)],
+    [(committing_early, 25), (believing, 0), (sending_in_any_order, 0), (naming_no_topic, 0)],
 )
 def test_a_deliberate_bug_is_found(
     sabotage: Sabotage, first: int, monkeypatch: pytest.MonkeyPatch
