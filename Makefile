@@ -46,8 +46,8 @@ up: $(STAMP) ## start a Kafka, a Valkey and a worker on this machine
 	$(BIN)/enforcer up $(ARGS)
 
 .PHONY: warm
-warm: $(STAMP) ## compile the kernels ahead
-	$(BIN)/enforcer warm
+warm: $(STAMP) ## compile the kernels, and read Kafka's classes, ahead
+	$(BIN)/enforcer warm --servers
 
 # Tests run in so many processes: more than small machines have cores, since most of them wait.
 # They share what `warm` compiles; PROCESSES=0 runs them in one, as a debugger wants it.
@@ -64,7 +64,7 @@ test-fast: warm ## run the tests that need no server
 
 # What has kernels, and no detector that takes minutes as plain Python.
 KERNELS := tests/property tests/unit/profiles tests/unit/records tests/unit/test_kernel.py \
-  $(foreach each,alarms brake learned policy signed,--ignore=tests/property/test_$(each).py)
+  $(foreach each,alarms brake candidate full_ledger learned policy signed,--ignore=tests/property/test_$(each).py)
 .PHONY: nojit
 nojit: $(STAMP) ## run the tests of kernels as plain Python
 	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(BIN)/python -m pytest \

@@ -68,7 +68,7 @@ class LocalServers:
 
     Data stays in the folder over stop and start. The servers die with this process, however it
     dies. `adjust` may change the broker's settings, for one with more listeners than the plain
-    one on the loopback address. Blocking; not for two threads at once.
+    one on the loopback address; `archive` is for `ahead`. Blocking; not for two threads at once.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class LocalServers:
         on_progress: Callable[[str], None] = lambda line: None,
         fetch: Fetch = fetch_by_jgo,
         adjust: Adjust = lambda settings: settings,
+        archive: Path | None = None,
     ) -> None:
         self._folder = folder.expanduser().resolve()
         self._spec = spec or LocalSpec()
         self._on_progress = on_progress
         self._fetch = fetch
         self._adjust = adjust
+        self._archive = archive
         self._pair: _Pair | None = None
         self._undo = contextlib.ExitStack()
 
@@ -181,7 +183,11 @@ class LocalServers:
         stop_within_s = self._spec.stop_within_s
         return (
             KafkaNode(
-                self._folder / "kafka", command, stop_within_s=stop_within_s, adjust=self._adjust
+                self._folder / "kafka",
+                command,
+                stop_within_s=stop_within_s,
+                adjust=self._adjust,
+                archive=self._archive,
             ),
             ValkeyServer(self._folder / "valkey", binary, stop_within_s=stop_within_s),
         )

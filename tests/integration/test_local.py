@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream.errors import ConfigError
-from stream.local import Addresses, LocalServers
+from stream.local import Addresses, LocalServers, read_ahead
 from stream.local import servers as local
 from stream.local.folder import Ports
 from stream.local.leftover import living, wait_until
@@ -143,6 +143,25 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     assert len(pids) == 4
     assert wait_until(lambda: not left(folder), within_s=20)
     assert not list(folder.glob("*/*.pid"))
+
+
+def test_classes_are_taken_from_where_they_were_read_ahead(servers: Addresses) -> None:
+    """The broker of this run has them in its memory, and what is done already is not done again."""
+    began: list[str] = []
+    archive = read_ahead(lambda _: None, on_progress=began.append)
+    if began:
+        pytest.skip("`enforcer warm --servers` was not run before this run's broker started")
+    assert servers.kafka
+    maps = [each / "maps" for each in Path("/proc").iterdir() if each.name.isdigit()]
+    assert any(str(archive) in text_of(each) for each in maps)
+
+
+def text_of(file: Path) -> str:
+    """What a file of a process says, nothing where it is gone or another's."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
 
 
 def test_a_broken_server_says_what_is_wrong(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ SEEDS = Path(__file__).with_name("seeds.txt")
 RECENT = 4  # Every change tells seeds' stories anew, so that old ones are as good as any.
 
 
-def kept() -> Iterator[Any]:
+def kept() -> list[Any]:
     """The seeds that once broke a law, each with what it was; all but the last few take long."""
     lines = [each.partition("#")[0].strip() for each in SEEDS.read_text().splitlines()]
     seeds = [int(each) for each in lines if each]
-    for place, seed in enumerate(seeds):
-        is_old = place < len(seeds) - RECENT
-        yield pytest.param(seed, marks=pytest.mark.soak if is_old else ())
+    old = len(seeds) - RECENT
+    return [*(pytest.param(each, marks=pytest.mark.soak) for each in seeds[:old]), *seeds[old:]]
 
 
 @pytest.mark.parametrize("seed", kept())

