@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "      Debian and Ubuntu keep it in a package of its own: apt install python3-venv"; exit 1; }
 	@echo '--- .venv: installing what stream-enforcer needs (about 160 MB to download, most of it a Java runtime for the local Kafka and a compiler; half a minute where the network is good)'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || '$(PYTHON)' -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 .PHONY: demo

@@ -112,7 +112,7 @@ def load_config(file: str, environment: Mapping[str, str]) -> Config:
         changes["worker"] = _changed(config.worker, baseline=environment["ENFORCER_BASELINE"])
     if environment.get("ENFORCER_METRICS"):
         host, _, port = environment["ENFORCER_METRICS"].rpartition(":")
-        if not port.isdigit():
+        if not (port.isascii() and port.isdigit()):
             raise ConfigError(
                 f"ENFORCER_METRICS: {port!r} is not a port", hint="write 127.0.0.1:9464"
             )
@@ -201,11 +201,14 @@ def read_text(file: str, bytes_max: int) -> str:
     Errors: ConfigError when it cannot be read, is no UTF-8, or is larger than `bytes_max`.
     """
     try:
-        data = Path(file).read_bytes()
+        with Path(file).open("rb") as source:
+            data = source.read(bytes_max + 1)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror or error}") from error
+    except ValueError as error:  # a zero byte in its name
+        raise ConfigError(f"{file!r} names no file: {error}") from error
     if len(data) > bytes_max:
-        raise ConfigError(f"{file}: {len(data)} bytes, at most {bytes_max}")
+        raise ConfigError(f"{file}: more than {bytes_max:,} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -46,9 +46,20 @@ from stream.policy import Policy, compile_policy
 from stream.profiles import Arrival, Batch, Decoder, effect_of
 from stream.runtime import Heard
 
-Item = TypeVar("Item")
 BATCH_EVENTS: Final = 20_000
+BATCH_BYTES: Final = 8 << 20
 SLOTS: Final = 1_000_000
+
+
+class Holding(Protocol):
+    """What holds a payload, as a line of a file does."""
+
+    @property
+    def data(self) -> bytes:
+        """Return the payload."""
+
+
+Item = TypeVar("Item", bound=bytes | Holding)
 
 
 class Scores(NamedTuple):
@@ -161,13 +172,21 @@ def _events_of(payload: bytes) -> Sequence[bytes]:
 
 
 def batches(payloads: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield a stream of payloads, or of what holds one, in pieces of at most BATCH_EVENTS."""
+    """Yield a stream of payloads, or of what holds one, in pieces that are bounded.
+
+    One has less than BATCH_EVENTS events and BATCH_BYTES bytes before its last payload.
+    """
     batch: list[Item] = []
-    for payload in payloads:
-        batch.append(payload)
-        if len(batch) == BATCH_EVENTS:
+    events = size = 0
+    for each in payloads:
+        payload = each if isinstance(each, bytes) else each.data
+        batch.append(each)
+        events += len(_events_of(payload))
+        size += len(payload)
+        if events >= BATCH_EVENTS or size >= BATCH_BYTES:
             yield batch
             batch = []
+            events = size = 0
     if batch:
         yield batch
 

@@ -16,7 +16,7 @@ from stream.baselines import encode_baseline, promote
 from stream.bus import KafkaPublisher, KafkaReader, KafkaTopics
 from stream.cli.baseline_lesson import Judge, Range, Wanted, lessons
 from stream.cli.baseline_live import _say, tell_live
-from stream.cli.dlq import Plan, Tally, retry_letters
+from stream.cli.dlq_retry import Plan, Tally, retry_letters
 from stream.cli.explain import _conditions
 from stream.cli.letters import Choice
 from stream.cli.operating import Change, perform

@@ -260,6 +260,18 @@ class LogReader(Protocol):
         """Return the records in [start, end) that the log holds now, in order; waits for none."""
         ...
 
+    async def read_some(
+        self, topic: str, partition: int, start: int, end: int, records_max: int
+    ) -> tuple[list[Record], int]:
+        """Return the first records of what `read` returns, and the offset to go on from.
+
+        At most `records_max`; that offset is `end` when nothing is left. What compaction left of
+        a wide range costs what is there, not how wide it is.
+
+        Requires: start < end; records_max >= 1.
+        """
+        ...
+
     def follow(
         self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
     ) -> AsyncGenerator[list[Record], None]:

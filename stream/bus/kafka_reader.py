@@ -68,27 +68,35 @@ class KafkaReader:
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
         """Return the records in [start, end) that the log holds now, in order; waits for none."""
+        records, _ = await self.read_some(topic, partition, start, end, max(1, end - start))
+        return records
+
+    async def read_some(
+        self, topic: str, partition: int, start: int, end: int, records_max: int
+    ) -> tuple[list[Record], int]:
+        """Return the first records of what `read` returns, and the offset to go on from."""
         consumer = self._started()
         at = TopicPartition(topic, partition)
         async with self._reading:
             held = (await log_bounds(consumer, [at], self._request_s))[partition]
-            start, end = max(start, held.start), min(end, held.end)
-            if start >= end:
-                return []
+            start, stop = max(start, held.start), min(end, held.end)
+            if start >= stop:
+                return [], end
             consumer.assign([at])
             consumer.seek(at, start)
             try:
-                return await self._read_to(consumer, at, end)
+                records = await self._read_to(consumer, at, stop, records_max)
             except (vendor.KafkaError, vendor.ConsumerStoppedError) as error:
                 raise translated(error, f"read {topic} {partition}") from error
             finally:
                 # Else the client fetches on in the background.
                 consumer.pause(at)
+        return records, end if len(records) < records_max else records[-1].offset + 1
 
     async def _read_to(
-        self, consumer: AIOKafkaConsumer, at: TopicPartition, end: int
+        self, consumer: AIOKafkaConsumer, at: TopicPartition, end: int, records_max: int
     ) -> list[Record]:
-        """Read on until the position is at the end, or nothing but a gap lies before it.
+        """Read on until that many are there, the position is at the end, or a gap reaches to it.
 
         Compaction and retention may leave no record between the position and the end; the position
         then stays. An answer of the broker that came at this position, knew of the end and had no
@@ -98,9 +106,9 @@ class KafkaReader:
         records: list[Record] = []
         position = await consumer.position(at)
         moved_at, answered_ms = loop.time(), consumer.last_poll_timestamp(at)
-        while position < end:
+        while position < end and len(records) < records_max:
             last_ms, readable = consumer.last_poll_timestamp(at), consumer.last_stable_offset(at)
-            records += await self._take(consumer, drain)
+            records += await self._take(consumer, drain, records_max - len(records))
             before, position = position, await consumer.position(at)
             if position != before:
                 moved_at, answered_ms = loop.time(), consumer.last_poll_timestamp(at)
@@ -112,12 +120,14 @@ class KafkaReader:
                 await drain.wait(self._spec.fetch_wait_ms / 1_000, self._started_until())
         while records and records[-1].offset >= end:
             records.pop()
-        return records
+        return records[:records_max]
 
-    async def _take(self, consumer: AIOKafkaConsumer, drain: Drain) -> list[Record]:
-        """Return what has come at the consumer's positions."""
+    async def _take(
+        self, consumer: AIOKafkaConsumer, drain: Drain, records_max: int = RECORDS_AT_ONCE
+    ) -> list[Record]:
+        """Return what has come at the consumer's positions; what was rescued may be more."""
         try:
-            taken = await drain.take(RECORDS_AT_ONCE)
+            taken = await drain.take(min(records_max, RECORDS_AT_ONCE))
         except Unreadable as error:
             position = await consumer.position(error.at)
             rescued = await rescue(consumer, error.at, position, self._request_s)

@@ -315,6 +315,15 @@ class MemoryReader:
         """Return the records in [start, end) that the log holds now, in order."""
         return self._log.partitions(topic)[partition].between(start, end)
 
+    async def read_some(
+        self, topic: str, partition: int, start: int, end: int, records_max: int
+    ) -> tuple[list[Record], int]:
+        """Return the first records of what `read` returns, and the offset to go on from."""
+        log = self._log.partitions(topic)[partition]
+        stop = min(end, max(start, log.start) + records_max)
+        records = await self.read(topic, partition, start, stop)
+        return records, stop if stop < log.end else end
+
     async def follow(
         self, topic: str, starts: Mapping[int, int], wait_s: float = 0.5
     ) -> AsyncGenerator[list[Record], None]:

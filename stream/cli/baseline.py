@@ -65,7 +65,12 @@ def list_baselines(
         raise click.UsageError("name a FOLDER, or --live: one of them")
 
 
-@baseline.command("show")
+@baseline.command(
+    "show",
+    epilog=examples(
+        "enforcer baseline show learned.baseline", "enforcer baseline show learned.baseline --json"
+    ),
+)
 @click.argument("file", type=WHOLE_INPUT)
 @json_option
 def show(*, file: str, is_json: bool) -> None:
@@ -89,7 +94,9 @@ def show(*, file: str, is_json: bool) -> None:
     screen.table("", columns, tails, "its thresholds were never measured")
 
 
-@baseline.command("diff")
+@baseline.command(
+    "diff", epilog=examples("enforcer baseline diff last-month.baseline learned.baseline --json")
+)
 @click.argument("first", type=WHOLE_INPUT)
 @click.argument("second", type=WHOLE_INPUT)
 @json_option

@@ -21,7 +21,7 @@ from stream.events import Conditions
 from stream.kernel import HashKey
 from stream.policy import Policy, PolicySpec, compile_policy, load_policy
 from stream.replay import History, Lesson
-from stream.runtime import Library, valid_entries
+from stream.runtime import Library, conditions_in
 from stream.signing import trust_of
 
 from .doors import opened
@@ -269,13 +269,12 @@ def _counts(held: Sequence[Conditions], first: int) -> list[tuple[int, int]]:
 async def _conditions(
     reader: LogReader, topic: str, partition: int, bounds: Bounds
 ) -> list[Conditions]:
-    """Return the conditions of a partition in the order in which they hold."""
+    """Return the conditions of a partition's log in the order in which they hold."""
     records: list[Record] = []
     for start in range(bounds.start, bounds.end, JOURNAL_OFFSETS):
         end = min(start + JOURNAL_OFFSETS, bounds.end)
         records += await reader.read(topic, partition, start, end)
-    entries = [each for _, each in valid_entries(records) if isinstance(each, Conditions)]
-    return sorted(entries, key=lambda each: (each.era, each.from_offset))
+    return conditions_in(records)
 
 
 async def _baseline(reader: LogReader, config: Config, version: str) -> memoryview | None:

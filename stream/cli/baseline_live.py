@@ -18,15 +18,15 @@ from stream.baselines import BASELINE_BYTES_MAX, decode_baseline, version_of
 from stream.bus import KafkaPublisher, KafkaReader, LogReader
 from stream.config import Config, hash_key, load_config
 from stream.errors import ConfigError
-from stream.events import Conditions, InForce
-from stream.runtime import Library, Promoted, SystemClock, oldest_first, valid_entries
+from stream.events import InForce
+from stream.runtime import Library, Promoted, SystemClock, conditions_in, oldest_first
 from stream.signing import trust_of
 
 from .baseline_file import read_bytes
 from .doors import opened, operator_keys, wait_for
 from .failure import NotSo
 from .operating import operator_name
-from .options import INPUT, SENTENCE, examples, json_option, reaching
+from .options import SENTENCE, WHOLE_INPUT, examples, json_option, reaching
 from .screen import Screen
 from .times import moment
 
@@ -78,7 +78,7 @@ class Live(NamedTuple):
     "promote",
     epilog=examples('enforcer baseline promote learned.baseline --reason "June, reviewed"'),
 )
-@click.argument("file", type=INPUT)
+@click.argument("file", type=WHOLE_INPUT)
 @_reason
 @_wait
 @reaching
@@ -239,8 +239,6 @@ async def _held(config: Config, reader: LogReader) -> dict[int, InForce | None]:
         records: list[Any] = []
         for first in range(start, end, READ_OFFSETS):
             records += await reader.read(topic, partition, first, min(end, first + READ_OFFSETS))
-        entries = [each for _, each in valid_entries(records) if isinstance(each, Conditions)]
-        # Whoever takes over journals an earlier offset anew; what was said of later ones holds.
-        entries.sort(key=lambda each: (each.era, each.from_offset))
-        held[partition] = entries[-1].baseline or None if entries else None
+        said = conditions_in(records)
+        held[partition] = said[-1].baseline or None if said else None
     return held

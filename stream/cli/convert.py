@@ -126,14 +126,17 @@ def _write_all(name: str, converted: Converted, write: Write, faults: FaultNotes
 def _converter(
     form: str, trust_domain: str, identity: str, refused_status: tuple[int, ...]
 ) -> Convert:
-    """Return the converter of a format. Errors: ConfigError."""
+    """Return the converter of a format, its settings checked. Errors: ConfigError."""
     domain = {"trust_domain": trust_domain} if trust_domain else {}
     try:
         if form == "cloudtrail":
             cloudtrail = msgspec.convert({"kind": form, **domain}, CloudTrailSpec)
+            # A trust domain is checked at the call: now, before a file is written.
+            convert_cloudtrail((), cloudtrail)
             return lambda lines: convert_cloudtrail(lines, cloudtrail)
         settings = {"kind": form, "identity": identity, "refused_status": refused_status, **domain}
         nginx = msgspec.convert(settings, NginxSpec)
+        convert_nginx((), nginx)
     except msgspec.ValidationError as error:
         raise ConfigError(str(error)) from error
     return lambda lines: convert_nginx(lines, nginx)

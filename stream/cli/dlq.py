@@ -5,35 +5,21 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
 import msgspec
 
-from stream.bus import KafkaReader, KafkaTogether
-from stream.config import Config, load_config
+from stream.bus import KafkaReader
+from stream.config import load_config
 from stream.errors import BusUnavailable
 from stream.events import Origin
-from stream.runtime import SystemClock
 
+from .dlq_retry import TOLD_MAX, Plan, Tally, retry_letters, spelled
 from .doors import opened, wait_for
 from .failure import NOT_SO, NotSo
-from .letters import (
-    GROUP_MAX,
-    Choice,
-    Found,
-    Retrier,
-    Target,
-    Tried,
-    find,
-    judged,
-    newest,
-    read_markers,
-    retry_name,
-    workload_of,
-)
-from .operating import operator_name
+from .letters import Choice, Found, find, newest, read_markers, workload_of
 from .options import SpanType, configured, examples, json_option
 from .plain import escaped
 from .screen import Cell, Screen
@@ -41,7 +27,6 @@ from .times import ago, moment
 
 LIMIT_MAX: Final = 10_000
 RETRY_MAX: Final = 1_000_000
-TOLD_MAX: Final = 20
 SPAN: Final = SpanType(1_000, 366 * 86_400_000)
 
 
@@ -251,7 +236,7 @@ def retry(
     they are screened again), in transactions that also mark the letters:
     a letter that is marked is never sent again, whoever asks and whatever crashed. A second `retry`
     ends the first. What is still no event is refused without --as-is, and what was cut to a bound
-    always. Exit code 1 if nothing was sent.
+    always. Exit code 1 if nothing was sent, or an ORIGIN has no letter.
     """
     if not (origins or is_all or choice != Choice()):
         raise click.UsageError("say which: an ORIGIN, a filter, or --all")
@@ -266,85 +251,26 @@ def retry(
             f"{error.message}; {tally.counts['retried']:,} were sent before",
             hint="repeat it: what was sent is marked, and is not sent again",
         ) from error
-    screen.emit({"outcomes": dict(tally.counts), "letters": tally.kept, "is_dry_run": dry_run})
+    missing = sorted(map(str, tally.missing))
+    screen.emit(
+        {
+            "outcomes": dict(tally.counts),
+            "letters": tally.kept,
+            "is_dry_run": dry_run,
+            "left": tally.left,
+            "missing": missing,
+            "unreadable": dict(tally.unreadable),
+        }
+    )
     screen.line(spelled(tally.counts, dry_run=dry_run) or "no letter is meant by that")
-    return 0 if tally.counts["retried"] else NOT_SO
-
-
-def spelled(counts: Mapping[str, int], *, dry_run: bool) -> str:
-    """Return how often each outcome came, in words: a dry run has retried nothing."""
-    names = {"retried": "would be retried"} if dry_run else {}
-    return ", ".join(f"{count:,} {names.get(what, what)}" for what, count in sorted(counts.items()))
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a retry is to do."""
-
-    choice: Choice
-    limit: int
-    as_is: bool = False
-    dry_run: bool = False
-
-
-class Tally:
-    """What became of the letters of a retry: all counted, the first of each outcome told."""
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-        self.counts: Counter[str] = Counter()
-        self.kept: list[dict[str, Any]] = []
-
-    def add(self, tried: Tried) -> None:
-        """Count one letter, and tell why it was not sent."""
-        self.counts[tried.outcome] += 1
-        if len(self.kept) < LIMIT_MAX:
-            self.kept.append({**tried._asdict(), "origin": str(tried.origin)})
-        if tried.message and self.counts[tried.outcome] <= TOLD_MAX:
-            self._screen.note(f"{tried.origin}: {tried.outcome}: {tried.message}")
-
-
-async def retry_letters(config: Config, plan: Plan, tally: Tally) -> None:
-    """Carry out a plan. Errors: OwnershipLost, BusUnavailable, ConfigError. Mutates: tally."""
-    topics = config.topics
-    async with opened(KafkaReader(config.kafka)) as reader:
-        # An event of a zone goes through the zone's topic again, and so past who screens it.
-        names = [topics.requests, *map(topics.zone_topic, topics.zones)]
-        partitions = {each: len(await reader.bounds(each)) for each in names}
-        target = Target(topics.requests, partitions, topics.dead_letters, operator_name())
-        if plan.dry_run:
-            markers = await read_markers(reader, topics.dead_letters)
-            async for each in find(reader, topics.dead_letters, markers, plan.choice):
-                what = judged(each, target, as_is=plan.as_is)
-                origin = each.letter.origin
-                tally.add(what if isinstance(what, Tried) else Tried(origin, "retried"))
-                if tally.counts["retried"] >= plan.limit:
-                    return
-            return
-        # The order is the proof: once this one has started nobody else can write under the name,
-        # so the markers read after that are all there will ever be but its own.
-        async with opened(
-            KafkaTogether(config.kafka, retry_name(topics.dead_letters))
-        ) as publisher:
-            markers = await read_markers(reader, topics.dead_letters)
-            retrier = Retrier(publisher, markers, target, SystemClock())
-            group: list[Found] = []
-            left = plan.limit
-            async for each in find(reader, topics.dead_letters, markers, plan.choice):
-                group.append(each)
-                if len(group) >= min(GROUP_MAX, left):
-                    left -= await _retry(retrier, group, plan, tally)
-                    group = []
-                if left == 0:
-                    return
-            await _retry(retrier, group, plan, tally)
-
-
-async def _retry(retrier: Retrier, group: list[Found], plan: Plan, tally: Tally) -> int:
-    """Try a group; return how many were sent. Mutates: tally."""
-    before = tally.counts["retried"]
-    for tried in await retrier.retry(group, as_is=plan.as_is):
-        tally.add(tried)
-    return tally.counts["retried"] - before
+    if tally.left:
+        screen.line(f"{tally.left:,} more are left to be sent: --limit is {limit:,}", "yellow")
+    for each in missing[:TOLD_MAX]:
+        screen.note(f"{each}: there is no dead letter of it that is meant", "yellow")
+    if len(missing) > TOLD_MAX:
+        screen.note(f"... {len(missing):,} in all have no letter", "yellow")
+    _note_unreadable(screen, tally.unreadable)
+    return 0 if tally.counts["retried"] and not missing else NOT_SO
 
 
 def _values(each: Found) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from stream.bus import KafkaPublisher, KafkaReader, KafkaSource, KafkaTopics, St
 from stream.config import Config
 from stream.errors import ConfigError
 from stream.metrics import Merged, Metrics, MetricsServer
-from stream.runtime import Doors, Keys
+from stream.runtime import Doors, Keys, count_unstored_names
 from stream.signing import Role, signer_of, trust_of
 from stream.store import RedisStore
 
@@ -63,7 +64,9 @@ def worker_doors(config: Config, metrics: Metrics) -> Doors:
         reader=lambda: KafkaReader(config.kafka),
         library=lambda: KafkaReader(config.kafka),
         admin=lambda: KafkaTopics(config.kafka),
-        store=lambda: RedisStore(config.redis, metrics.count_store_retry),
+        store=lambda: RedisStore(
+            config.redis, metrics.count_store_retry, partial(count_unstored_names, metrics)
+        ),
         zone=lambda zone: KafkaSource(
             msgspec.structs.replace(config.kafka, group=zone_group(config, zone)),
             config.topics.zone_topic(zone),

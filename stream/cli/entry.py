@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import logging
 import sys
 from collections.abc import Sequence
@@ -106,11 +107,13 @@ class VerbGroup(click.Group):
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         given = list(sys.argv[1:] if args is None else args)
         arguments = given[: given.index("--")] if "--" in given else given
-        start_logging(logging.WARNING, is_json=False)
+        is_logged = "--log=json" in arguments or ("--log", "json") in itertools.pairwise(arguments)
+        start_logging(logging.WARNING, is_json=is_logged)
         call = super().main
         code = exit_code_of(
             lambda: call(given, "enforcer", complete_var, standalone_mode=False, **extra),
             is_json="--json" in arguments,
+            is_logged=is_logged,
         )
         sys.exit(code)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 import click
@@ -17,6 +19,7 @@ from stream.config import load_config, policy_of
 from stream.errors import ConfigError
 from stream.evaluation import (
     PERCENT,
+    Delays,
     Labels,
     Point,
     Trial,
@@ -32,6 +35,7 @@ from stream.evaluation import (
     threshold_at,
 )
 from stream.events import Request, decode_request, split_requests
+from stream.identity import canonical_workload
 from stream.kernel import HashKey
 from stream.policy import Policy
 from stream.replay import Replay
@@ -42,7 +46,7 @@ from .failure import NotSo
 from .faults import FaultNotes
 from .histories import history_of, line_batches
 from .options import INPUT, WHOLE_INPUT, configured, examples, json_option
-from .reading import STDIN, read_lines, total_bytes
+from .reading import is_read_once, read_lines, total_bytes
 from .replay import replay_key
 from .score_lines import ScoreLine, score_lines
 from .screen import Screen
@@ -94,8 +98,10 @@ def evaluate(
     no label is replayed and not counted. An attack is found at 1 % of false positives if its
     evidence exceeds what 1 % of the benign tasks exceed.
     """
-    if curve and STDIN in files:
-        raise click.UsageError("--curve reads the events again: give files, not stdin")
+    if curve and any(map(is_read_once, files)):
+        raise click.UsageError("--curve reads the events again: give files, not stdin or a pipe")
+    if plots:
+        _check_plots(Path(plots))
     known = read_labels((each.data for each in read_lines((labels,), LABEL_BYTES_MAX)), labels)
     screen, key = Screen(is_json=is_json), replay_key(environment)
     faults = FaultNotes(screen)
@@ -131,15 +137,41 @@ def evaluate(
         "learning_curve": curves,
     }
     found["faults"] = dict(faults.counts)
-    if plots:
-        folder = Path(plots)
-        roc_plot(folder / "roc.svg", roc, parts)
-        delay_plot(folder / "delay.svg", delays)
-        if curves:
-            by_rate = {f"at {at}": {int(n): each[at] for n, each in curves.items()} for at in _ATS}
-            growth_plot(folder / "learning.svg", by_rate)
     screen.emit(found)
     _show(screen, found, roc, parts)
+    # Last, so that what is found is told also where a plot cannot be written after all.
+    if plots:
+        _plot(Path(plots), (roc, parts), delays, curves)
+
+
+def _check_plots(folder: Path) -> None:
+    """See that plots can be made, before hours may be spent on what they show.
+
+    Errors: ConfigError.
+    """
+    if find_spec("matplotlib") is None:
+        raise ConfigError(
+            "plots need the package `matplotlib`", hint="pip install 'stream-enforcer[plots]'"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _plot(
+    folder: Path,
+    found: tuple[Sequence[Point], dict[str, list[Point]]],
+    delays: dict[str, Delays],
+    curves: dict[str, dict[str, float]],
+) -> None:
+    roc_plot(folder / "roc.svg", *found)
+    delay_plot(folder / "delay.svg", delays)
+    if curves:
+        by_rate = {f"at {at}": {int(n): each[at] for n, each in curves.items()} for at in _ATS}
+        growth_plot(folder / "learning.svg", by_rate)
 
 
 def _machine(policy: Policy, key: HashKey, made: Baseline, version: str) -> Replay:
@@ -193,7 +225,7 @@ def _count(
     trials: dict[tuple[str, str], _Open], request: Request, score: ScoreLine, labels: Labels
 ) -> None:
     """Count one scored event in its trial. Mutates: trials."""
-    trial = trials.setdefault((request.workload, request.task), _Open())
+    trial = trials.setdefault((canonical_workload(request.workload), request.task), _Open())
     for known, name in ((labels.tasks, request.task), (labels.events, request.id)):
         if name and name in known:
             trial.is_attack = bool(trial.is_attack) or known[name]

@@ -14,7 +14,7 @@ from stream.explain import RowImage, StoredRow, open_row, read_profile
 from stream.identity import home_partition
 from stream.kernel import HashKey
 from stream.policy import Policy, load_policy
-from stream.runtime import Counts, valid_entries
+from stream.runtime import Counts, conditions_in
 from stream.store import RedisStore
 
 from .doors import opened, wait_for
@@ -110,7 +110,7 @@ async def _counts(store: RedisStore, config: Config) -> Counts:
 
 
 async def _conditions(config: Config, partition: int, start: int) -> Conditions:
-    """Return the conditions that were journalled last for a partition.
+    """Return the conditions that a partition's owner has, or comes to.
 
     Errors: NotSo where there are none; BusUnavailable, ConfigError.
     """
@@ -122,10 +122,10 @@ async def _conditions(config: Config, partition: int, start: int) -> Conditions:
                 f"{topic} has no partition {partition}", hint="is topics.partitions what it was?"
             )
         records = await reader.read(topic, partition, max(start, bounds.start), bounds.end)
-    entries = [each for _, each in valid_entries(records) if isinstance(each, Conditions)]
-    if not entries:
+    held = conditions_in(records)
+    if not held:
         raise NotSo(
             f"the journal of partition {partition} names no policy",
             hint="name one: --policy FILE",
         )
-    return entries[-1]
+    return held[-1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
-from stream.events import Reject
+from stream.events import Reject, split_requests
 
 from .reading import Line
 from .screen import Screen
@@ -33,9 +34,13 @@ class FaultNotes:
 
     def add_rejects(self, lines: Sequence[Line], rejects: Sequence[Reject]) -> None:
         """Count what was no event among lines, and tell the first ones by file and line."""
+        places: dict[bytes, deque[Line]] = {}
         for each in rejects:
-            is_told = not self._screen.is_json and self.counts.total() < SHOWN_MAX
-            self.add(_place_of(each, lines) if is_told else "", each.code.value, each.message)
+            place = ""
+            if not self._screen.is_json and self.counts.total() < SHOWN_MAX:
+                places = places or _places(lines)
+                place = _taken(places.get(each.raw), lines, each.raw)
+            self.add(place, each.code.value, each.message)
 
     def spelled(self) -> str:
         """Return how many faults of each code there were, in words."""
@@ -44,7 +49,25 @@ class FaultNotes:
         return f"{total:,} faults: {codes}" if total else "no faults"
 
 
-def _place_of(reject: Reject, lines: Sequence[Line]) -> str:
-    """Return where a line stands that holds what was rejected."""
-    found = next((each for each in lines if reject.raw in each.data), lines[0])
-    return f"{found.file}:{found.number}"
+def _taken(found: deque[Line] | None, lines: Sequence[Line], raw: bytes) -> str:
+    """Return where an event stands, once each; what is a part of one where that is."""
+    if found:
+        line = found.popleft()
+    else:
+        line = next((each for each in lines if raw in each.data), lines[0])
+    return f"{line.file}:{line.number}"
+
+
+def _places(lines: Sequence[Line]) -> dict[bytes, deque[Line]]:
+    """Return the lines of each event by its bytes, as the engine splits them.
+
+    What is rejected comes in the order of the lines where it is the same.
+    """
+    places: dict[bytes, deque[Line]] = {}
+    for line in lines:
+        payloads: Sequence[bytes] = (line.data,)
+        with contextlib.suppress(ValueError, RecursionError):
+            payloads = split_requests(line.data)
+        for each in payloads:
+            places.setdefault(each, deque()).append(line)
+    return places

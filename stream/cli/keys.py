@@ -27,7 +27,7 @@ from stream.signing import (
 
 from .failure import NotSo
 from .logs import utc_text
-from .options import INPUT, SpanType, examples, json_option
+from .options import WHOLE_INPUT, SpanType, examples, json_option
 from .screen import Screen
 
 FILE: Final = click.Path(dir_okay=False)
@@ -105,7 +105,7 @@ def generate(
 
 
 @keys.command("list", epilog=examples("enforcer keys list trusted.jwks worker.jwk"))
-@click.argument("files", nargs=-1, required=True, type=INPUT)
+@click.argument("files", nargs=-1, required=True, type=WHOLE_INPUT)
 @json_option
 def list_keys(*, files: tuple[str, ...], is_json: bool) -> None:
     """List the keys in FILES: ids, roles, when they are good, fingerprints."""
@@ -117,7 +117,7 @@ def list_keys(*, files: tuple[str, ...], is_json: bool) -> None:
 
 
 @keys.command("show", epilog=examples("enforcer keys show worker.jwk > worker.public.jwk"))
-@click.argument("file", type=INPUT)
+@click.argument("file", type=WHOLE_INPUT)
 @json_option
 def show(*, file: str, is_json: bool) -> None:
     """Print the public part of the key in FILE, as a JSON Web Key.
@@ -143,7 +143,7 @@ def show(*, file: str, is_json: bool) -> None:
         "enforcer keys retire trusted.jwks worker-3f9c21 --remove     it was stolen",
     ),
 )
-@click.argument("file", type=INPUT)
+@click.argument("file", type=WHOLE_INPUT)
 @click.argument("kid", metavar="ID")
 @click.option("--in", "in_ms", type=SPAN, help="In so long; without it now.")
 @click.option("--remove", is_flag=True, help="Take it out: what it has signed is not believed.")

@@ -7,6 +7,7 @@ make one name look like another. Whatever is not printable by Unicode is shown a
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -21,7 +22,11 @@ def escaped(text: str, most: int = 0) -> str:
 
 def json_text(value: Any) -> str:
     """Return a value as one line of JSON in which every unprintable character is escaped."""
-    return escaped_json(msgspec.json.encode(value).decode())
+    try:
+        return escaped_json(msgspec.json.encode(value).decode())
+    except UnicodeEncodeError:
+        # A file's name that is not UTF-8: what stands for its bytes comes as the escape it has.
+        return json.dumps(msgspec.to_builtins(value, str_keys=True), separators=(",", ":"))
 
 
 def escaped_json(text: str) -> str:

@@ -2,7 +2,8 @@
 
 A life is one `enforcer run --as-process N`: it says the port of its metrics on standard output,
 ends when its standard input does, and has a session of its own, so that Ctrl-C in a terminal
-reaches only who watches over it. Between two lives there is a wait that doubles up to a bound.
+reaches only who watches over it. Between two lives there is a wait that doubles up to a bound, also
+where one could not be begun at all.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ from stream.config import ProcessesSpec
 from stream.metrics import Merged
 from stream.runtime import NO_PARTITIONS
 
-from .failure import CONFIG
+from .failure import CONFIG, INTERRUPTED, NOT_SO
 
 LOOK_EVERY_S: Final = 1.0
 ANSWER_S: Final = 2.0
 SILENT_S: Final = 60.0
+# A first start may compile for a minute or two, several of them beside each other for longer.
+START_S: Final = 600.0
 PAGE_BYTES_MAX: Final = 8 * 1_048_576
 HOST: Final = "127.0.0.1"
 PATHS: Final = ("/metrics", "/readyz", "/healthz")
 LOOK_S_MAX: Final = LOOK_EVERY_S + 2 * len(PATHS) * ANSWER_S
+EARLY_ENDS: Final = (0, -signal.SIGTERM, INTERRUPTED)
+"""How one ends in good order that is told to before it works: it has nothing to save."""
 
 log = logging.getLogger("stream.processes")
 
@@ -60,7 +65,7 @@ class Member:
     ) -> None:
         self.number = number
         self.lives = 0
-        self.was_killed = False
+        self.is_amiss = False
         self._command = command
         self._environment = dict(environment)
         self._spec = spec
@@ -69,7 +74,8 @@ class Member:
         self._port = 0
         self._look: Look | None = None
         self._why = "has not begun"
-        self._must_reload = False
+        self._owed: signal.Signals | None = None
+        self._has_begun_work = False
         self._has_hung = False
         self._stopping = asyncio.Event()
 
@@ -79,38 +85,50 @@ class Member:
         wait_ms = spec.restart_wait_ms
         while not self._stopping.is_set():
             began_s = time.monotonic()
-            code = await self._live()
+            process = await self._begun()
+            code = NOT_SO if process is None else await self._live(process)
+            ending = self._why if process is None else ending_of(code)
             if code == CONFIG:
-                log.error("process %d %s: the settings are wrong", self.number, ending_of(code))
+                log.error("process %d %s: the settings are wrong", self.number, ending)
                 return CONFIG
             if self._stopping.is_set():
-                log.info("process %d %s", self.number, ending_of(code))
+                log.info("process %d %s", self.number, ending)
+                right = (0,) if self._has_begun_work else EARLY_ENDS
+                self.is_amiss = process is not None and code not in right
                 break
             lived_s = time.monotonic() - began_s
             if lived_s * 1_000 >= spec.steady_ms:
                 wait_ms = spec.restart_wait_ms
             how = "hung" if self._has_hung else "signal" if code < 0 else "exit"
             self._merged.count_restart(self.number, how)
-            self._why = f"{ending_of(code)}, and begins again"
+            self._why = f"{ending}, and begins again"
             log.error(
                 "process %d %s after %.1f s; it begins again in %.1f s",
-                *(self.number, ending_of(code), lived_s, wait_ms / 1_000),
+                *(self.number, ending, lived_s, wait_ms / 1_000),
             )
             await self._pause(wait_ms / 1_000)
             wait_ms = min(2 * wait_ms, spec.restart_wait_max_ms)
         return 0
 
-    async def _live(self) -> int:
-        """Live once; return the exit code, negative for a signal."""
+    async def _begun(self) -> Process | None:
+        """Begin a life; return its process, or None where the machine has no room for it."""
         self.lives += 1
-        self._has_hung = False
-        process = self._process = await asyncio.create_subprocess_exec(
-            *self._command(),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=self._environment,
-            start_new_session=True,
-        )
+        self._has_begun_work = self._has_hung = False
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command(),
+                stdin=PIPE,
+                stdout=PIPE,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._why = f"could not be begun ({error})"
+            return None
+
+    async def _live(self, process: Process) -> int:
+        """Live once; return the exit code, negative for a signal."""
+        self._process = process
         self._merged.set_up(self.number, is_up=True)
         self._why = "is starting"
         looking = asyncio.create_task(self._keep_looking(process))
@@ -119,8 +137,7 @@ class Member:
             code = await process.wait()
         finally:
             # Whoever is cancelled here must not leave it behind.
-            if process.returncode is None:
-                process.kill()
+            _send(process, signal.SIGKILL)
             for task in (looking, ending):
                 task.cancel()
             await asyncio.wait({looking, ending})
@@ -133,17 +150,23 @@ class Member:
         return code
 
     async def _end_when_told(self, process: Process) -> None:
-        """Let it save and leave once all stop; kill it when its time is over."""
+        """Let it save and leave once all stop; kill it when its time is over.
+
+        Its leash is let go. A signal would be its second where systemd tells every process of a
+        unit; only one that does not listen yet needs it, and has nothing to save.
+        """
+        assert process.stdin is not None, "it was started with a pipe"
         await self._stopping.wait()
-        process.terminate()
+        process.stdin.close()
+        if not self._has_begun_work:
+            _send(process, signal.SIGTERM)
         await asyncio.sleep(self._spec.stop_wait_ms / 1_000)
-        self.was_killed = True
         log.error(
             "process %d has not ended %.1f s after it was told to: it is killed, and its heir"
             " replays what it had not saved",
             *(self.number, self._spec.stop_wait_ms / 1_000),
         )
-        process.kill()
+        _send(process, signal.SIGKILL)
 
     async def _pause(self, span_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -158,15 +181,16 @@ class Member:
 
     def kill(self) -> None:
         """End it at once."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._process is not None:
+            _send(self._process, signal.SIGKILL)
 
-    def reload(self) -> None:
-        """Let it read its policy again, as soon as it listens."""
+    def reload(self, what: signal.Signals) -> None:
+        """Let it read files again as soon as it listens: all at SIGHUP, the baseline at SIGUSR2."""
         # Before it has said its port, the signal would end it.
-        self._must_reload = not self._port
         if self._port:
-            self._signal(signal.SIGHUP)
+            self._signal(what)
+        elif self._owed != signal.SIGHUP:
+            self._owed = what
 
     def say_standing(self) -> None:
         """Let it log where its tasks stand, if it listens by now."""
@@ -174,22 +198,30 @@ class Member:
             self._signal(signal.SIGUSR1)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
+        if self._process is not None:
+            _send(self._process, number)
 
     # What it says of itself.
 
     async def _keep_looking(self, process: Process) -> None:
         """Look at it for as long as it lives, from when it says where."""
-        assert process.stdout is not None, "it was started with a pipe"
-        line = await process.stdout.readline()
-        if not line.strip().isdigit():
-            return  # it ended before it had a port
-        self._port, self._why = int(line), "does not answer"
-        self._look = Look(time.monotonic(), (self._why,), is_healthy=True)
-        if self._must_reload:
-            self.reload()
         hung_s, hung_max_s = 0.0, self._spec.hung_after_ms / 1_000
+        start_s = max(START_S, hung_max_s) if hung_max_s else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(start_s):
+                self._port = await _port_of(process)
+        if not self._port:
+            if process.returncode is not None:
+                return
+            self._has_hung = True
+            log.error("process %d is not up after %.1f s: it is killed", self.number, start_s)
+            _send(process, signal.SIGKILL)
+            return
+        self._has_begun_work, self._why = True, "does not answer"
+        self._look = Look(time.monotonic(), (self._why,), is_healthy=True)
+        if self._owed is not None:
+            self._signal(self._owed)
+            self._owed = None
         while not hung_max_s or hung_s < hung_max_s:
             began_s = time.monotonic()
             found = await asyncio.to_thread(_asked, self._port)
@@ -206,7 +238,7 @@ class Member:
             "process %d has hung for %.1f s: it is killed, and replays what it had not saved",
             *(self.number, hung_s),
         )
-        process.kill()
+        _send(process, signal.SIGKILL)
 
     def missing(self) -> list[str]:
         """Return what keeps it from being ready; from any thread."""
@@ -250,6 +282,23 @@ def command_of(number: int, options: tuple[str, ...]) -> list[str]:
     return [
         sys.executable, "-m", "stream.cli", "run", "--as-process", str(number), *options,
     ]  # fmt: skip
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process, which may have ended in this instant."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+
+async def _port_of(process: Process) -> int:
+    """Return the port that a process says it has; 0 when it ended without one."""
+    assert process.stdout is not None, "it was started with a pipe"
+    while line := await process.stdout.readline():
+        if line.strip().isdigit():
+            return int(line)
+    await process.wait()
+    return 0
 
 
 def _asked(port: int) -> tuple[bytes, Look] | None:

@@ -3,7 +3,8 @@
 One process watches over the others and works on nothing itself. Each other one is a member of the
 group under a name that stays, so that it has its partitions back when it is begun again. All of
 them run under the same text of the policy, a copy of the file as it was when it last was good:
-whoever is begun again later does not read a file that nobody asked to take effect.
+whoever is begun again later does not read a file that nobody asked to take effect. It is written
+anew for each life, since what lies in a temporary folder for days is cleaned away.
 
 A process whose settings are wrong (exit code 78) ends all, since the others have the same.
 """
@@ -11,6 +12,7 @@ A process whose settings are wrong (exit code 78) ends all, since the others hav
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Final, NamedTuple
 
 from stream.config import CONFIG_BYTES_MAX, Config, read_text
@@ -36,6 +39,7 @@ from .standing import say_standing
 
 NAME_MAX: Final = 56
 RELOAD_AGAIN_S: Final = 60.0
+ONCE_MORE: Final = "; once more to end at once"
 
 log = logging.getLogger("stream.processes")
 
@@ -100,6 +104,56 @@ async def work_together(order: Order, *, has_stdin: bool) -> int:
             server.stop()
 
 
+def end_when_told(
+    stop: Callable[[], None], end_now: Callable[[], object], *, has_stdin: bool
+) -> None:
+    """Stop at a signal, or at the end of stdin where that is our leash; end at once at a second.
+
+    On a leash only its holder ends us at once, by force: systemd signals every process of a unit,
+    and what the holder tells us beside that is not a second wish.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = signal.SIGINT, signal.SIGTERM
+
+    def end() -> None:
+        if has_stdin:
+            loop.remove_reader(0)
+        stop()
+        for number in numbers:
+            loop.add_signal_handler(number, (lambda: None) if has_stdin else end_now)
+
+    def read_stdin() -> None:
+        if not os.read(0, 4_096):
+            end()
+
+    for number in numbers:
+        loop.add_signal_handler(number, end)
+    if has_stdin:
+        loop.add_reader(0, read_stdin)
+
+
+class EarlyReload:
+    """A handler of SIGHUP before the loop listens: it ends nothing, and is not forgotten.
+
+    A mask would not do: threads of libraries are there by then, which do not have it.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Keep in mind that it came."""
+        self.has_come = True
+
+
+def reload_when_told(reload: Callable[[], None]) -> None:
+    """Reload at SIGHUP, and now where one came before."""
+    early = signal.getsignal(signal.SIGHUP)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    if isinstance(early, EarlyReload) and early.has_come:
+        reload()
+
+
 class Together:
     """All processes, and what signals do to them."""
 
@@ -109,7 +163,7 @@ class Together:
         self._policy_file = folder / "policy.yaml"
         self._reloaded_s = time.monotonic() if order.is_reload else -math.inf
         self._spares = spares_of(config)
-        self._keep_policy()
+        self._policy_text = self._policy_now()[1]
         environment = dict(order.environment) | {"ENFORCER_METRICS": f"{HOST}:0"}
         if config.policy:
             environment["ENFORCER_POLICY"] = str(self._policy_file)
@@ -121,13 +175,17 @@ class Together:
         ]
 
     def _command(self, number: int) -> Callable[[], list[str]]:
-        """Return what tells the command line of a process, anew for each of its lives."""
+        """Return what tells the command line of a process, anew for each of its lives.
+
+        It raises OSError where there is no room for the copy of the policy.
+        """
 
         def told() -> list[str]:
             # Whoever died in the middle of a reload does it in its next life. Later it is in the
             # journal, and something else may have been put in force since.
             is_fresh = time.monotonic() - self._reloaded_s < RELOAD_AGAIN_S
             reload = ("--reload",) if is_fresh else ()
+            self._copy_policy(self._policy_text)
             name = "--name", f"{self._order.name}-{number}"
             return command_of(number, (*self._order.options, *name, *reload))
 
@@ -147,6 +205,11 @@ class Together:
                     log.error("the others have the same settings, so all stop")
                     self.stop()
         finally:
+            # Whatever ended one of them here, the others have something to save.
+            self.stop()
+            if waiting:
+                stop_wait_s = self._config.processes.stop_wait_ms / 1_000
+                _, waiting = await asyncio.wait(waiting, timeout=stop_wait_s)
             for task in waiting:
                 task.cancel()
             if waiting:
@@ -154,31 +217,21 @@ class Together:
         if any(each.result() == CONFIG for each in tasks):
             return CONFIG
         log.info("stopped")
-        return NOT_SO if any(each.was_killed for each in self.members) else 0
+        return NOT_SO if any(each.is_amiss for each in self.members) else 0
 
     # Signals.
 
     def listen(self, *, has_stdin: bool) -> None:
         """Let signals, and the end of stdin where that is our leash, reach all processes."""
-        loop = asyncio.get_running_loop()
 
-        def end() -> None:
-            log.info("stopping all processes: they save and leave; once more to end at once")
+        def stop() -> None:
+            once_more = "" if has_stdin else ONCE_MORE
+            log.info("stopping all processes: they save and leave%s", once_more)
             self.stop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._end_now)
 
-        def read_stdin() -> None:
-            if not os.read(0, 4_096):
-                loop.remove_reader(0)
-                end()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
-        loop.add_signal_handler(signal.SIGUSR1, self._say_standing)
-        if has_stdin:
-            loop.add_reader(0, read_stdin)
+        end_when_told(stop, self._end_now, has_stdin=has_stdin)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._say_standing)
+        reload_when_told(self.reload)
 
     def stop(self) -> None:
         """Let all save and end."""
@@ -191,15 +244,21 @@ class Together:
         os._exit(INTERRUPTED)
 
     def reload(self) -> None:
-        """Let the policy file take effect in all processes; a bad one changes nothing in any."""
+        """Let the files take effect in all processes; a bad policy in none, which keep theirs."""
         try:
-            policy = self._keep_policy()
-        except ConfigError as error:
+            policy, text = self._policy_now()
+            self._copy_policy(text)
+        except (ConfigError, OSError) as error:
             log.error("the policy in force stays: %s", error)  # noqa: TRY400 - the operator's fault
+            # The copy, read again, could undo what somebody else has put in force since.
+            if self._config.worker.baseline:
+                for each in self.members:
+                    each.reload(signal.SIGUSR2)
             return
+        self._policy_text = text
         self._reloaded_s = time.monotonic()
         for each in self.members:
-            each.reload()
+            each.reload(signal.SIGHUP)
         log.info("policy %s %s is passed to all processes", policy.spec.name, policy.hash)
 
     def _say_standing(self) -> None:
@@ -207,21 +266,30 @@ class Together:
         for each in self.members:
             each.say_standing()
 
-    def _keep_policy(self) -> Policy:
-        """Make the copy that all processes read of the file as it is; return what it says.
+    def _policy_now(self) -> tuple[Policy, str]:
+        """Return what the policy file says by now, and its text.
 
-        Errors: ConfigError, PolicyError; then the copy stays as it was.
+        Errors: ConfigError, PolicyError.
         """
         file = self._config.policy
         if not file:
-            return default_policy()
+            return default_policy(), ""
         text = read_text(file, CONFIG_BYTES_MAX)
-        policy = load_policy(text, file)
+        return load_policy(text, file), text
+
+    def _copy_policy(self, text: str) -> None:
+        """Make the copy that all processes read. Errors: OSError; then it stays as it was."""
+        if not self._config.policy:
+            return
+        folder = self._policy_file.parent
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # In a folder of all, somebody else may have taken the name once ours was cleaned away.
+        if folder.lstat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
         # Whoever begins meanwhile must not read half of it.
         new = self._policy_file.with_suffix(".new")
         new.write_text(text, "utf-8")
         new.replace(self._policy_file)
-        return policy
 
     # What is asked of all, from any thread.
 

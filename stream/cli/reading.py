@@ -34,9 +34,14 @@ class Line(NamedTuple):
 
 def total_bytes(files: Sequence[str]) -> int | None:
     """Return the size of all files together, None where one of them has no size beforehand."""
-    if STDIN in files or not all(Path(file).is_file() for file in files):
+    if any(map(is_read_once, files)):
         return None
     return sum(Path(file).stat().st_size for file in files)
+
+
+def is_read_once(file: str) -> bool:
+    """Tell whether a name stands for stdin, a pipe or the like: a second look finds nothing."""
+    return file == STDIN or not Path(file).is_file()
 
 
 def read_lines(
@@ -44,18 +49,19 @@ def read_lines(
 ) -> Iterator[Line]:
     """Yield the lines of all files in order, blank ones too, so that they can be counted.
 
-    `on_bytes` is told now and then how many bytes were read of all files.
+    `on_bytes` is told now and then how many bytes were read of all files that have a size.
     Errors: NotSo when a file cannot be read or unpacked.
     """
     before = 0
     for file in files:
         try:
             with _opened(file) as raw:
+                is_placed = file != STDIN and raw.seekable()
                 for line, is_due in _lines(file, _unpacked(raw), bytes_max):
                     yield line
-                    if is_due and file != STDIN:
+                    if is_due and is_placed:
                         on_bytes(before + raw.tell())
-                before += 0 if file == STDIN else raw.tell()
+                before += raw.tell() if is_placed else 0
         except (OSError, EOFError, zlib.error) as error:
             raise NotSo(f"{file} cannot be read: {error}") from error
     on_bytes(before)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 import msgspec
@@ -30,7 +31,7 @@ from stream.identity import InvalidIdentity, canonical_workload
 
 from .failure import NotSo
 from .faults import FaultNotes
-from .reading import STDIN, read_lines
+from .reading import STDIN, is_read_once, read_lines
 
 WAITING_MAX: Final = 20_000
 
@@ -153,12 +154,22 @@ def _bounded(at_ms: int) -> int:
 
 
 def _kept(file: str) -> str:
-    """Return a file that can be read twice; stdin is copied into one that goes with the process."""
-    if file != STDIN:
+    """Return a file that can be read twice; what can not is copied into one.
+
+    That goes with the process. Errors: NotSo.
+    """
+    if not is_read_once(file):
         return file
     copy = tempfile.NamedTemporaryFile(prefix="enforcer-send-")  # noqa: SIM115 - kept below
-    shutil.copyfileobj(sys.stdin.buffer, copy)
-    copy.flush()
+    try:
+        if file == STDIN:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        else:
+            with Path(file).open("rb") as source:
+                shutil.copyfileobj(source, copy)
+        copy.flush()
+    except OSError as error:
+        raise NotSo(f"{file} cannot be read: {error}") from error
     _copies.append(copy)
     return copy.name
 

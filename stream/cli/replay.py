@@ -12,7 +12,7 @@ import msgspec
 from stream.config import hash_key, load_config, policy_of
 from stream.enforcement import TALLIES
 from stream.engine import StepResult
-from stream.events import Reject, encode
+from stream.events import Reject, RejectCode, encode
 from stream.kernel import HashKey
 from stream.replay import Replay
 
@@ -20,7 +20,7 @@ from .baseline_file import expect
 from .failure import NOT_SO
 from .faults import FaultNotes
 from .histories import line_batches
-from .options import INPUT, OUTPUT, configured, examples, json_option
+from .options import INPUT, OUTPUT, WHOLE_INPUT, configured, examples, json_option
 from .plain import json_text
 from .reading import STDIN, total_bytes
 from .score_lines import score_lines
@@ -49,6 +49,7 @@ class Tally:
     def __init__(self) -> None:
         self.events = 0
         self.rejects: Counter[str] = Counter()
+        self.unjudged = 0
         self._rules: dict[tuple[str, str, str], RuleCount] = {}
         self._workloads: dict[tuple[str, str, str], set[str]] = {}
 
@@ -57,6 +58,7 @@ class Tally:
         self.events += int(result.tallies[TALLIES.index("events")])
         self.rejects.update(each.code.value for each in rejects)
         self.rejects.update(code.value for _, code in result.refused)
+        self.unjudged += len(result.refused)
         for each in result.findings:
             place = self._place(each.rule, each.action, each.mode, each.detector)
             self._rules[place].findings += 1
@@ -93,7 +95,7 @@ class Tally:
 @configured("policy", "config")
 @click.option("--commands", type=OUTPUT, help="Write the body of each command there, a JSON line.")
 @click.option("--findings", type=OUTPUT, help="Write each finding there, a JSON line.")
-@click.option("--baseline", type=INPUT, help="Compare tasks with this baseline.")
+@click.option("--baseline", type=WHOLE_INPUT, help="Compare tasks with this baseline.")
 @click.option(
     "--scores",
     type=OUTPUT,
@@ -125,7 +127,7 @@ def replay(
     Each line of a FILE (`-` for stdin, gzip is recognised) is one event in JSON, in the order of
     time. The commands are those that the live system would give: the same bodies, byte for byte.
     Without a configured hash key a public one is used: bodies and findings hold no hashes. What is
-    no event is told and counted; exit code 1 if nothing was one.
+    no event is told and counted; exit code 1 if nothing was one, or --slots had no room for some.
     """
     if scores and not baseline:
         raise click.UsageError("--scores needs --baseline: evidence is against what was learned")
@@ -154,6 +156,7 @@ def replay(
     summary = {
         "events": tally.events,
         "rejects": dict(tally.rejects),
+        "unjudged": tally.unjudged,
         "workloads": len(machine.state.table),
         "policy": compiled.spec.name,
         "policy_hash": compiled.hash,
@@ -167,7 +170,10 @@ def replay(
         click.echo(json_text(summary), err=is_mixed)
     elif not is_mixed:
         _show(screen, tally, summary)
-    return NOT_SO if tally.rejects and not tally.events else 0
+    if tally.unjudged and not is_json:
+        said = f"{tally.unjudged:,} events went unjudged: they are of more than {slots:,} workloads"
+        screen.note(f"{said}; --slots has room for more", "yellow")
+    return NOT_SO if tally.unjudged or (tally.rejects and not tally.events) else 0
 
 
 def _applied(
@@ -214,4 +220,5 @@ def _show(screen: Screen, tally: Tally, summary: Mapping[str, Any]) -> None:
         f"`{summary['policy']}` {summary['policy_hash']}, {summary['hash_key']} hash key"
     )
     for code, count in sorted(tally.rejects.items()):
-        screen.line(f"{count:,} lines were no events: {code}", "yellow")
+        if code != RejectCode.TOO_MANY:
+            screen.line(f"{count:,} lines were no events: {code}", "yellow")

@@ -2,8 +2,8 @@
 
 SIGTERM and SIGINT let it save, leave the group and end; a second one ends it at once, which costs
 a replay of some seconds and nothing else. SIGHUP reads the policy file again: a good one is in
-force everywhere from the next events on, a bad one changes nothing. What of this is different with
-several processes is in `processes`.
+force everywhere from the next events on, a bad one changes nothing; one that comes during the start
+waits for its end. What of this is different with several processes is in `processes`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ from .failure import INTERRUPTED
 from .limits import bound_rows, policy_rows, setting_rows, settings_of
 from .logs import start_logging
 from .options import configured, examples, json_option
-from .processes import Order, spares_of, stem_of, together_rows, work_together
+from .processes import (
+    ONCE_MORE,
+    EarlyReload,
+    Order,
+    end_when_told,
+    reload_when_told,
+    spares_of,
+    stem_of,
+    together_rows,
+    work_together,
+)
 from .screen import Screen
 from .standing import say_standing
 
@@ -108,6 +118,7 @@ def run(
     everywhere. `--json` is `--log json`. /metrics, /healthz and /readyz are at ENFORCER_METRICS,
     also of several processes: one that dies is started again, and all stop together.
     """
+    signal.signal(signal.SIGHUP, EarlyReload())
     is_json = is_json or form == "json"
     level = logging.DEBUG if verbose else logging.INFO
     start_logging(level, is_json=is_json, process=as_process)
@@ -219,31 +230,26 @@ async def _work(plan: Plan, *, is_reload: bool, has_stdin: bool, tells_port: boo
     server = metrics_server(plan.config, metrics, *shown)
     loop = asyncio.get_running_loop()
 
-    def end() -> None:
-        log.info("stopping: saving and leaving the group; once more to end at once")
+    def stop() -> None:
+        log.info("stopping: saving and leaving the group%s", "" if has_stdin else ONCE_MORE)
         worker.stop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, os._exit, INTERRUPTED)
 
-    def read_stdin() -> None:
-        if not os.read(0, 4_096):
-            loop.remove_reader(0)
-            end()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
+    end_when_told(stop, lambda: os._exit(INTERRUPTED), has_stdin=has_stdin)
     reloads: set[asyncio.Task[None]] = set()
 
-    def reload_all() -> None:
-        reload_policy(worker, plan.config)
+    def reload_learned() -> None:
         if plan.config.worker.baseline:
             reloads.add(task := asyncio.create_task(reload_baseline(worker, plan.config)))
             task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, reload_all)
+    def reload_all() -> None:
+        reload_policy(worker, plan.config)
+        reload_learned()
+
     loop.add_signal_handler(signal.SIGUSR1, say_standing)
-    if has_stdin:
-        loop.add_reader(0, read_stdin)
+    # What whoever watches over several sends where the policy file is bad.
+    loop.add_signal_handler(signal.SIGUSR2, reload_learned)
+    reload_when_told(reload_all)
     server.start()
     log.info("metrics at http://%s:%d/metrics", plan.config.metrics.host, server.port)
     if tells_port:

@@ -13,11 +13,11 @@ import msgspec
 
 from stream.bus import KafkaPublisher
 from stream.config import Config, load_config
-from stream.errors import PolicyError
+from stream.errors import EnforcerError, PolicyError
 from stream.policy import rate
 
 from .doors import opened, wait_for
-from .failure import INTERRUPTED, NOT_SO
+from .failure import INTERRUPTED, NOT_SO, NotSo
 from .faults import FaultNotes
 from .options import INPUT, examples, json_option, reaching
 from .reading import total_bytes
@@ -87,6 +87,7 @@ def send(
     Each line of a FILE (`-` for stdin, gzip is recognised) is one event in JSON. Its key is its
     workload in canonical form. Without --rate or --speed they go as fast as Kafka takes them. Lines
     that are no events are told, counted and left out; exit code 1 if there was nothing to send.
+    What ends it early says how many were sent before.
     """
     if per_s is not None and speed is not None:
         raise click.UsageError("choose one of --rate and --speed")
@@ -101,6 +102,8 @@ def send(
             wait_for(_send_all(config, topic, (feed, sent), per_s, speed))
         except KeyboardInterrupt:
             interrupted = True
+        except EnforcerError as error:
+            raise type(error)(f"{error.message}; {_so_far(sent)}", hint=error.hint) from error
     screen.emit({**msgspec.structs.asdict(sent), "faults": dict(faults.counts)})
     pace = sent.acknowledged / sent.seconds if sent.seconds else 0
     screen.line(
@@ -110,6 +113,13 @@ def send(
     if interrupted:
         return INTERRUPTED
     return 0 if sent.acknowledged else NOT_SO
+
+
+def _so_far(sent: Sent) -> str:
+    """Return what was sent before an error, in words."""
+    unsure = sent.events - sent.acknowledged
+    more = f", and {unsure:,} more may have been" if unsure else ""
+    return f"{sent.acknowledged:,} events were sent before{more}"
 
 
 async def _send_all(
@@ -131,14 +141,21 @@ async def _send_all(
             async for event in _paced(feed, began_s, per_s, speed):
                 waiting.append(await publisher.send(topic, event.key, event.payload))
                 sent.events += 1
-                while len(waiting) > IN_FLIGHT_MAX:
-                    await waiting.popleft()
-                    sent.acknowledged += 1
-            while waiting:
-                await waiting.popleft()
-                sent.acknowledged += 1
+                await _acknowledged(waiting, IN_FLIGHT_MAX, sent)
+            await _acknowledged(waiting, 0, sent)
+        except NotSo:
+            # A file that breaks off takes nothing back of what it gave before.
+            await _acknowledged(waiting, 0, sent)
+            raise
         finally:
             sent.seconds = round(time.monotonic() - began_s, 3)
+
+
+async def _acknowledged(waiting: deque[Awaitable[int]], most: int, sent: Sent) -> None:
+    """Wait until at most so many are not acknowledged. Mutates: waiting, sent."""
+    while len(waiting) > most:
+        await waiting.popleft()
+        sent.acknowledged += 1
 
 
 async def _paced(

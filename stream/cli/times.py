@@ -8,8 +8,14 @@ from stream.policy import spell_duration
 
 
 def moment(at_ms: int) -> str:
-    """Return Unix milliseconds as local time with its offset: `2026-01-31 12:00:00 +0100`."""
-    at = dt.datetime.fromtimestamp(at_ms / 1_000, dt.UTC).astimezone()
+    """Return Unix milliseconds as local time with its offset: `2026-01-31 12:00:00 +0100`.
+
+    Others may have written any number: one that is no time stays that.
+    """
+    try:
+        at = dt.datetime.fromtimestamp(at_ms / 1_000, dt.UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return str(at_ms)
     return at.strftime("%Y-%m-%d %H:%M:%S %z")
 
 

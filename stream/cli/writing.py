@@ -22,18 +22,21 @@ Write = Callable[[bytes], None]
 
 
 def check_apart(written: Sequence[str | None], read: Sequence[str | None]) -> None:
-    """See that no file is written that is read too, and none twice.
+    """See that no file is written that is read too, and none twice; what is no file may be both.
 
     Errors: UsageError: it would be emptied before it is read, or hold a mixture.
     """
-    held = [Path(each).resolve() for each in read if each and each != STDIN]
+    inputs = {Path(each).resolve() for each in read if each and each != STDIN}
+    outputs: set[Path] = set()
     for each in written:
-        if not each or each == STDIN:
+        place = Path(each or STDIN).resolve()
+        if not each or each == STDIN or (place.exists() and not place.is_file()):
             continue
-        place = Path(each).resolve()
-        if place in held:
+        if place in inputs:
             raise click.UsageError(f"{each} would be read and written: name another file")
-        held.append(place)
+        if place in outputs:
+            raise click.UsageError(f"{each} would be written twice: name another file")
+        outputs.add(place)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from stream.events import ACTIONS, SUBJECT_KINDS, Conditions, Subject
+from stream.events import ACTIONS, SUBJECT_KINDS, Command, Conditions, Subject
 from stream.policy import OFF, Policy, Rule, demand_of, forbid_id, spell_duration, stable_id
 from stream.profiles import BINS, SUM_MEASURES, PairId
 
@@ -30,12 +30,16 @@ RULE_MODES: Final = ("off", "shadow", "enforce")
 
 
 class _Reader(NamedTuple):
-    """What every part of a reading needs."""
+    """What every part of a reading needs.
+
+    Units: `now_ms` is the time of clocks, `read_ms` that of the row, which events may be ahead of.
+    """
 
     image: RowImage
     policy: Policy
     rules: list[Rule]
     names: Mapping[int, str]
+    now_ms: int
     read_ms: int
 
     def operation(self, value: int) -> str:
@@ -67,7 +71,8 @@ def read_profile(
         for each in policy.rules
         if each.mode != OFF and (not each.spec.classes or class_name in each.spec.classes)
     ]
-    reader = _Reader(image, policy, rules, names, max(now_ms, int(head["clock_ms"])))
+    read_ms = max(now_ms, int(head["clock_ms"]))
+    reader = _Reader(image, policy, rules, names, now_ms, read_ms)
     return Profile(
         workload=image.workload,
         class_name=class_name,
@@ -199,15 +204,13 @@ def _transitions(reader: _Reader) -> Iterator[Transition]:
 def _in_force(reader: _Reader) -> Iterator[InForce]:
     """Yield what the ledger says is in force at the read time, the strongest first."""
     entries = [
-        each
-        for each in reader.image.row["ledger"]
-        if each["rule"] and int(each["until_ms"]) > reader.read_ms
+        each for each in reader.image.row["ledger"] if each["rule"] and _is_in_force(reader, each)
     ]
     strength = np.array([int(each["mode"]) * 8 + int(each["action"]) for each in entries], np.int64)
     for place in np.argsort(-strength, kind="stable").tolist():
         entry = entries[place]
         kind = int(entry["kind"])
-        command = reader.image.held.get((int(entry["rule"]), kind, int(entry["subject"])))
+        command = _command_of(reader, entry)
         body = command.body if command else None
         yield InForce(
             rule=body.rule if body else _rule_name(reader.policy, int(entry["rule"])),
@@ -224,6 +227,19 @@ def _in_force(reader: _Reader) -> Iterator[InForce]:
             controls=body.reason.controls if body else (),
             command=command.id if command else "",
         )
+
+
+def _command_of(reader: _Reader, entry: Any) -> Command | None:
+    place = int(entry["rule"]), int(entry["kind"]), int(entry["subject"])
+    return reader.image.held.get(place)
+
+
+def _is_in_force(reader: _Reader, entry: Any) -> bool:
+    """Tell whether an entry holds: gateways obey a command by its own end, which is of clocks."""
+    command = _command_of(reader, entry)
+    if command is not None:
+        return command.expires_at_ms > reader.now_ms
+    return int(entry["until_ms"]) > reader.read_ms
 
 
 def _spelled(subject: Subject) -> str:

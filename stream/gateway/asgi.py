@@ -11,15 +11,16 @@ A request without a valid identity is refused, because nothing could ever bind i
 `operation_of=template_of(app.routes)` or your own.
 
 Requests end with one event: `refused` by us, `denied` (401 and 403 of the application), `failed`
-(other statuses from 400, and exceptions), else `served`. Its time is that of the answer, so that a
-caller cannot hide a burst in slow responses that would be late for every short window. A WebSocket
-is one request, over when the handshake is answered.
+(other statuses from 400, and exceptions before the answer is complete), else `served`. Its time is
+that of the answer. A stream is reported while it lasts, and a long one is more events than one
+(`answer`). A WebSocket is one request, over when the handshake is answered: what it carries is
+neither checked nor counted, and one that is open when a revoke comes stays open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeAlias
 
@@ -28,20 +29,17 @@ import msgspec
 from stream.events import Outcome, Request, Token, TokenRef
 from stream.identity import InvalidIdentity, canonical_workload
 
+from .answer import NO_STATUS, Answer, Lasting, Message, outcome_of
 from .client import Gateway
 from .routes import path_operation
 from .verdict import STATUS_DENY, Cause, Verdict
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Extract: TypeAlias = Callable[[Scope], str | None]
 
-# Plain numbers: the hash of a member of an enumeration is that of its name, and computed each time.
-DENIALS: Final = frozenset({HTTPStatus.UNAUTHORIZED.value, HTTPStatus.FORBIDDEN.value})
-FAILURE_MIN: Final = HTTPStatus.BAD_REQUEST.value
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
 
 
@@ -125,6 +123,7 @@ class EnforcementMiddleware:
         self._operation_of = operation_of
         self._claims_of = claims_of
         self._unidentified = unidentified
+        self._lasting = Lasting()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; scopes other than `http` and `websocket` pass untouched."""
@@ -168,25 +167,20 @@ class EnforcementMiddleware:
         return _Call(workload, self._operation_of(scope), claims)
 
     async def _serve(self, call: _Call, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 0
-        size = 0
-        is_over = False
+        answer = Answer(partial(self._report, call), self._lasting)
+        see = answer.see
 
-        async def send_counted(message: Message) -> None:
-            nonlocal status, size
-            kind = message["type"]
-            if kind == "http.response.body":
-                size += len(message.get("body", b""))
-            elif kind == "http.response.start":
-                status = message["status"]
+        async def send_seen(message: Message) -> None:
+            # Before it is sent: how long that takes is the caller's choice.
+            see(message)
             await send(message)
 
+        has_failed = True
         try:
-            await self._app(scope, receive, send_counted)
-            is_over = True
+            await self._app(scope, receive, send_seen)
+            has_failed = False
         finally:
-            outcome = outcome_of(status) if is_over else "failed"
-            self._report(call, outcome, status or HTTPStatus.INTERNAL_SERVER_ERROR, size)
+            answer.close(has_failed=has_failed)
 
     async def _serve_websocket(
         self, call: _Call, scope: Scope, receive: Receive, send: Send
@@ -205,7 +199,7 @@ class EnforcementMiddleware:
             await self._app(scope, receive, send_observed)
         finally:
             if not is_answered:
-                self._report(call, "failed", HTTPStatus.INTERNAL_SERVER_ERROR, 0)
+                self._report(call, "failed", NO_STATUS, 0)
 
     def _report(self, call: _Call, outcome: Outcome, status: int, size: int) -> None:
         gateway, claims = self._gateway, call.claims
@@ -228,13 +222,6 @@ class EnforcementMiddleware:
                 gateway=gateway.spec.name,
             )
         )
-
-
-def outcome_of(status: int) -> Outcome:
-    """Return what became of a request that the application answered; 0 where it did not."""
-    if status in DENIALS:
-        return "denied"
-    return "failed" if status >= FAILURE_MIN or not status else "served"
 
 
 def _handshake_status(message: Message) -> int:

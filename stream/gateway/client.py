@@ -125,8 +125,10 @@ class Gateway:
     def report(self, request: Request) -> None:
         """Report one event; returns at once, and never raises for what the event holds.
 
-        Requires: `request.workload` is canonical.
+        One that names no gateway gets this one's name. Requires: `request.workload` is canonical.
         """
+        if self._spec.name and not request.gateway:
+            request = msgspec.structs.replace(request, gateway=self._spec.name)
         self._reporter.offer(request)
 
     def report_plain(

@@ -86,6 +86,7 @@ class Reporter:
         self._waiting_bytes = 0
         self._sums = Sums(spec.sums_max)
         self._sums_sent_s = clock.monotonic_s()
+        self._sums_due = 0
         self._in_flight: deque[tuple[Awaitable[int], int]] = deque()
         self._events_in_flight = 0
         self._wake = asyncio.Event()
@@ -116,10 +117,11 @@ class Reporter:
         counts["offered"] += 1
         try:
             # The start and the end of a task cannot be summed up: an eighth of the room is theirs.
-            room = self._events_max
+            room, bytes_room = self._events_max, self._bytes_max
             if request.kind != "request":
                 room += room // 8 + 1
-            if len(waiting) < room and self._waiting_bytes < self._bytes_max:
+                bytes_room += bytes_room // 8
+            if len(waiting) < room and self._waiting_bytes < bytes_room:
                 payload = encode(request)
                 key = request.workload.encode()
                 waiting.append(_Waiting(key, payload, request.count))
@@ -156,6 +158,7 @@ class Reporter:
         """Count everything that still waits as lost, after the time for sending is over."""
         self._counts["lost"] += sum(each.requests for each in self._waiting)
         self._counts["lost"] += sum(request.count for request in self._sums.drain())
+        self._sums_due = 0
         self._counts["unconfirmed"] += self._events_in_flight
         self._events_in_flight = 0
         self._in_flight.clear()
@@ -203,13 +206,21 @@ class Reporter:
     def _take_up_sums(self) -> None:
         """Let the sums wait as events behind the others, when it is time.
 
-        Only after a round that succeeded: while Kafka is out of reach what waits must not grow.
+        As many as find room; the rest of those that are there then follow as room comes, before
+        later ones. At the end all find room: nothing more is offered.
         """
         now_s = self._clock.monotonic_s()
         if not self._waiting or now_s - self._sums_sent_s >= SUMS_EVERY_S:
             self._sums_sent_s = now_s
-            for request in self._sums.drain():
+            self._sums_due = len(self._sums)
+        while self._sums_due and (self._has_room() or self._is_closing):
+            self._sums_due -= 1
+            for request in self._sums.take_first():
                 self._append(request)
+
+    def _has_room(self) -> bool:
+        spec = self._spec
+        return len(self._waiting) < spec.events_max and self._waiting_bytes < spec.bytes_max
 
     async def _send_round(self, publisher: Publisher) -> None:
         """Send the events that have waited longest.

@@ -61,7 +61,7 @@ class GatewaySpec(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind",
     tag="gateway",
 ):  # fmt: skip
-    """A gateway: its name in the events it reports, its topics, and how long it waits for what.
+    """A gateway: its name in events that name no other, its topics, how long it waits for what.
 
     `zone`: the zone it speaks for, whose topic it then reports to; empty for none.
     `io_s` is the deadline of one call to Kafka, above the deadlines of its own client; `close_s`

@@ -1,12 +1,13 @@
 """Events summed up for want of room: fewer events that stand for as many requests.
 
-What is summed is what a flood repeats: same workload, operation, outcome, task. Details that may
-differ within a group (resources, actors, scopes, ids) are left out, and token and purpose where
-they do differ, because they would be claims about requests that did not make them.
+What is summed is what a flood repeats: same workload, operation, outcome, effect, task. Details
+that may differ within a group (resources, actors, scopes, ids) are left out, and token, purpose and
+status where they do differ, because they would be claims about requests that did not make them.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from operator import index
 
 import msgspec
@@ -15,7 +16,7 @@ from stream.events import TIME_MS_MAX, Request, decode_request
 
 from .fitting import BYTES_MAX, COST_MAX, COUNT_MAX, clip_label, clip_operation, encode_fitting
 
-_Group = tuple[str, str, str, str, bool]
+_Group = tuple[str, str, str, str, bool, str]
 
 
 class _Sum(msgspec.Struct):
@@ -28,6 +29,7 @@ class _Sum(msgspec.Struct):
     cost: int
     is_one_token: bool = True
     is_one_purpose: bool = True
+    is_one_status: bool = True
 
 
 class Sums:
@@ -35,7 +37,8 @@ class Sums:
 
     def __init__(self, groups_max: int) -> None:
         self._groups_max = groups_max
-        self._sums: dict[_Group, _Sum] = {}
+        # Taken from its front, which a plain dictionary would search each time.
+        self._sums: OrderedDict[_Group, _Sum] = OrderedDict()
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -52,7 +55,10 @@ class Sums:
         if request.kind != "request":
             return False
         operation, task = clip_operation(request.operation), clip_label(request.task)
-        group = request.workload, operation, request.outcome, task, request.authenticated
+        group = (
+            request.workload, operation, request.outcome, task, request.authenticated,
+            request.effect,
+        )  # fmt: skip
         held = self._sums.get(group)
         if held is None:
             if len(self._sums) >= self._groups_max:
@@ -83,12 +89,21 @@ class Sums:
             held.is_one_token = False
         if request.purpose != first.purpose:
             held.is_one_purpose = False
+        if request.status != first.status:
+            held.is_one_status = False
         return True
+
+    def take_first(self) -> list[Request]:
+        """Return the events of the group that was opened first, and hold it no more.
+
+        Requires: there is one.
+        """
+        _, held = self._sums.popitem(last=False)
+        return _events_of(held)
 
     def drain(self) -> list[Request]:
         """Return the sums as events, and start again from nothing."""
-        sums, self._sums = self._sums, {}
-        return [event for held in sums.values() for event in _events_of(held)]
+        return [event for _ in range(len(self._sums)) for event in self.take_first()]
 
 
 def _made_to_fit(request: Request) -> tuple[int, int, int, int]:
@@ -114,6 +129,7 @@ def _events_of(held: _Sum) -> list[Request]:
         at_ms=held.at_ms,
         token=held.first.token if held.is_one_token else None,
         purpose=held.first.purpose if held.is_one_purpose else "",
+        status=held.first.status if held.is_one_status else 0,
     )
     events = []
     count, size, cost = held.count, held.bytes, held.cost

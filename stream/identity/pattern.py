@@ -5,6 +5,8 @@
     spiffe://example.org/**                  every workload of a trust domain
     POST /v1/export/*                        one method, one free segment
     * /admin/**                              any method, `/admin` and everything below it
+    POST *                                   one method, whatever it is sent to
+    CONNECT {authority}                      what has no route: tunnels, as proxies log them
     tool:send_*                              tools by name
     *                                        every operation
 
@@ -12,6 +14,10 @@ In a path, of a workload or of a route, `*` stands for any run of characters but
 and `**`, which is a whole segment, for any number of segments, also none. In a tool's name, where
 `/` means nothing, `*` stands for any run of characters. All else stands for itself, with case; a
 literal `*` is matched by `*` only.
+
+Not everything that follows a method is a route: `OPTIONS *` asks about a whole server, and CONNECT
+names an authority. `POST /**` is every route of a method; `POST *` is also what is no route. In
+place of a route no other pattern stands than `*` alone, and `{authority}`, which is itself.
 
 A trust domain is written out, or is `*`: it is a root of trust and its name has no hierarchy, so
 `*.example.org` would promise what SPIFFE does not keep (SPIFFE-ID 2.1).
@@ -45,6 +51,8 @@ _IN_SEGMENT: Final = "[^/]"
 _IN_TOOL: Final = r"[\s\S]"
 # A method of any kind, but never the `tool:` of a tool whose name looks like a route.
 _ANY_METHOD: Final = "[^ /:]+"
+# What stands in place of a route, and its expression.
+_NO_ROUTE: Final = {"*": f"{_IN_TOOL}*", "{authority}": re.escape("{authority}")}
 
 
 class InvalidPattern(EnforcerError, ValueError):
@@ -96,6 +104,8 @@ def compile_workload_pattern(text: str) -> Pattern:
 def compile_operation_pattern(text: str) -> Pattern:
     """Return the pattern written as `METHOD /route`, as `tool:name`, or as `*` for all of them.
 
+    In place of the route `*` is any target, and `{authority}` that of a tunnel.
+
     Errors: InvalidPattern.
     """
     _check_text("operation", text, OPERATION_PATTERN_LENGTH_MAX)
@@ -106,15 +116,18 @@ def compile_operation_pattern(text: str) -> Pattern:
         if not name or "**" in name:
             raise _invalid("operation", text, "a tool's name is letters and single *")
         return Pattern(text, re.compile(_TOOL + _name_regex(name, _IN_TOOL)))
-    method, space, route = text.partition(" ")
-    if not space or not route.startswith("/") or " " in route:
-        raise _invalid("operation", text, "it is METHOD /route, tool:name or *")
+    method, _, route = text.partition(" ")
+    if route not in _NO_ROUTE and (not route.startswith("/") or " " in route):
+        hint = "METHOD * is every target, METHOD {authority} a tunnel"
+        raise _invalid("operation", text, "it is METHOD /route, tool:name or *", hint=hint)
     if method != "*" and not _is_method(method):
         hint = f"{method.upper()} {route}" if _is_method(method.upper()) else ""
         raise _invalid("operation", text, "a method is written out in capitals or is *", hint=hint)
+    method_regex = _ANY_METHOD if method == "*" else re.escape(method)
+    if route in _NO_ROUTE:
+        return Pattern(text, re.compile(f"{method_regex} {_NO_ROUTE[route]}"))
     segments = route[1:].split("/")
     _check_double_stars("operation", text, segments)
-    method_regex = _ANY_METHOD if method == "*" else re.escape(method)
     return Pattern(text, re.compile(f"{method_regex} {_path_regex(segments)}"))
 
 

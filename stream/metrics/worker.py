@@ -6,7 +6,7 @@ the settings; rules come from the policy and are cut at RULES_MAX, what is beyon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -137,6 +137,9 @@ class Metrics:
             "classes in which rules on learned evidence enforce nobody new, by the brake",
             ("partition",),
         )
+        self._unstored_names = counter(
+            "names_unstored", "texts of operations that found no room in their partition"
+        )
         self._alarms = gauge("day_contexts", "contexts of a day by what became of them", ("what",))
         self.owned = gauge("partitions_owned", "home partitions of this worker")
         self._full = gauge("partitions_full", "of those, where a trust domain gets no new workload")
@@ -191,6 +194,10 @@ class Metrics:
     def count_unpublished(self) -> None:
         """Add one command that was not published for want of room."""
         self._unpublished.inc()
+
+    def count_unstored_names(self, amount: int) -> None:
+        """Add texts of operations that are not stored for want of room."""
+        self._unstored_names.inc(amount)
 
     def count_finding(self, rule: str) -> None:
         """Add one finding."""
@@ -263,6 +270,16 @@ class Metrics:
         for metric in (self._lag, self._checkpoint, self._shed, self._braked):
             if (str(partition),) in metric._metrics:  # noqa: SLF001 - no public test for a label
                 metric.remove(str(partition))
+
+    def show_nothing(self, zones: Iterable[str]) -> None:
+        """Show a worker that has no partition and reads no zone."""
+        for metric in (self._lag, self._checkpoint, self._shed, self._braked, self._zone_lag):
+            metric.clear()
+        for zone in zones:
+            self.set_zone(zone, is_up=False)
+        for gauge in (self.owned, self.rows, self.records):
+            gauge.set(0)
+        self.set_full(0, 0)
 
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

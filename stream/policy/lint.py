@@ -17,11 +17,12 @@ from .compiled import ACTION_INDEX, OTHER_CLASS, Policy
 from .rule import Rule
 from .spec import RuleSpec
 from .tables import ENFORCE
-from .units import spell_duration
+from .units import PERMITS_MAX, spell_duration
 
-# Comparing each with each takes two seconds at this number of patterns of workloads; where there
-# are more, only those written the same are found.
+# Comparing each pattern of workloads with each takes a second or two at this number of them, or of
+# steps of matching: where there are more, only those written the same are found.
 COMPARED_MAX: Final = 600
+STEPS_MAX: Final = 2 * 10**9
 
 _EVERY_WORKLOAD: Final = compile_workload_pattern("spiffe://*/**")
 # No pattern has it, because patterns are printable.
@@ -51,10 +52,11 @@ def lint_policy(policy: Policy, line_of: Callable[[str], int] | None = None) -> 
 
     Errors: none. Cost: at worst some seconds for a policy of the largest size.
     """
+    reach = _reach(policy)
     remarks = [
         Remark(code, path, line_of(path) if line_of else None, text, hint)
         for check in CHECKS
-        for code, path, text, hint in check(policy)
+        for code, path, text, hint in check(policy, reach)
     ]
     return sorted(remarks, key=lambda each: each.line or 0)
 
@@ -86,9 +88,8 @@ def _sample(segments: list[str], length: int) -> str:
 class _Workloads:
     """The workloads of some patterns."""
 
-    def __init__(self, policy: Policy) -> None:
-        groups = [*(group for _, group in policy.classes), *policy.exemptions]
-        self._is_compared = sum(map(len, groups)) <= COMPARED_MAX
+    def __init__(self, *, is_compared: bool) -> None:
+        self._is_compared = is_compared
         self._patterns: list[Pattern] = []
         self._texts: set[str] = set()
 
@@ -105,39 +106,55 @@ class _Workloads:
         )
 
 
-def _dead_classes(policy: Policy) -> dict[str, list[int]]:
-    """Return by class the indices of its patterns that earlier classes leave nothing to match."""
-    earlier = _Workloads(policy)
+class _Reach(NamedTuple):
+    """Which workloads classes get, found once.
+
+    `dead`: by class the indices of its patterns that earlier classes leave nothing to match.
+    `empty`: the classes that get no workload, `other` too. `is_compared`: whether patterns are few
+    and short enough to compare each with each.
+    """
+
+    dead: dict[str, list[int]]
+    empty: set[str]
+    is_compared: bool
+
+
+def _reach(policy: Policy) -> _Reach:
+    is_compared = _is_cheap(policy)
+    earlier = _Workloads(is_compared=is_compared)
     dead: dict[str, list[int]] = {}
     for name, patterns in policy.classes:
         dead[name] = [place for place, each in enumerate(patterns) if earlier.have(each)]
         earlier.add(patterns)
-    return dead
+    empty = {name for name, patterns in policy.classes if len(dead[name]) == len(patterns)}
+    if any(covers(each, _EVERY_WORKLOAD) for _, group in policy.classes for each in group):
+        empty.add(OTHER_CLASS)
+    return _Reach(dead, empty, is_compared)
 
 
-def _unreachable_classes(policy: Policy) -> set[str]:
-    dead = _dead_classes(policy)
-    return {name for name, patterns in policy.classes if len(dead[name]) == len(patterns)}
-
-
-def _has_no_others(policy: Policy) -> bool:
-    """Tell whether some class has every workload."""
-    return any(covers(each, _EVERY_WORKLOAD) for _, group in policy.classes for each in group)
+def _is_cheap(policy: Policy) -> bool:
+    """Tell whether patterns are few and short enough to compare each with each."""
+    groups = [*(group for _, group in policy.classes), *policy.exemptions]
+    texts = [each.text for group in groups for each in group]
+    # A match takes the product of both lengths at worst. One or two show that a pattern does not
+    # cover; to show that it does takes one a segment, and then nothing else is compared.
+    lengths = sum(map(len, texts))
+    longest = max((len(text) * text.count("/") for text in texts), default=0)
+    return len(texts) <= COMPARED_MAX and lengths * (lengths + longest) <= STEPS_MAX
 
 
 def _applies(rule: Rule, class_name: str) -> bool:
     return bool(rule.mode) and (not rule.spec.classes or class_name in rule.spec.classes)
 
 
-def _check_classes(policy: Policy) -> Found:
-    dead = _dead_classes(policy)
+def _check_classes(policy: Policy, reach: _Reach) -> Found:
     for index, (name, patterns) in enumerate(policy.classes):
         at = f"$.classes[{index}]"
-        if len(dead[name]) == len(patterns):
+        if name in reach.empty:
             text = f"class `{name}` gets no workload: earlier classes match all that it could"
             yield "class-unreachable", at, text, "move it up: the first class that matches wins"
             continue
-        for place in dead[name]:
+        for place in reach.dead[name]:
             text = f"an earlier class has the workloads of {patterns[place].text!r}"
             hint = "move the class up, or leave the pattern out"
             yield "pattern-shadowed", f"{at}.workloads[{place}]", text, hint
@@ -146,19 +163,19 @@ def _check_classes(policy: Policy) -> Found:
             yield "class-without-rules", at, f"no rule that is on is about class `{name}`", hint
 
 
-def _check_others(policy: Policy) -> Found:
+def _check_others(policy: Policy, reach: _Reach) -> Found:
     if not any(rule.mode for rule in policy.rules):
         text = "no rule is on, so nothing is ever found"
         yield "no-rules", "$.rules", text, "start from the default policy"
         return
     has_rule = any(_applies(rule, OTHER_CLASS) for rule in policy.rules)
-    if not has_rule and not _has_no_others(policy):
+    if not has_rule and OTHER_CLASS not in reach.empty:
         text = "no rule that is on is about workloads that no class matches"
         hint = f"add `{OTHER_CLASS}` to `classes` of a rule, or a class with spiffe://*/**"
         yield "others-without-rules", "$.rules", text, hint
 
 
-def _check_exemptions(policy: Policy) -> Found:
+def _check_exemptions(policy: Policy, reach: _Reach) -> Found:
     for index, group in enumerate(policy.exemptions):
         for place, pattern in enumerate(group):
             if covers(pattern, _EVERY_WORKLOAD):
@@ -166,18 +183,21 @@ def _check_exemptions(policy: Policy) -> Found:
                 hint = "switch rules to `mode: shadow` instead, or name the workloads"
                 yield "exempts-all", at, "every workload is exempt, so no command binds", hint
                 return
+    # What no group so far exempts of each class; the one that exempts the rest is remarked on.
+    bound = {name: list(patterns) for name, patterns in policy.classes}
     for index, group in enumerate(policy.exemptions):
-        exempt = _Workloads(policy)
+        exempt = _Workloads(is_compared=reach.is_compared)
         exempt.add(group)
-        for name, patterns in policy.classes:
-            if all(exempt.have(pattern) for pattern in patterns):
+        for name, patterns in list(bound.items()):
+            bound[name] = [each for each in patterns if not exempt.have(each)]
+            if not bound[name]:
+                del bound[name]
                 at = f"$.exemptions[{index}]"
                 hint = "rules in shadow say what they would do; an exemption hides it"
                 yield "exempts-class", at, f"all workloads of class `{name}` are exempt", hint
 
 
-def _check_rules(policy: Policy) -> Found:
-    unreachable = _unreachable_classes(policy)
+def _check_rules(policy: Policy, reach: _Reach) -> Found:
     for index, rule in enumerate(policy.rules):
         at = f"$.rules[{index}]"
         if not rule.mode:
@@ -188,9 +208,12 @@ def _check_rules(policy: Policy) -> Found:
                 ("`shadow` runs it without enforcing; or leave the rule out"),
             )
             continue
-        if rule.spec.classes and unreachable.issuperset(rule.spec.classes):
+        if rule.spec.classes and reach.empty.issuperset(rule.spec.classes):
             text = f"rule `{rule.name}` never fires: its classes get no workload"
-            yield "rule-unreachable", f"{at}.classes", text, "move its classes up"
+            is_of_others = OTHER_CLASS in rule.spec.classes
+            hint = f"some class has every workload, so `{OTHER_CLASS}` is empty; name that class"
+            hint = hint if is_of_others else "move its classes up"
+            yield "rule-unreachable", f"{at}.classes", text, hint
         is_final = rule.spec.action == "revoke" and rule.spec.on == "workload"
         if is_final and rule.mode == ENFORCE and rule.spec.note is None:
             text = f"rule `{rule.name}` stops whole workloads and does not say why"
@@ -215,8 +238,7 @@ def _check_limit(policy: Policy, index: int) -> Found:
     is_of_all = rule.pair.measure == "requests" and rule.rate is not None
     if is_of_all and rule.rate and rule.rate.permits * window_ms > rule.at_most * rule.rate.per_ms:
         text = f"the rate {rule.spec.rate} of `{rule.name}` lets more through than its limit"
-        hint = f"choose at most {rule.at_most}/{spell_duration(window_ms)}"
-        yield "throttle-above-limit", f"{at}.rate", text, hint
+        yield "throttle-above-limit", f"{at}.rate", text, _slower(rule.at_most, window_ms)
     for place, stricter in enumerate(policy.rules):
         # Of two rules that do the same the later one adds nothing.
         if _is_behind(rule, stricter) and (place < index or not _is_behind(stricter, rule)):
@@ -224,6 +246,15 @@ def _check_limit(policy: Policy, index: int) -> Found:
             hint = "its limit is lower in a window as long, and it does as much"
             yield "rule-behind", at, text, hint
             break
+
+
+def _slower(at_most: int, window_ms: int) -> str:
+    """Return what to write where a rate is above its limit: the highest that is not, or near it."""
+    if not at_most:
+        return "no rate is as low: `action: revoke`"
+    # A rate has so many permits at most, so a larger one is written for a part of the window.
+    parts = -(-at_most // PERMITS_MAX)
+    return f"choose at most {at_most // parts}/{spell_duration(-(-window_ms // parts))}"
 
 
 def _is_behind(rule: Rule, stricter: Rule) -> bool:
@@ -298,14 +329,14 @@ def _why_nothing(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _check_brake(policy: Policy) -> Found:
+def _check_brake(policy: Policy, reach: _Reach) -> Found:
     if policy.brake is None:
         text = "no brake: rules on learned evidence may enforce on every workload at once"
         hint = "leave `brake` out, or say how many may be: `brake: {share: 25%, window: 10m}`"
         yield "brake-off", "$.brake", text, hint
 
 
-CHECKS: Final[tuple[Callable[[Policy], Found], ...]] = (
+CHECKS: Final[tuple[Callable[[Policy, _Reach], Found], ...]] = (
     _check_classes,
     _check_others,
     _check_exemptions,

@@ -9,10 +9,10 @@ does not answer, or does again, says so; nothing is decided by a mode, it only n
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from stream.bus import Rarely
 from stream.clock import Clock
 from stream.metrics import MODES, Metrics
 
@@ -26,7 +26,8 @@ OVERSPENT: Final = "overspent"
 NOTED: Final = (BRAKED, OVERSPENT)  # all is done, as it should be, and somebody had better look
 
 log = logging.getLogger(__name__)
-# A link that comes and goes each second must not fill the log: what is left out is counted.
+# A link that comes and goes each second must not fill the log: what is left out is counted, and
+# what is so in the end is said as soon as it may be.
 SAID_EVERY_S: Final = 5.0
 
 
@@ -47,7 +48,10 @@ class Modes:
         self._clock = clock
         self._metrics = metrics
         self._holding: dict[str, Mode] = {}
-        self._rarely = Rarely(log, SAID_EVERY_S)
+        self._said: set[str] = set()
+        self._silent_until_s: dict[tuple[str, bool], float] = {}
+        self._changes: Counter[str] = Counter()
+        self._last: dict[str, str] = {}
 
     def begin(self, mode: str, why: str) -> None:
         """Say that a mode holds; the first reason stays. Mutates: self."""
@@ -55,15 +59,18 @@ class Modes:
         if mode not in self._holding:
             self._holding[mode] = Mode(why, self._clock.monotonic_s())
             self._metrics.set_mode(mode, holds=True)
-            self._rarely.warning("mode " + mode + " begins: %s", why)
+            self._changes[mode] += 1
+            self._last[mode] = f"begins: {why}"
+        self._say(mode)
 
     def end(self, mode: str) -> None:
         """Say that a mode does not hold, or not any more. Mutates: self."""
         held = self._holding.pop(mode, None)
         if held is not None:
             self._metrics.set_mode(mode, holds=False)
-            after_s = self._clock.monotonic_s() - held.since_s
-            self._rarely.warning("mode " + mode + " ends after %.1f s", after_s)
+            self._changes[mode] += 1
+            self._last[mode] = f"ends after {self._clock.monotonic_s() - held.since_s:.1f} s"
+        self._say(mode)
 
     def holds(self, mode: str) -> bool:
         """Tell whether a mode holds."""
@@ -76,6 +83,17 @@ class Modes:
                 self.begin(mode, why)
             else:
                 self.end(mode)
+
+    def _say(self, mode: str) -> None:
+        """Log what is so, unless the log says it, or said so a short while ago. Mutates: self."""
+        holds, now_s = mode in self._holding, self._clock.monotonic_s()
+        if holds == (mode in self._said) or now_s < self._silent_until_s.get((mode, holds), now_s):
+            return
+        left_out = self._changes.pop(mode) - 1
+        more = f" ({left_out} changes left out)" if left_out else ""
+        log.warning("mode %s %s%s", mode, self._last[mode], more)
+        self._silent_until_s[mode, holds] = now_s + SAID_EVERY_S
+        self._said ^= {mode}
 
     def texts(self) -> list[str]:
         """Return a line for each mode that holds and keeps a worker from being ready."""

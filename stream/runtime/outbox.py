@@ -77,9 +77,13 @@ class Outbox:
         """
         for partition, value, text in result.names:
             owned = owners[partition]
-            if len(owned.named) < NAMES_MAX and value not in owned.named:
-                owned.named.add(value)
-                owned.names[value] = text
+            if value in owned.named:
+                continue
+            if len(owned.named) >= NAMES_MAX:
+                count_unstored_names(self._metrics, partition)
+                continue
+            owned.named.add(value)
+            owned.names[value] = text
         for finding in result.findings:
             self._metrics.count_finding(finding.rule)
         for each in result.outgoing:
@@ -220,6 +224,13 @@ class Outbox:
         offset = await sent
         self._metrics.delay.observe(max(0, self._clock.wall_ms() - caused_at_ms) / 1_000)
         return offset
+
+
+def count_unstored_names(metrics: Metrics, partition: int, amount: int = 1) -> None:
+    """Count texts of operations that found no room in a partition, and say so once in a while."""
+    metrics.count_unstored_names(amount)
+    said = "partition %d has %d names of operations: `explain` will show no text of further ones"
+    rarely.warning(said, partition, NAMES_MAX)
 
 
 async def _awaited(sent: Awaitable[int]) -> int:

@@ -54,6 +54,7 @@ class Owned:
     wrote under our keys (see `repair`).
     `signatures` are those of the records sent, where keys are set.
     `counts` are the numbers of partitions there have been, the last one being in force here.
+    An heir would begin at `saved_from`, which is where this owner began until it has stored.
     `is_unproven`: the last record applied is to be read again, see `returning`.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     `domains`: how many rows of each trust domain are stored, as the store said last; `fresh`: how
@@ -79,6 +80,7 @@ class Owned:
     began_in: tuple[str, ...] = ()
     heard: Heard = field(default_factory=partial(Heard, ()))
     saved_position: int = -1
+    saved_from: int = -1
     clock_ms: int = 0
     check: int = 0
     check_offset: int = -1
@@ -99,6 +101,7 @@ class Owned:
 
     def __post_init__(self) -> None:
         self.hold(self.journal_offset, self.conditions)
+        self.saved_from = self.position
 
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -223,6 +223,7 @@ async def save(state: State, store: Store, snapshot: Snapshot, when_full: WhenFu
     state.table.sections.local["saving"][snapshot.slots] = 0
     if snapshot.checkpoint is not None:
         owned.saved_position = snapshot.position
+        owned.saved_from = snapshot.checkpoint.next_offset
         owned.heard.forget_before(snapshot.checkpoint.next_offset)
         owned.passed_by(snapshot.checkpoint.next_offset)
 

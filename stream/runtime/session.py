@@ -241,16 +241,26 @@ class Session(Journalling):
                     await verify(self.store, list(self.owned.values()))
                     await recount(self.store, list(self.owned.values()))
                 verified_s = self.clock.monotonic_s()
-            self.metrics.rows.set(len(self.state.table))
-            self.metrics.owned.set(len(self.owned))
-            most = [max(each.domains.values(), default=0) for each in self.owned.values()]
-            full = sum(bool(each.conditions.full) for each in self.owned.values())
-            self.metrics.set_full(full, max(most, default=0))
+            self._show_all()
+
+    def _show_all(self) -> None:
+        """Show how much there is and how far it is; saves may be waiting for hours."""
+        owned = list(self.owned.values())
+        for each in owned:
+            lag = max(0, self.ends.get(each.partition, 0) - each.position)
+            self.metrics.set_partition(each.partition, lag, each.position - each.saved_from)
+        self.metrics.rows.set(len(self.state.table))
+        self.metrics.owned.set(len(owned))
+        self.metrics.records.set(sum(len(each.published) for each in owned))
+        most = [max(each.domains.values(), default=0) for each in owned]
+        full = sum(bool(each.conditions.full) for each in owned)
+        self.metrics.set_full(full, max(most, default=0))
 
     async def keep_looking(self, looking: Looking) -> None:
         """Ask Kafka and Redis whether they are there, how far behind we are, what has changed."""
         while not self.stopping.is_set():
             self.ends |= await looking.look(dict(self.owned))
+            self._show_all()
             now_s = self.clock.monotonic_s()
             looking.judge_room(self.fullness.why)
             looking.judge_alarms(self.spending, now_s)
@@ -274,7 +284,6 @@ class Session(Journalling):
                         await self.outbox.tombstone(owned, self.spec.tombstone_after_ms)
                         count = claimed(owned.counts, owned.partition, self.speakers)
                         await self.outbox.beat(owned, count, self.spec.heartbeat_ms)
-            self.metrics.records.set(sum(len(each.published) for each in self.owned.values()))
 
     def _is_at_home(self, workload: int) -> bool:
         return any(each.is_home_of(workload) for each in self.owned.values())

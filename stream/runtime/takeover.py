@@ -43,7 +43,7 @@ from .beginning import (
 )
 from .bounds import bounds_of
 from .claiming import append, claim_above, say_so, valid_entries
-from .entries import Entries, in_era, in_force, lacking_of, of_log, shed_of
+from .entries import Entries, in_era, in_force, lacking_of, of_latest_log, of_log, shed_of
 from .growth import children_of, inherited, least_of, longest, parent_of, with_counts
 from .handover import born_of
 from .heard import Heard, Stored
@@ -248,7 +248,8 @@ async def _conditions(
     is_enough = bool(now) and len(now[-1][1].counts) >= len(place.least)
     if now and not start.modes and is_enough and now[-1][0] != FROM_PARENT:
         return (*now[-1], coming)
-    known = now[-1] if now else entries[-1] if entries else None
+    # Where nothing of this log holds yet it is what held at the end of the one before.
+    known = next(iter((now or of_latest_log(entries))[-1:]), None)
     if known is None:
         blank = first
     elif now:

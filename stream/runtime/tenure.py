@@ -360,12 +360,7 @@ class Tenure:
         return taken
 
     def _with_news(self, taken: Sequence[Snapshot]) -> list[Snapshot]:
-        """Return those that have anything to store, and show how far behind all are."""
-        for each in taken:
-            if each.checkpoint is not None:
-                lag = max(0, self.ends.get(each.owned.partition, 0) - each.position)
-                age = each.position - each.checkpoint.next_offset
-                self.metrics.set_partition(each.owned.partition, lag, age)
+        """Return those that have anything to store."""
         return [each for each in taken if has_news(each)]
 
     async def _store(self, taken: Sequence[Snapshot]) -> None:

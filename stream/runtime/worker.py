@@ -247,6 +247,8 @@ class Worker:
                 await source.stop()
         except (*UNREACHABLE, TimeoutError) as error:
             log.warning("left without saving: %s %s", type(error).__name__, error)
+        finally:
+            self._metrics.show_nothing(self.topics.zones)
 
 
 def _works(session: Session) -> list[Work]:

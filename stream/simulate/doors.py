@@ -223,7 +223,7 @@ class SimReader(MemoryReader):
         return await self._network.call(lambda: ask(topic), BusUnavailable, f"bounds of {topic}")
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
-        """Return the records in [start, end) that the log holds now."""
+        """Return the records in [start, end) that the log holds now; `read_some` asks here too."""
         ask = super().read
         return await self._network.call(
             lambda: ask(topic, partition, start, end), BusUnavailable, f"read {topic}"

@@ -207,8 +207,11 @@ class _World:
                 each for each in estate.log.of(estate.topics.journal) if each.partition == partition
             ]
             entries = [each for _, each in valid_conditions(journal)]
-            # Whoever takes over journals an earlier offset anew; what was said of later ones holds.
-            entries.sort(key=lambda each: (each.era, each.from_offset))
+            # Whoever takes over journals an earlier offset anew; what was said of later ones holds,
+            # but for another log.
+            log_era = max(entries, key=lambda each: each.era).log_era if entries else 0
+            entries = [each for each in entries if each.era >= log_era]
+            entries.sort(key=lambda each: each.from_offset)
             held = entries[-1].baseline or None if entries else None
             estate.network.happened["braked"] += sum(bool(each.braked) for each in entries)
             estate.network.happened["shed"] += sum(bool(each.shed) for each in entries)

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from stream.errors import ConfigError, RowCorrupt
+from stream.errors import ConfigError, RowCorrupt, StoreFull
 
 from .agreed import (
     Held,
@@ -59,7 +59,7 @@ from .contract import (
     Save,
     StoreFacts,
 )
-from .redis_link import RedisSpec, read_script
+from .redis_link import RedisSpec, Script, read_script
 from .redis_patience import Link
 
 VERSION_MIN: Final = 7
@@ -84,11 +84,18 @@ _SHRINK: Final = read_script("save", "allow-oom")
 class RedisStore:
     """A `Store` in Redis or Valkey: one server, behind Sentinels, or a cluster.
 
-    `count` is told the cause of each attempt that failed and may succeed later.
+    `count` is told the cause of each attempt that failed and may succeed later, `refused` of a
+    partition how many names found no room.
     """
 
-    def __init__(self, spec: RedisSpec, count: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        spec: RedisSpec,
+        count: Callable[[str], None] = lambda _: None,
+        refused: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
         self._link = Link(spec, self._vet, count)
+        self._refused = refused
         self._prefix = spec.prefix.encode()
         self._ids_per_load = spec.ids_per_load
         self.names_refused = 0
@@ -167,11 +174,14 @@ class RedisStore:
         """Write all of it or nothing, as write `save.number + 1`; return that number."""
         check_save(save)
         keys, args = self._save_call(partition, save)
-        status, *rest = await self._link.run(_SAVE if save.adds else _SHRINK, keys, args)
+        script = _SAVE if save.adds else _SHRINK
+        status, *rest = await self._write(script, keys, args, [b"saved", 0])
         if status == b"refused":
             fence = Fence(save.nonce, save.epoch, save.number)
             raise refusal(partition, _held(partition, *rest), fence)
-        self.names_refused += rest[0]
+        if rest[0]:
+            self.names_refused += rest[0]
+            self._refused(partition, rest[0])
         return save.number + 1
 
     async def bequeath(self, partition: int, bequest: Bequest) -> str:
@@ -187,7 +197,7 @@ class RedisStore:
         else:
             args += (bequest.records_all, encode_checkpoint(bequest.checkpoint))
         args += chain.from_iterable(bequest.records.items())
-        status, *rest = await self._link.run(_BEQUEATH, keys, args)
+        status, *rest = await self._write(_BEQUEATH, keys, args, [b"written"])
         if status == b"refused":
             raise refusal(partition, _held(partition, *rest), fence)
         return bytes(status).decode()
@@ -229,6 +239,23 @@ class RedisStore:
     async def stop(self) -> None:
         """Disconnect."""
         await self._link.stop()
+
+    async def _write(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[Any], done: list[Any]
+    ) -> Any:
+        """Run a script that writes and return its reply, `done` where it was written before.
+
+        A server without room refuses it before its first line, which knows a repeat.
+        Requires: keys begin with the state; args with nonce, number, next number and write id.
+        """
+        try:
+            return await self._link.run(script, keys, args)
+        except StoreFull:
+            nonce, _, number, write = args[:4]
+            held = await self._link.ask("HMGET", keys[0], "nonce", "number", "write")
+            if held != [nonce.encode(), b"%d" % number, write]:
+                raise
+            return done
 
     async def _load(
         self, partition: int, ids: Sequence[int], fence: Fence | None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import ssl
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -253,26 +251,16 @@ def connection_settings(spec: RedisSpec, address: Address) -> dict[str, Any]:
 
 def sentinel_settings(spec: RedisSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the same for connections to Sentinels, which have users of their own."""
-    password = _read_secret("sentinel_password_file", spec.sentinel_password_file)
+    password = read_secret(spec.sentinel_password_file, "")
     who = {"username": spec.sentinel_user or None, "password": password or None}
     return {**settings, **who, "db": 0}
 
 
 def _password(spec: RedisSpec, address: Address) -> str:
-    """Return the password, from the one place that gives it; this is where secrets are read."""
-    if spec.password_file:
-        return _read_secret("password_file", spec.password_file)
-    return address.password or os.environ.get(spec.password_env, "")
-
-
-def _read_secret(name: str, file: str) -> str:
-    """Return what a file holds without its last line end, nothing where no file is named."""
-    if not file:
-        return ""
-    try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name} cannot be read: {error}") from error
+    """Return the password, from the one place that gives it. Errors: ConfigError."""
+    if address.password and not spec.password_file:
+        return address.password
+    return read_secret(spec.password_file, spec.password_env)
 
 
 def _tls(spec: RedisSpec, address: Address) -> dict[str, Any]:

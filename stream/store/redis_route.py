@@ -5,7 +5,8 @@ are never read: they are older than what we know. A route through a cluster is `
 
 Sentinels are asked side by side and the answer with the highest config epoch counts, once most of
 them answered: one that was cut off goes on naming the primary of before. What they say is checked
-at each new connection (`as_primary`), because a name may lead to a server that was demoted.
+at each new connection (`as_primary`), because a name may lead to a server that was demoted. A name
+that none of them knows is a wrong setting at first; later they were restarted, and will learn it.
 """
 
 from __future__ import annotations
@@ -177,6 +178,7 @@ class BySentinels:
         self._sentinels = list(sentinels)
         self._asked, self._servers = asked, servers
         self._node: Node | None = None
+        self._was_named = False
         self._told_s = 0.0
         self._asking = asyncio.Lock()
 
@@ -226,7 +228,7 @@ class BySentinels:
             node = await self._named()
             if self._node != node:
                 log.info("the primary of %s is %s", self._service, node)
-            self._node, self._told_s = node, _now_s()
+            self._node, self._told_s, self._was_named = node, _now_s(), True
             await self._servers.keep([node])
             return node
 
@@ -248,7 +250,7 @@ class BySentinels:
         if answers:
             return max(answers)[1]
         errors = [each for each in ended if isinstance(each, Exception)]
-        if any("No such master" in str(each) for each in errors):
+        if not self._was_named and any("No such master" in str(each) for each in errors):
             raise ConfigError(
                 f"the Sentinels know no primary called {self._service!r}",
                 hint="the url is redis+sentinel://host:26379,host:26379/NAME, "

@@ -98,8 +98,34 @@ def test_reader_reads_ranges(bus: Bus) -> None:
                 assert [r.offset for r in got] == list(range(start, min(end, 100)))
                 assert all(r.value == b"%d" % r.offset for r in got)
             assert await reader.read(topic, 0, 0, 10) == []
+            assert await reader.read_some(topic, 0, 0, 10, 5) == ([], 10)
             with pytest.raises(ConfigError, match="does not exist"):
                 await reader.bounds(topic + "-missing")
+
+    run(scene())
+
+
+def test_reader_reads_so_many_and_goes_on(bus: Bus) -> None:
+    """A range is read in pieces of so many records, each from where the last one got to."""
+
+    async def scene() -> None:
+        async with bus.open() as (topic, publisher, reader):
+            await send_all(publisher, topic, [(1, b"%d" % n) for n in range(100)])
+            for start, end, records_max in [
+                (0, 100, 7),
+                (10, 20, 10),
+                (3, 5_000, 40),
+                (99, 100, 1),
+            ]:
+                whole = await reader.read(topic, 1, start, end)
+                read, at = [], start
+                while at < end:
+                    records, at = await reader.read_some(topic, 1, at, end, records_max)
+                    assert len(records) <= records_max
+                    assert all(record.offset < at for record in records)
+                    read += records
+                assert read == whole
+                assert at == end
 
     run(scene())
 

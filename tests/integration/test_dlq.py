@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from stream.bus import KafkaPublisher, KafkaReader, KafkaTogether, Sending
 from stream.cli import main
-from stream.cli.dlq import Plan, Tally, retry_letters
+from stream.cli.dlq_retry import Plan, Tally, retry_letters
 from stream.cli.letters import Choice
 from stream.cli.screen import Screen
 from stream.errors import OwnershipLost

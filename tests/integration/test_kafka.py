@@ -298,6 +298,9 @@ def test_range_may_end_in_a_hole(spec: KafkaSpec) -> None:
                     first = (await reader.read(holed, 0, 0, 10_000))[0].offset
             assert await reader.read(holed, 0, 0, 60) == []
             assert await reader.read(holed, 0, 20, 40) == []
+            assert await reader.read_some(holed, 0, 0, 60, 5) == ([], 60)
+            (record,), next_offset = await reader.read_some(holed, 0, 0, 10_000, 1)
+            assert next_offset == record.offset + 1 > 60
             assert (await reader.bounds(holed))[0].start == 0
             async with contextlib.aclosing(reader.follow(holed, {0: 5})) as following:
                 assert (await anext(following))[0].offset >= 60

@@ -1,12 +1,15 @@
 """Several workers on one machine whose Kafka is away: how they end, begin again and stop."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from stream.baselines import encode_baseline
 from stream.cli.run import compile_kernels
+from tests.models.tasks import baseline
 from tests.together import Crew, crew, runs
 
 SETTINGS = """
@@ -117,6 +120,21 @@ def test_all_stop_together(environment: dict[str, str], tmp_path: Path) -> None:
         assert ended == {None, 0, 1, 2}
 
 
+def test_all_are_told_by_somebody_else_too(environment: dict[str, str], tmp_path: Path) -> None:
+    """Where each process of a unit has a signal of its own, as systemd does, all save even so."""
+    with crew(2, environment, tmp_path / "log") as two:
+        two.wait(lambda: begun(two, 2))
+        children = two.children()
+        os.kill(children[0], signal.SIGTERM)
+        two.parent.send_signal(signal.SIGTERM)
+        for each in children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGTERM)
+        assert two.ended() == 0
+        ended = {each.get("process") for each in two.said("stopped")}
+        assert ended == {None, 0, 1}
+
+
 def test_one_that_does_not_stop_is_killed(environment: dict[str, str], tmp_path: Path) -> None:
     """A process that hangs holds up the end for a bounded time, which is said."""
     (tmp_path / "settings.yaml").write_text(SETTINGS.replace("30000", "4000"))
@@ -179,6 +197,22 @@ def test_policies_are_passed_on(environment: dict[str, str], tmp_path: Path) -> 
         told = {None, 0, 1}
         two.wait(lambda: {each.get("process") for each in two.said("policy second")} == told)
         assert not any("process" in each for each in two.said("the policy in force stays"))
+
+
+def test_a_bad_policy_keeps_no_baseline_away(environment: dict[str, str], tmp_path: Path) -> None:
+    """With a bad policy beside it a good baseline is reloaded by all, and no policy is."""
+    policy, learned = tmp_path / "policy.yaml", tmp_path / "learned.baseline"
+    policy.write_text(POLICY.format(name="first"))
+    learned.write_bytes(encode_baseline(baseline()))
+    named = {"ENFORCER_POLICY": str(policy), "ENFORCER_BASELINE": str(learned)}
+    environment |= named | {"ENFORCER_HASH_KEY": b"no secret at all".hex()}
+    with crew(2, environment, tmp_path / "log") as two:
+        two.wait(lambda: begun(two, 2))
+        policy.write_text("name: [bad")
+        two.parent.send_signal(signal.SIGHUP)
+        two.wait(lambda: len(two.said("takes effect once it is put by")) == 2)
+        assert len(two.said("the policy in force stays")) == 1
+        assert not two.said("takes effect from the next events on")
 
 
 def test_too_many_are_told(environment: dict[str, str], tmp_path: Path) -> None:

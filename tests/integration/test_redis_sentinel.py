@@ -12,7 +12,8 @@ import pytest
 from stream.errors import ConfigError, OwnershipLost, StoreUnavailable
 from stream.local import Addresses
 from stream.store import RedisSpec, RedisStore, redis_rules
-from stream.store.redis_route import Hop
+from stream.store.redis_patience import DOUBT_S
+from stream.store.redis_route import TRUSTED_S, Hop
 from tests.faults import redis as scenarios
 from tests.faults.run import assert_nothing_lost
 from tests.ports import free_port
@@ -263,6 +264,32 @@ def test_an_unknown_name_is_told(pair) -> None:
             await store.start()
 
     play([sentinel_of(one)], scene, service="other")
+
+
+def test_a_name_that_sentinels_forgot_is_waited_for(pair) -> None:
+    """Once they named a primary, Sentinels that know none any more are as those that are silent."""
+    one, _, sentinel_of = pair
+    sentinel = sentinel_of(one)
+
+    async def scene(store: RedisStore) -> None:
+        await take_over(store, 0, "a")
+        raw(sentinel, "SENTINEL REMOVE", SERVICE)
+        await asyncio.sleep(TRUSTED_S + 0.1)
+        assert await store.load(0, [1]) == [None]
+        one.stall()
+        doubting = asyncio.create_task(store.load(0, [1]))
+        await asyncio.sleep(DOUBT_S + 0.2)
+        one.go_on()
+        assert await doubting == [None]
+        one.kill()
+        one.launch()
+        waiting = asyncio.create_task(store.load(0, [1]))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        raw(sentinel, "SENTINEL MONITOR", SERVICE, "127.0.0.1", one.port, 1)
+        assert await waiting == [None]
+
+    play([sentinel], scene, timeout_s=60, deadline_s=60)
 
 
 def test_sentinels_have_a_password_of_their_own(pair, tmp_path: Path) -> None:

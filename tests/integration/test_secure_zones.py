@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stream.bus import KafkaPublisher, KafkaReader
-from stream.cli.dlq import Plan, Tally, retry_letters
+from stream.cli.dlq_retry import Plan, Tally, retry_letters
 from stream.cli.letters import Choice
 from stream.cli.screen import Screen
 from stream.cli.topics import make_topics

@@ -36,7 +36,17 @@ workload_patterns = st.sampled_from(
     ["spiffe://td/a", "spiffe://td/**", "spiffe://*/a/*", "spiffe://TD/b/**/c", "spiffe://*/**"]
 )
 operation_patterns = st.sampled_from(
-    ["*", "tool:*", "tool:send_*", "tool:read", "GET /x", "* /**", "POST /a/*/b", "GET /x/**"]
+    [
+        "*",
+        "tool:*",
+        "tool:send_*",
+        "tool:read",
+        "GET /x",
+        "* /**",
+        "POST /a/*/b",
+        "GET /x/**",
+        "GET *",
+    ]
 )
 durations = st.sampled_from(["1s", "10s", "5m", "1h", "24h", "1m30s"])
 junk = st.one_of(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.events import RejectCode, Request, encode_request, encode_request_msgpack
+from stream.cli.reading import Line
+from stream.events import (
+    RejectCode,
+    Request,
+    encode_request,
+    encode_request_msgpack,
+    join_requests,
+)
 from stream.identity import canonical_workload
-from stream.replay import Replay
+from stream.replay import Replay, batches
 from tests.models.driver import KEY, Driver
 from tests.models.logs import T0_MS, Log, change_of, logs, policy_of
 
@@ -108,6 +116,40 @@ def test_an_event_ahead_of_the_file_is_not_in_the_future() -> None:
     later = encode_request(Request(T0_MS + 10**9, "spiffe://td/a", "tool:x"))
     result, _ = replay.apply([payload(0), later])
     assert int(result.tallies[7]) == 0
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 12), st.integers(1, 2_000))
+def test_batches_are_bounded(sizes: list[int], events_max: int, bytes_max: int) -> None:
+    """By events, not by lines, and by bytes; nothing is lost, and the results are the same."""
+    events = [payload(place) for place in range(sum(sizes))]
+    rest = iter(events)
+    lines = [join_requests(list(islice(rest, size))) if size else b"[" for size in sizes]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stream.replay.BATCH_EVENTS", events_max)
+        patched.setattr("stream.replay.BATCH_BYTES", bytes_max)
+        pieces = list(batches(lines))
+        findings = [
+            finding
+            for result, _ in Replay(POLICY, KEY, 1, 4).run(lines)
+            for finding in result.findings
+        ]
+    assert list(chain.from_iterable(pieces)) == lines
+    for piece in pieces:
+        before = piece[:-1]
+        assert piece
+        assert sum(max(line.count(b"at_ms"), 1) for line in before) < events_max
+        assert sum(map(len, before)) < bytes_max
+    result, _ = Replay(POLICY, KEY, 1, 4).apply(lines)
+    assert findings == result.findings
+
+
+def test_a_batch_of_lines_is_bounded_too() -> None:
+    """What holds a payload counts as its payload."""
+    array = join_requests([payload(place) for place in range(700)])
+    lines = [Line("f", number, array) for number in range(40)]
+    assert [len(each) for each in batches(lines)] == [29, 11]
+    long = [Line("f", number, b"{" + b"x" * 60_000) for number in range(200)]
+    assert [len(each) for each in batches(long)] == [140, 60]
 
 
 def test_nothing_is_nothing() -> None:

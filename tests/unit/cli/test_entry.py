@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -73,6 +74,26 @@ def test_every_verb_helps(name: str, call: Call) -> None:
     assert "--json" in shown.stdout
 
 
+def verbs_of(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every verb below a command, however deep, with the words that call it."""
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    at = click.Context(command)
+    for name in command.list_commands(at):
+        below = command.get_command(at, name)
+        assert below is not None
+        yield from verbs_of(below, *path, name)
+
+
+def test_verbs_of_verbs_help_too() -> None:
+    """Also `baseline show` and its like have examples, of themselves, and --json."""
+    for path, command in verbs_of(main):
+        said = " ".join(path)
+        assert f"enforcer {said}" in (command.epilog or ""), said
+        assert any("--json" in each.opts for each in command.params), said
+
+
 def test_wrong_usage_is_told_in_one_line(call: Call) -> None:
     """A verb that is not there is answered with the nearest, a missing argument by its name."""
     wrong = call("chek")
@@ -92,6 +113,19 @@ def test_errors_are_objects_for_programs(call: Call) -> None:
         error = json.loads(shown.stderr)["error"]
         assert error["exit_code"] == code
         assert error["message"]
+
+
+@pytest.mark.parametrize("form", [("--log", "json"), ("--log=json",)])
+def test_last_words_have_the_form_of_the_log(form: tuple[str, ...], call: Call) -> None:
+    """What ends a worker whose log is JSON is a line of it, before its start too."""
+    shown = call("run", *form, "--as-process", "3")
+    assert shown.exit_code == 78
+    (line,) = map(json.loads, shown.stderr.splitlines())
+    assert "there is no hash key (hint: set" in line["message"]
+    assert (line["level"], line["logger"], line["process"]) == ("error", "stream.cli", 3)
+    wrong = call("run", *form, "--nothing")
+    assert wrong.exit_code == 2
+    assert "--nothing" in json.loads(wrong.stderr)["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`evaluate`: labelled events through the engine, by files alone."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -94,6 +95,46 @@ def test_labels_of_events_and_lines_that_are_none(
     assert results[0].pop("faults") == {}
     assert results[1].pop("faults") == {"malformed": 1, "wrong_type": 1}
     assert results[0] == results[1]
+
+
+def test_a_task_is_one_however_its_workload_is_spelled(
+    call: Call, tmp_path: Path, files: tuple[str, str, str]
+) -> None:
+    """Trust domains are of any case: where the calls of a task differ, nothing else does."""
+    events, labels, learned = files
+    lines = Path(events).read_bytes().splitlines()
+    other = [
+        each.replace(b"spiffe://bank", b"SPIFFE://Bank") if place % 2 else each
+        for place, each in enumerate(lines)
+    ]
+    assert other != lines
+    (tmp_path / "other.jsonl").write_bytes(b"\n".join(other))
+    said = [
+        json.loads(
+            call("evaluate", each, "--labels", labels, "--baseline", learned, "--json").stdout
+        )
+        for each in (events, str(tmp_path / "other.jsonl"))
+    ]
+    assert said[1]["benign"] == 30 and said[0] == said[1]
+
+
+def test_plots_that_cannot_be_are_told_at_once(
+    call: Call, tmp_path: Path, files: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No matplotlib, no such folder: nothing is read. One plot that fails costs no result."""
+    events, labels, learned = files
+    given = ("evaluate", events, "--labels", labels, "--baseline", learned, "--json", "--plots")
+    plots = tmp_path / "plots"
+    (plots / "roc.svg").mkdir(parents=True)
+    done = call(*given, str(plots))
+    assert (done.exit_code, "roc.svg cannot be written" in done.stderr) == (78, True)
+    assert json.loads(done.stdout)["attacks"] == 10
+    monkeypatch.setattr("stream.cli.evaluate.replayed", None)
+    done = call(*given, str(tmp_path / "b" / "plots"))
+    assert (done.exit_code, "b/plots cannot be written" in done.stderr) == (78, True)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = call(*given, str(plots))
+    assert (done.exit_code, "stream-enforcer[plots]" in done.stderr) == (78, True)
 
 
 def test_mistakes_are_named(call: Call, tmp_path: Path, files: tuple[str, str, str]) -> None:

@@ -55,6 +55,16 @@ def test_convert_of_nothing_is_not_so(call: Call) -> None:
     assert done.exit_code == 78
 
 
+@pytest.mark.parametrize("form", ["nginx", "cloudtrail"])
+def test_wrong_settings_empty_no_file(call: Call, tmp_path: Path, form: str) -> None:
+    """What is wrong with settings is told before the file of the last conversion is touched."""
+    out = tmp_path / "events.jsonl"
+    out.write_text("kept")
+    given = ("convert", "--format", form, "-o", str(out), "--trust-domain", "bad domain")
+    assert call(*given, stdin=b"").exit_code == 78
+    assert out.read_text() == "kept"
+
+
 @pytest.fixture
 def recorded(tmp_path: Path) -> tuple[str, str, list[bytes]]:
     """A file of events, a policy file, and the events."""
@@ -217,3 +227,32 @@ def test_convert_does_not_write_what_it_reads(call: Call, tmp_path: Path) -> Non
     other.symlink_to(log)
     assert call("convert", "--format", "nginx", str(log), "-o", str(other)).exit_code == 2
     assert log.read_text() == LOG
+
+
+def test_a_trail_is_judged_by_the_default_policy(call: Call, tmp_path: Path) -> None:
+    """What `convert` makes of CloudTrail has the names that the shipped sequences look for."""
+    calls = [
+        ("secretsmanager", "GetSecretValue"),
+        ("iam", "AttachUserPolicy"),
+        ("iam", "CreateAccessKey"),
+        ("cloudtrail", "StopLogging"),
+        ("cloudtrail", "DeleteTrail"),
+    ]
+    who = {"arn": "arn:aws:iam::123456789012:user/bob", "accountId": "123456789012"}
+    records = [
+        {
+            "eventTime": f"2026-01-31T12:00:0{second}Z",
+            "eventSource": f"{service}.amazonaws.com",
+            "eventName": name,
+            "userIdentity": who,
+        }
+        for second, (service, name) in enumerate(calls)
+    ]
+    trail, events, findings = (tmp_path / name for name in ("trail.json", "events", "findings"))
+    trail.write_text(json.dumps({"Records": records}))
+    done = call("convert", "--format", "cloudtrail", str(trail), "-o", str(events))
+    assert done.exit_code == 0, done.stderr
+    done = call("replay", str(events), "--findings", str(findings))
+    assert done.exit_code == 0, done.stderr
+    found = {json.loads(line)["rule"] for line in findings.read_bytes().splitlines()}
+    assert found == {"grant-then-mint", "secrets-then-cover"}

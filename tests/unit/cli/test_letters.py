@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from stream.bus import MemoryLog, MemoryReader, MemoryTogether, MemoryTopics, Sending, TopicSpec
-from stream.cli.dlq import ORIGIN, spelled
+from stream.cli.dlq import ORIGIN
+from stream.cli.dlq_retry import spelled
 from stream.cli.letters import (
     Choice,
     Found,
@@ -59,15 +60,16 @@ def letter(offset: int, raw: bytes = GOOD, **changes: Any) -> DeadLetter:
 class Desk:
     """A dead-letter topic and a topic of requests in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "dead") -> None:
+        self.name = name
         self.clock = WallClock()
         self.log = MemoryLog(self.clock)
 
     async def make(self, letters: Iterable[DeadLetter] = ()) -> None:
-        specs = [TopicSpec(name="dead", partitions=3), TopicSpec(name="requests", partitions=6)]
+        specs = [TopicSpec(name=self.name, partitions=3), TopicSpec(name="requests", partitions=6)]
         await MemoryTopics(self.log).ensure(specs)
         for each in letters:
-            self.log.append("dead", each.partition % 3, None, msgspec.json.encode(each))
+            self.log.append(self.name, each.partition % 3, None, msgspec.json.encode(each))
 
     async def found(self, choice: Choice | None = None) -> list[Found]:
         reader = MemoryReader(self.log)

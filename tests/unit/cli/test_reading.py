@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,27 @@ def test_a_broken_file_is_told(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(NotSo, match=r"broken\.gz cannot be read"):
         list(read_lines((str(file),), 100))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("is_packed", [False, True], ids=["plain", "packed"])
+def test_a_pipe_by_name_is_read_to_its_end(is_packed: bool, tmp_path: Path) -> None:
+    """`<(zcat ...)` is no stdin and no file: nobody knows its size, or where in it one is."""
+    fifo, lines = piped(tmp_path, is_packed=is_packed)
+    told: list[int] = []
+    assert total_bytes((fifo,)) is None
+    assert [each.data for each in read_lines((fifo,), 100, told.append)] == lines
+    assert set(told) <= {0}
+
+
+def piped(folder: Path, *, is_packed: bool) -> tuple[str, list[bytes]]:
+    """A named pipe, and the lines that come out of it once, more than one report's."""
+    fifo, lines = folder / "fifo", [b"%098d" % number for number in range(30_000)]
+    data = b"\n".join(lines)
+    os.mkfifo(fifo)
+    feed = fifo.write_bytes, (gzip.compress(data, 1) if is_packed else data,)
+    threading.Thread(target=feed[0], args=feed[1], daemon=True).start()
+    return str(fifo), lines
 
 
 @pytest.mark.timeout(60)

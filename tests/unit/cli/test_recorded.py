@@ -1,5 +1,7 @@
 """Events to send: keyed, shifted, and read beside the loop."""
 
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -62,6 +64,18 @@ def test_now_is_when_the_last_event_was(tmp_path: Path) -> None:
     first, last, middle = (decode_request(each.payload).at_ms for each in found)
     assert before_ms <= last <= time.time_ns() // 1_000_000
     assert (last - first, last - middle) == (8_000, 4_000)
+
+
+def test_a_pipe_is_kept_to_be_read_twice(tmp_path: Path) -> None:
+    """With --now the last event is asked for first, and a pipe gives everything once."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    events = [Request(at_ms, "spiffe://a/b", "x") for at_ms in (1_000, 9_000, 5_000)]
+    data = b"\n".join(map(encode_request, events))
+    threading.Thread(target=fifo.write_bytes, args=(data,), daemon=True).start()
+    found, _ = fed(fifo, is_now=True)
+    times = [decode_request(each.payload).at_ms for each in found]
+    assert [each - times[0] for each in times] == [0, 8_000, 4_000]
 
 
 def test_a_token_moves_with_its_request() -> None:

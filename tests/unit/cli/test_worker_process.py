@@ -19,6 +19,12 @@ REPO = Path(__file__).parents[3]
 PATIENCE_S = 60.0
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _kernels() -> None:
+    """Compiled before the clocks of these tests run."""
+    compile_kernels(lambda _: None)
+
+
 def environment(**changes: str) -> dict[str, str]:
     """A worker's variables: a key, and a Kafka that is not there."""
     kept = {name: value for name, value in os.environ.items() if "ENFORCER" not in name}
@@ -73,6 +79,17 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     running.send_signal(signal.SIGKILL)
     running.wait(PATIENCE_S)
     wait(lambda: log.read_text().endswith("stopped\n"), log.read_text)
+
+
+def test_a_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
+    """SIGHUP before anybody listens ends no worker, and is not forgotten."""
+    log = tmp_path / "log"
+    with WorkerProcess(environment(), (), log) as worker:
+        wait(lambda: log.exists() and "kafka.bootstrap" in log.read_text(), lambda: str(log))
+        assert worker._process is not None
+        worker._process.send_signal(signal.SIGHUP)
+        wait(lambda: "takes effect from the next events on" in log.read_text(), log.read_text)
+    assert log.read_text().endswith("stopped\n")
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:

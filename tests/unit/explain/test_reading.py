@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.enforcement import printable
-from stream.engine import State
+from stream.engine import State, step
 from stream.errors import RowCorrupt
 from stream.events import Brake, Conditions, Exemption, Lift, Request, Token, encode_request
 from stream.explain import Profile, RowImage, StoredRow, open_row, read_profile
@@ -17,7 +17,7 @@ from stream.explain.reading import total_at
 from stream.identity import home_partition
 from stream.kernel import HashKey
 from stream.policy import Policy, load_policy
-from stream.profiles import add_count, bin_of, slide
+from stream.profiles import Arrival, Decoder, add_count, bin_of, slide
 from stream.profiles.layout import COUNT_WINDOW
 from stream.replay import Replay
 
@@ -145,6 +145,32 @@ def test_what_is_in_force_says_why() -> None:
     assert (observe.rule, observe.on, observe.command) == ("token", "token", "")
     assert observe.subject.startswith("#")
     assert all(each.rule != "read-then-send" for each in desk.read(60 + 15 * 60 + 1).in_force)
+
+
+@pytest.mark.parametrize("lag_ms", [0, 55_000, 3_600_000, -3_000])
+def test_what_gateways_obey_is_in_force(lag_ms: int) -> None:
+    """A command holds until its own end, by clocks, however late the event came that caused it."""
+    desk = Desk()
+    state = State(KEY, 64, 1)
+    conditions = Conditions(
+        nonce="n", era=0, from_offset=0, policy_hash=desk.policy.hash, policy_text=desk.policy.text
+    )
+    state.adopt(0, conditions, desk.policy)
+    values = [encode_request(Request(BEGAN_MS - lag_ms, AGENT, "GET /a")) for _ in range(11)]
+    arrival = Arrival("requests", 0, range(11), [BEGAN_MS] * 11, values)
+    batch, rejects = Decoder(KEY, 1).decode([arrival])
+    assert not rejects
+    (command,) = [each.command for each in step(state, batch).outgoing]
+    (row,) = state.stored([state.table.find(KEY.hash(AGENT))])
+    image = open_row(KEY, desk.policy, StoredRow(AGENT, 0, row))
+
+    def told(now_ms: int) -> list[str]:
+        profile = read_profile(image, desk.policy, {}, None, now_ms)
+        return [each.command for each in profile.in_force]
+
+    assert command.expires_at_ms >= BEGAN_MS + 60_000 - 3_000
+    assert told(command.expires_at_ms - 1) == [command.id]
+    assert told(command.expires_at_ms) == []
 
 
 def test_sequences_that_have_begun_are_told() -> None:

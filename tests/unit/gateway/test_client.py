@@ -133,6 +133,20 @@ def test_observe_reports_what_it_decides() -> None:
         refused, served = site.reported()
         assert (refused.outcome, refused.status, refused.task) == ("refused", 403, "t-1")
         assert (served.outcome, served.task, served.token) == ("served", "t-2", token)
+        assert (refused.gateway, served.gateway) == ("edge-1", "edge-1")
+
+    run(scene())
+
+
+def test_an_event_keeps_the_gateway_that_it_names() -> None:
+    """Who reports for others says for whom; only an event without a name gets this one's."""
+
+    async def scene() -> None:
+        site = Site()
+        async with opened(site) as gateway:
+            gateway.report(Request(gateway.now_ms(), AGENT, "GET /x", gateway="another"))
+            gateway.report(Request(gateway.now_ms(), AGENT, "GET /x"))
+        assert [each.gateway for each in site.reported()] == ["another", "edge-1"]
 
     run(scene())
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from stream.bus import MemoryReader
+from stream.bus import Bounds, MemoryReader, Record
 from stream.events import Rate, Subject
 from stream.gateway import ALLOW, GatewaySpec
 from stream.gateway.follower import Follower
@@ -106,6 +106,37 @@ def test_a_lasting_mismatch_is_read_again_beside_the_table_in_use() -> None:
             await until(lambda: gateway.tallies()["log.reloads"] == 1)
             await until(lambda: gateway.state().ready)
             assert gateway.check(AGENT, "GET /x").decision == "deny"
+
+    run(scene())
+
+
+def test_loading_reads_records_and_no_gaps() -> None:
+    """A compacted log of a year is a few records between gaps, and a few reads."""
+    span, last = 31_536_000, 10
+    reads: list[tuple[int, int]] = []
+
+    class Gaps(MemoryReader):
+        async def bounds(self, topic: str) -> dict[int, Bounds]:
+            return {0: Bounds(0, span)}
+
+        async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
+            reads.append((start, end))
+            held = range(max(start, span - last), end)
+            return [Record(partition, offset, 1, b"key", b"rubbish") for offset in held]
+
+        async def read_some(
+            self, topic: str, partition: int, start: int, end: int, records_max: int
+        ) -> tuple[list[Record], int]:
+            records = (await self.read(topic, partition, start, end))[:3]
+            return records, records[-1].offset + 1 if records else end
+
+    async def scene() -> None:
+        site = Site()
+        follower = Follower(Gaps(site.log), site.clock, GatewaySpec(), None)
+        await follower._load()
+        assert follower.table.counts["malformed"] == last
+        assert len(reads) < 20
+        assert follower._next == {0: span}
 
     run(scene())
 

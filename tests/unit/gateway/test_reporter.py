@@ -128,6 +128,26 @@ def test_grants_and_completions_have_room_of_their_own() -> None:
     run(scene())
 
 
+def test_grants_have_room_of_their_own_in_bytes_too() -> None:
+    """Large requests that fill the buffer leave the start of a task its eighth of the bytes."""
+
+    async def scene() -> None:
+        reporter = reporter_of(Site(), bytes_max=4_096)
+        for _ in range(50):
+            reporter.offer(event(purpose="p" * 200))
+        waiting = len(reporter._waiting)
+        for _ in range(50):
+            reporter.offer(event(operation="grant", kind="grant", task="t-1"))
+        assert len(reporter._waiting) > waiting
+        assert reporter._waiting_bytes < 4_096 * 9 // 8 + 1_000
+        reporter.close()
+        waiting = len(reporter._waiting)
+        reporter.offer(event(operation="grant", kind="grant", task="t-1"))
+        assert len(reporter._waiting) == waiting
+
+    run(scene())
+
+
 def test_an_outage_loses_nothing() -> None:
     """While Kafka is away events wait and are summed up; afterwards all of it is reported once."""
 
@@ -200,6 +220,52 @@ def test_sums_go_out_during_a_flood_that_does_not_end() -> None:
     run(scene())
 
 
+def test_sums_find_room_before_they_wait() -> None:
+    """Sums that outnumber the room stay sums: what waits is bounded, in events and in bytes."""
+
+    async def scene(**settings: Any) -> None:
+        site = Site()
+        await site.make_topics("requests")
+        publisher, reporter = ShakyPublisher(site), reporter_of(site, sums_max=2_000, **settings)
+        spec, made = reporter._spec, 0
+        for count in (3_000, *[2_000] * 4):
+            for _ in range(count):
+                made += 1
+                reporter.offer(event(operation=f"GET /{made}"))
+            await reporter._send_round(publisher)
+            site.clock.at_ms += 1_000
+            reporter._take_up_sums()
+            assert len(reporter._waiting) <= spec.events_max
+            assert reporter._waiting_bytes < spec.bytes_max + 1_000
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reporter.run(publisher))
+            reporter.close()
+        assert sum(each.count for each in site.reported()) == made - reporter.counts["lost"]
+
+    run(scene(events_max=1_000))
+    run(scene(bytes_max=100_000))
+
+
+def test_sums_that_find_no_room_are_next() -> None:
+    """The groups that were there when it was time go first, as soon as there is room."""
+
+    async def scene() -> None:
+        site = Site()
+        await site.make_topics("requests")
+        publisher, reporter = ShakyPublisher(site), reporter_of(site, events_max=300)
+        for at in range(800):
+            reporter.offer(event(operation=f"GET /{at}"))
+        site.clock.at_ms += 1_000
+        for _ in range(3):
+            await reporter._send_round(publisher)
+            reporter._take_up_sums()
+        assert (len(reporter._waiting), len(reporter._sums)) == (200, 0)
+        await reporter._send_round(publisher)
+        assert [each.operation for each in site.reported()] == [f"GET /{n}" for n in range(800)]
+
+    run(scene())
+
+
 def test_abandoned_events_are_counted() -> None:
     """What still waits when the time for sending is over is lost, and said to be."""
 
@@ -257,7 +323,7 @@ def test_what_is_in_flight_is_bounded() -> None:
 
 
 def test_sums_keep_apart_what_must_not_mix() -> None:
-    """Outcomes, tasks, failed authentication and workloads each have their own sum."""
+    """Outcomes, effects, tasks, failed authentication, workloads each have their own sum."""
     sums = Sums(100)
     fields: list[dict[str, Any]] = [
         {},
@@ -266,6 +332,7 @@ def test_sums_keep_apart_what_must_not_mix() -> None:
         {"authenticated": False},
         {"workload": OTHER},
         {"operation": "GET /y"},
+        {"effect": "change"},
     ]
     for each in fields * 3:
         assert sums.add(event(**each))
@@ -296,6 +363,15 @@ def test_sums_claim_only_what_holds_for_all() -> None:
     same, differs = sums.drain()
     assert (same.token, differs.token) == (token, None)
     assert (same.purpose, same.resources, same.id) == ("p", (), "")
+
+
+def test_a_sum_has_the_status_of_all_or_none() -> None:
+    """Denials by 401 and 403 are one sum, which claims neither."""
+    sums = Sums(100)
+    for task, statuses in (("same", (403, 403)), ("differs", (401, 403))):
+        for status in statuses:
+            sums.add(event(task=task, outcome="denied", status=status))
+    assert [(each.count, each.status) for each in sums.drain()] == [(2, 403), (2, 0)]
 
 
 def test_a_sum_is_dated_by_its_latest() -> None:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from stream.errors import EnforcerError
+from stream.events.convert import route_of
 from stream.identity import (
     InvalidPattern,
     Pattern,
@@ -95,6 +96,22 @@ OPERATIONS = [
     ("* /admin/**", "tool:x /admin/users", False),
     ("* /**/admin/*", "GET /v1/admin/x\n", True),
     ("POST /pkg.Service/*", "POST /pkg.Service/Method", True),
+    ("CONNECT {authority}", "CONNECT {authority}", True),
+    ("CONNECT {authority}", "CONNECT /a", False),
+    ("* {authority}", "CONNECT {authority}", True),
+    ("* {authority}", "tool:x {authority}", False),
+    ("CONNECT *", "CONNECT {authority}", True),
+    ("OPTIONS *", "OPTIONS *", True),
+    ("OPTIONS *", "OPTIONS /a/b", True),
+    ("OPTIONS *", "OPTIONS-X *", False),
+    ("OPTIONS *", "GET *", False),
+    ("POST *", "POST a line\nend", True),
+    ("* *", "OPTIONS *", True),
+    ("* *", "GET /a/b", True),
+    ("* *", "tool:x *", False),
+    ("* *", "tool:x", False),
+    ("* /**", "CONNECT {authority}", False),
+    ("* /**", "OPTIONS *", False),
 ]
 
 BAD_WORKLOADS = [
@@ -124,6 +141,13 @@ BAD_OPERATIONS = [
     ("**", "METHOD /route"),
     ("GET", "METHOD /route"),
     ("GET v1", "METHOD /route"),
+    ("GET **", "METHOD /route"),
+    ("GET a*", "METHOD /route"),
+    ("GET {rest}", "METHOD /route"),
+    ("CONNECT {authority}*", "METHOD /route"),
+    (" *", "spaces around it"),
+    ("tool *", "hint: TOOL *"),
+    ("get *", "hint: GET *"),
     ("/v1/*", "METHOD /route"),
     ("GET /a /b", "METHOD /route"),
     ("get /v1", "hint: GET /v1"),
@@ -171,6 +195,25 @@ def test_an_operation_pattern_that_could_not_match_is_refused(pattern: str, reas
     with pytest.raises(InvalidPattern, match=r"^operation pattern") as caught:
         compile_operation_pattern(pattern)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", b"/a/42"),
+        ("GET", b"http://a.example/"),
+        ("OPTIONS", b"*"),
+        ("odd", b"*"),
+        ("CONNECT", b"mail.example:25"),
+    ],
+)
+def test_what_converters_write_can_be_named(method: str, target: bytes) -> None:
+    """The operation of each kind of request line is a pattern, and one of its method has it."""
+    route = route_of(method, target)
+    assert route is not None
+    named = route.operation.partition(" ")[0]
+    for text in (route.operation, f"{named} *", "* *", "*"):
+        assert compile_operation_pattern(text).matches(route.operation), text
 
 
 def test_a_pattern_is_a_value() -> None:

@@ -183,6 +183,40 @@ def test_the_entry_point_brings_the_kernels(tmp_path: Path) -> None:
     assert (cache / "stream-enforcer" / "kernel.nbi").read_text() == "compiled"
 
 
+@pytest.mark.parametrize("what_is_wrong", ["image", "cache"])
+def test_the_entry_point_runs_without_the_kernels(tmp_path: Path, what_is_wrong: str) -> None:
+    """Where they cannot be read, or there is nowhere to write, the command runs and is told."""
+    (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    image, cache = tmp_path / "image", tmp_path / "cache"
+    # Neither is a folder: not even root could read the one or write the other.
+    for each in (image, cache):
+        if each.name == what_is_wrong:
+            each.write_text("")
+        else:
+            each.mkdir()
+    command = [part.replace("/opt/kernels", str(image)) for part in yaml.safe_load(entry)]
+    done = subprocess.run(
+        [*command, "sh", "-c", 'echo "$1"; exit 3', "--", "a  b"],
+        env={"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "a  b\n")
+
+
+def test_other_users_may_read_the_kernels() -> None:
+    """Whoever runs the image, the kernels are readable; what is kept is its owner's alone."""
+    modes = {
+        folder: mode
+        for line in DOCKERFILE.replace("\\\n", " ").splitlines()
+        for mode, folders in re.findall(r"install --directory [^&]*--mode (\d+)([^&]*)", line)
+        for folder in folders.split()
+    }
+    assert modes["/opt/kernels"] == "0755"
+    assert modes["/var/lib/enforcer"] == "0700"
+
+
 @pytest.mark.skipif(COMMAND_IS_MISSING, reason="stream.cli is not written yet")
 def test_commands_and_variables_exist() -> None:
     """Every verb that compose and Dockerfile use is the command's; every variable is read."""

@@ -86,6 +86,14 @@ def test_usual_identities_find_their_class(
         ("secrets-then-mint", "POST /secretsmanager/GetSecretValue", "POST /iam/CreateAccessKey"),
         ("grant-then-mint", "PUT /roles/7", "POST /oauth/token"),
         ("secrets-then-cover", "tool:get_credentials", "DELETE /v2/audit/2026"),
+        ("secrets-then-send", "tool:secretsmanager.GetSecretValue", "tool:send_email"),
+        ("secrets-then-mint", "tool:secretsmanager.GetSecretValue", "tool:sts.AssumeRole"),
+        ("secrets-then-mint", "tool:secretsmanager.GetSecretValue", "tool:iam.CreateAccessKey"),
+        ("grant-then-mint", "tool:iam.AttachRolePolicy", "tool:sts.AssumeRole"),
+        ("grant-then-mint", "tool:iam.AttachUserPolicy", "tool:iam.CreateAccessKey"),
+        ("grant-then-mint", "tool:iam.AddUserToGroup", "tool:iam.CreateAccessKey"),
+        ("secrets-then-cover", "tool:secretsmanager.GetSecretValue", "tool:cloudtrail.StopLogging"),
+        ("secrets-then-cover", "tool:secretsmanager.GetSecretValue", "tool:cloudtrail.DeleteTrail"),
         ("fetch-then-execute", "tool:fetch_url", "tool:run_python"),
     ],
 )
@@ -101,7 +109,15 @@ def test_sequences_know_usual_names(
 
 
 @pytest.mark.parametrize(
-    "operation", ["tool:search_emails", "tool:read_file", "GET /v1/customers/{id}", "tool:get_iban"]
+    "operation",
+    [
+        "tool:s3.GetObject",
+        "tool:iam.ListAccessKeys",
+        "tool:search_emails",
+        "tool:read_file",
+        "GET /v1/customers/{id}",
+        "tool:get_iban",
+    ],
 )
 def test_everyday_calls_are_in_no_sequence(
     default: tuple[Policy, Document], operation: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stream.identity import compile_operation_pattern, compile_workload_pattern
@@ -81,6 +83,20 @@ ODD = [
             ("rule-unreachable", 9, "$.rules[0].classes"),
         ],
     ),
+    (
+        CLASS + "  - {name: a, workloads: ['spiffe://*/**']}\n" + OF_A + "    classes: [other]\n",
+        [
+            ("class-without-rules", 3, "$.classes[0]"),
+            ("rule-unreachable", 8, "$.rules[0].classes"),
+        ],
+    ),
+    (
+        CLASS
+        + "  - {name: a, workloads: ['spiffe://*/**']}\n"
+        + OF_A
+        + "    classes: [a, other]\n",
+        [],
+    ),
     ("name: x\n", [("no-rules", 1, "$.rules")]),
     (RULE + "    mode: off\n", [("no-rules", 2, "$.rules"), ("rule-off", 7, "$.rules[0].mode")]),
     (
@@ -100,6 +116,23 @@ ODD = [
         + OF_A
         + "exemptions:\n  - {workloads: ['spiffe://td/**'], note: n}\n",
         [("exempts-class", 9, "$.exemptions[0]")],
+    ),
+    (
+        CLASS
+        + "  - {name: a, workloads: ['spiffe://td/a/*', 'spiffe://td/b']}\n"
+        + OF_A
+        + "exemptions:\n  - {workloads: ['spiffe://td/a/*'], note: n}\n"
+        + "  - {workloads: ['spiffe://td/b', 'spiffe://td/c'], note: n}\n"
+        + "  - {workloads: ['spiffe://td/**'], note: n}\n",
+        [("exempts-class", 10, "$.exemptions[1]")],
+    ),
+    (
+        CLASS
+        + "  - {name: a, workloads: ['spiffe://td/a/*', 'spiffe://td/b']}\n"
+        + OF_A
+        + "exemptions:\n  - {workloads: ['spiffe://td/a/*'], note: n}\n"
+        + "  - {workloads: ['spiffe://td/c'], note: n}\n",
+        [],
     ),
     (SEQUENCE + "    mode: enforce\n", [("revoke-without-note", 3, "$.rules[0]")]),
     (SEQUENCE + "    mode: enforce\n    note: why\n", []),
@@ -147,6 +180,43 @@ def test_what_is_odd_is_remarked_on(text: str, expected: list[tuple[str, int, st
     assert all(each.text and each.hint for each in found)
 
 
+@pytest.mark.parametrize(
+    ("at_most", "per", "hint"),
+    [
+        (100, "10s", "choose at most 100/10s"),
+        (0, "1s", "no rate is as low: `action: revoke`"),
+        (5_000_000, "10s", "choose at most 1000000/2s"),
+        (3_000_001, "10s", "choose at most 750000/2s500ms"),
+        (10**9 - 1, "1d", "choose at most 999999/1m26s400ms"),
+    ],
+)
+def test_a_rate_that_is_suggested_is_one(at_most: int, per: str, hint: str) -> None:
+    """A rate can hold it, and who takes the hint hears nothing more."""
+    text = RULE.replace("at_most: 100, per: 10s", f"at_most: {at_most}, per: {per}")
+    (found,) = remarks(text.replace("5/s", "1000000/1ms") + "    for: 1d\n")
+    assert (found.code, found.hint) == ("throttle-above-limit", hint)
+    if "/" in hint:
+        assert remarks(text.replace("5/s", hint.rpartition(" ")[2]) + "    for: 1d\n") == []
+
+
+@pytest.mark.parametrize(("count", "depth"), [(240, 190), (599, 20)])
+def test_long_patterns_keep_nobody_waiting(count: int, depth: int) -> None:
+    """Patterns that are slow to compare are not, where there are many; the same one is found."""
+    path = "/a" * depth
+    texts = [f"spiffe://td{'' if each % 2 else '/**'}{path}/{each}" for each in range(count)]
+    texts.append(texts[0])
+    classes = "".join(
+        f"  - {{name: c{start}, workloads: {texts[start : start + 60]}}}\n"
+        for start in range(0, len(texts), 60)
+    )
+    policy = load_policy(CLASS + classes + OF_A, "p.yaml")
+    began_s = time.process_time()
+    found = lint_policy(policy)
+    assert time.process_time() - began_s < 5
+    shadowed = {each.code for each in found}
+    assert shadowed & {"pattern-shadowed", "class-unreachable"}
+
+
 def test_without_a_file_there_are_no_lines() -> None:
     """A policy from the journal can be looked at too."""
     found = lint_policy(load_policy("name: x\n", "journal"))
@@ -188,6 +258,12 @@ def test_a_workload_pattern_covers_another_only_if_it_matches_all(
         ("* /**", "GET /x/**", True),
         ("GET /**", "* /x", False),
         ("GET /x/*", "GET /x/**", False),
+        ("GET *", "GET /x/**", True),
+        ("GET *", "GET {authority}", True),
+        ("* *", "GET *", True),
+        ("GET /**", "GET *", False),
+        ("* {authority}", "CONNECT *", False),
+        ("* *", "tool:x *", False),
     ],
 )
 def test_an_operation_pattern_covers_another_only_if_it_matches_all(

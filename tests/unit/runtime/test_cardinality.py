@@ -113,6 +113,32 @@ def test_records_in_force_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(len(each.records) for each in estate.server.partitions.values()) <= 30
 
 
+def test_names_beyond_the_bound_are_counted_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of further operations no text is kept; that is counted, and said once."""
+    monkeypatch.setattr(outbox, "NAMES_MAX", 5)
+    monkeypatch.setattr(outbox.rarely, "_next_at", {})
+    estate = Estate()
+    events = [
+        encode_request(
+            Request(at_ms=1_790_000_000_000 + n, workload="spiffe://h/one", operation=f"x{n}")
+        )
+        for n in range(40)
+    ]
+
+    async def story() -> None:
+        await estate.topics()
+        async with estate.worker() as worker:
+            await estate.feed(events)
+            await stored(worker, len(events))
+
+    asyncio.run(story())
+    assert sum(len(each.names) for each in estate.server.partitions.values()) == 5
+    assert "\nenforcer_names_unstored_total 35.0" in estate.metrics.text().decode()
+    assert len([each for each in caplog.messages if "names of operations" in each]) == 1
+
+
 class Lines(logging.Handler):
     """Counts log lines."""
 

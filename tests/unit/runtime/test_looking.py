@@ -13,7 +13,7 @@ from stream.events import Conditions, Version
 from stream.metrics import MODES, Metrics
 from stream.runtime import SystemClock
 from stream.runtime.looking import Looking
-from stream.runtime.modes import Modes
+from stream.runtime.modes import SAID_EVERY_S, Modes
 from stream.runtime.owned import Owned
 from stream.runtime.published import Published
 from stream.store import Checkpoint, MemoryServer, MemoryStore
@@ -53,12 +53,23 @@ class Store(MemoryStore):
         return None
 
 
+class Steered(SystemClock):
+    """A clock that a test lets go on."""
+
+    now_s = 1_000.0
+
+    def monotonic_s(self) -> float:
+        """Return what the test says."""
+        return self.now_s
+
+
 class Scene:
     """One who looks, and what can be seen of it."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.modes = Modes(SystemClock(), self.metrics)
+        self.clock = Steered()
+        self.modes = Modes(self.clock, self.metrics)
         self.source = Source(MemoryLog(SystemClock()), "requests")
         self.store = Store(MemoryServer())
         self.looking = Looking(self.source, self.store, self.modes, 50, BEHIND_EVENTS)
@@ -171,3 +182,48 @@ def test_mode_is_logged_when_it_begins_and_ends(caplog: pytest.LogCaptureFixture
         asyncio.run(story())
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["mode behind begins: the reason", "mode behind ends after 0.0 s"]
+
+
+def test_log_says_in_the_end_what_is_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A beginning or an end that came too soon after the last one is said when it may be."""
+    scene = Scene()
+    modes, clock = scene.modes, scene.clock
+
+    def looks(answers: bool, after_s: float) -> list[str]:
+        caplog.clear()
+        clock.now_s += after_s
+        if answers:
+            modes.end("store_down")
+        else:
+            modes.begin("store_down", "gone")
+        return [record.getMessage() for record in caplog.records]
+
+    with caplog.at_level(logging.WARNING):
+        assert looks(False, 0) == ["mode store_down begins: gone"]
+        assert looks(True, 1) == ["mode store_down ends after 1.0 s"]
+        assert looks(False, 1) == []
+        assert looks(False, 1) == []
+        assert looks(False, 3) == ["mode store_down begins: gone"]
+        assert looks(False, SAID_EVERY_S) == []
+        assert looks(True, 0) == ["mode store_down ends after 9.0 s"]
+        assert looks(False, 1) == ["mode store_down begins: gone"]
+        assert looks(True, 1) == []
+        assert looks(True, 2) == []
+        assert looks(True, 2) == ["mode store_down ends after 1.0 s"]
+        assert looks(False, 0) == ["mode store_down begins: gone"]
+
+
+def test_a_mode_that_comes_and_goes_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What is left out is counted."""
+    scene = Scene()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            scene.modes.begin("store_down", "gone")
+            scene.modes.end("store_down")
+        assert len(caplog.records) == 2
+        scene.clock.now_s += SAID_EVERY_S
+        scene.modes.begin("store_down", "gone")
+    said = "mode store_down begins: gone (6 changes left out)"
+    assert caplog.records[-1].getMessage() == said

@@ -46,6 +46,12 @@ async def holding(estate: Estate, mode: str, value: str) -> None:
     await wait_until(shown, bool)
 
 
+def shown(estate: Estate, name: str) -> float:
+    """The sum of a gauge over its labels."""
+    lines = estate.metrics.text().decode().splitlines()
+    return sum(float(each.rpartition(" ")[2]) for each in lines if each.startswith(name))
+
+
 async def told(estate: Estate, payloads: list[bytes]) -> None:
     """Wait until all commands that follow from events are on the topic."""
     count = len(estate.replayed(payloads)[0])
@@ -54,6 +60,15 @@ async def told(estate: Estate, payloads: list[bytes]) -> None:
         return len(estate.bodies())
 
     await wait_until(commands, lambda found: found >= count)
+
+
+async def showing(estate: Estate, name: str, value: float) -> None:
+    """Wait until a gauge has a value."""
+
+    async def found() -> float:
+        return shown(estate, name)
+
+    await wait_until(found, lambda each: each == value)
 
 
 def come_to_the_same(
@@ -80,9 +95,13 @@ def test_events_go_on_while_saves_wait() -> None:
             await holding(estate, "store_full", "1.0")
             assert any(each.startswith("store_full") for each in worker.ready())
             assert await estate.rows() == {}
+            # What a crash would cost grows, and is seen to.
+            await showing(estate, "enforcer_replay_events{", len(payloads))
+            assert shown(estate, "enforcer_rows_in_memory ") > 0
             Tight.is_full = False
             await stored(worker, len(payloads))
             await holding(estate, "store_full", "0.0")
+            await showing(estate, "enforcer_replay_events{", 0)
 
     come_to_the_same(estate, payloads, story)
     assert "enforcer_restarts_total{" not in estate.metrics.text().decode()

@@ -1,5 +1,8 @@
 """The settings of the Redis store: what is accepted, and that no url is repeated to anybody."""
 
+import traceback
+from pathlib import Path
+
 import msgspec
 import pytest
 from rich.pretty import pretty_repr
@@ -48,6 +51,33 @@ def test_settings_show_no_password() -> None:
     for shown in (repr(given), str(given), f"{given}", pretty_repr(given)):
         assert "s3cret" not in shown
         assert "rediss://[::1]:7000/3" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "option"),
+    [
+        ("redis://h", "password_file"),
+        ("redis+sentinel://h/main", "sentinel_password_file"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"hunt\xe9r2", "not UTF-8"), (b"", "empty"), (b"\n", "empty"), (None, "No such file")],
+)
+def test_password_file_that_holds_none_is_told(
+    tmp_path: Path, url: str, option: str, content: bytes | None, told: str
+) -> None:
+    """It is a ConfigError that names the file, never a connection as nobody; nothing is shown."""
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=told) as caught:
+        RedisStore(spec(url=url, **{option: str(file)}))
+    assert str(file) in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hunt" not in shown and "xe9" not in shown
+    cause = caught.value.__cause__
+    assert not isinstance(cause, UnicodeDecodeError)
 
 
 @pytest.mark.parametrize(
