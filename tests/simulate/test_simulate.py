@@ -20,7 +20,7 @@ from stream.simulate.story import run
 SEEDS = Path(__file__).with_name("seeds.txt")
 
 
-RECENT = 4  # Every change tells seeds' stories anew, so that old ones are as good as any.
+RECENT = 2  # Every change tells seeds' stories anew, so that old ones are as good as any.
 
 
 def kept() -> list[Any]:

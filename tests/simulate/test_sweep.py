@@ -20,7 +20,7 @@ from stream.simulate import (
 )
 
 NAMES = [each.name for each in SCENARIOS]
-RUNS_SHORT = 3
+RUNS_SHORT = 2
 UNDISTURBED = Fault(0, "")
 
 

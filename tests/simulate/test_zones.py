@@ -9,7 +9,7 @@ from stream.runtime.ingress import Ingress
 from stream.runtime.screening import Screen
 from stream.simulate import simulate, with_zones
 
-FEW = range(6)
+FEW = range(3)
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -22,7 +22,7 @@ def test_no_law_is_broken(seed: int) -> None:
 @pytest.mark.soak
 def test_no_law_is_broken_in_many_runs() -> None:
     """The same, long."""
-    broken = {seed: simulate(seed, prepare=with_zones).violations for seed in range(6, 1_500)}
+    broken = {seed: simulate(seed, prepare=with_zones).violations for seed in range(3, 1_500)}
     assert {seed: each for seed, each in broken.items() if each} == {}
 
 
