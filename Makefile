@@ -129,7 +129,7 @@ sim: $(STAMP) ## run thousands of simulated seeds, every fault of sweeps, and ev
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 .PHONY: sim-short
-sim-short: warm ## the same with 300 seeds and a thin sweep, for CI
+sim-short: warm ## 300 short seeds and a bug, for CI
 	nice -n 19 $(BIN)/python -m benchmarks.simulation --short $(ARGS)
 
 .PHONY: clean

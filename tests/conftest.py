@@ -18,7 +18,7 @@ INTEGRATION = Path(__file__).parent / "integration"
 # No deadline anywhere: the first example of a kernel's test compiles it. CI must say the same thing
 # twice about one commit, so it does not explore; `dev` does at every run, `long` for hours.
 settings.register_profile("dev", deadline=None, print_blob=True, max_examples=60)
-settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=40)
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, max_examples=25)
 settings.register_profile("long", deadline=None, print_blob=True, max_examples=20_000)
 settings.register_profile(
     "nojit",  # Kernels as plain Python are a hundred times slower; JIT runs cover the width.

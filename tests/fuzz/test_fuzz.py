@@ -40,7 +40,7 @@ def test_no_input_breaks_a_target(name: str) -> None:
             run(data)
     finally:
         getattr(run, "close", lambda: None)()
-    fresh = len(seeds_of(ALL[name].seeds)) + len(corpus(name)) + FRESH.get(name, 400)
+    fresh = len(seeds_of(ALL[name].seeds)) + len(corpus(name)) + FRESH.get(name, 200)
     outcome = fuzz(name, ALL[name], fresh, 7)
     told = [(each.what, base64.b64encode(each.data)) for each in outcome.crashes]
     assert (outcome.inputs, told) == (fresh, [])

@@ -51,9 +51,12 @@ def test_zombie(scene: Scene) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_broker_restarted_and_killed(own: Scene, cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    "ways", [("kill",), pytest.param(("stop", "kill"), marks=pytest.mark.soak)]
+)
+def test_broker_restarted_and_killed(own: Scene, cluster: Cluster, ways: tuple[str, ...]) -> None:
     """A broker that is away shows in gauge and /readyz; when it is back all goes on."""
-    check(kafka.broker(own, cluster, ("stop", "kill")))
+    check(kafka.broker(own, cluster, ways))
 
 
 @pytest.mark.soak
@@ -88,6 +91,7 @@ def test_topic_made_anew(own: Scene) -> None:
     check(changed.recreated(own))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_topic_cut_at_its_beginning(own: Scene) -> None:
     """Records deleted before they were applied are a named loss; the rest counts once."""
