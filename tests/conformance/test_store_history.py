@@ -76,7 +76,7 @@ async def history(lab: Lab, store: Store, script: list[tuple]) -> list:
     return [*seen, await everything(store, 0), await take_over(store, 0, "end")]
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples * 5 // 2)
 @given(script=st.lists(deeds, max_size=25))
 def test_memory_and_redis_tell_the_same_story(servers: Addresses, script: list[tuple]) -> None:
     """Whatever workers and failovers do, both stores give the same answers, errors and contents."""

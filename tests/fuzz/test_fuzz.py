@@ -10,6 +10,7 @@ import time
 from random import Random
 
 import pytest
+from hypothesis import settings
 
 from stream.events import decode_request
 from stream.gateway import Gateway
@@ -24,6 +25,7 @@ from tests.fuzz.targets import TARGETS, Run, Target
 
 ALL = TARGETS | ENDPOINTS | FILES
 FRESH = {"policies": 10, "settings": 40, "http": 60, "rows": 120}
+FRESH_EACH = settings.default.max_examples * 20 // 3
 CORPUS_BYTES_MAX = 200_000
 BARE = (
     *HOSTILE_RAW, *HOSTILE_MSGPACK, *(each.encode() for each in HOSTILE_TEXTS),
@@ -40,7 +42,7 @@ def test_no_input_breaks_a_target(name: str) -> None:
             run(data)
     finally:
         getattr(run, "close", lambda: None)()
-    fresh = len(seeds_of(ALL[name].seeds)) + len(corpus(name)) + FRESH.get(name, 200)
+    fresh = len(seeds_of(ALL[name].seeds)) + len(corpus(name)) + FRESH.get(name, FRESH_EACH)
     outcome = fuzz(name, ALL[name], fresh, 7)
     told = [(each.what, base64.b64encode(each.data)) for each in outcome.crashes]
     assert (outcome.inputs, told) == (fresh, [])

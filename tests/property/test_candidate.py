@@ -67,7 +67,10 @@ def bit_by_bit(events: Sequence[Tasks], chance: random.Random) -> Tasks:
     return kept
 
 
-@settings(deadline=None, max_examples=60)
+many = settings(deadline=None, max_examples=settings.default.max_examples * 5 // 2)
+
+
+@many
 @given(st.integers(0, 1 << 30))
 def test_batches_and_shares_change_nothing(seed: int) -> None:
     """Read in pieces, by partitions that share the workloads: what all tasks at once would give."""
@@ -82,7 +85,7 @@ def test_batches_and_shares_change_nothing(seed: int) -> None:
     assert said(learned_from(put_together(shares))) == whole
 
 
-@settings(deadline=None, max_examples=60)
+@many
 @given(st.integers(0, 1 << 30))
 def test_no_order_changes_anything(seed: int) -> None:
     """Tasks and their parts may come in any order."""
@@ -92,7 +95,7 @@ def test_no_order_changes_anything(seed: int) -> None:
     assert said(learned_from(bit_by_bit(events, chance))) == whole
 
 
-@settings(deadline=None, max_examples=60)
+@many
 @given(st.integers(0, 1 << 30))
 def test_every_cap_holds(seed: int) -> None:
     """Of a purpose, of a workload that shares it, and of a day where there are several."""
