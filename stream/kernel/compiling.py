@@ -23,6 +23,8 @@ import numba
 import numpy as np
 from numba.core.errors import NumbaExperimentalFeatureWarning
 
+from .dispatching import Dispatcher
+
 KERNEL_ROOMS: Final = (
     "kernel",
     "records",
@@ -102,13 +104,17 @@ def routine(function: Function) -> Function:
 
 
 def _compiled(function: Function, *, is_inlined: bool) -> Function:
-    compiled = numba.njit(
-        nogil=True,
-        cache=True,
-        fastmath=False,
-        error_model="numpy",
-        forceinline=is_inlined,
-        _nrt=False,
-        no_cfunc_wrapper=True,  # Nobody calls one from C: 6 % of the time to compile.
-    )(function)
+    if not is_compiled():
+        return function
+    options = {
+        "nopython": True,
+        "nogil": True,
+        "fastmath": False,
+        "error_model": "numpy",
+        "forceinline": is_inlined,
+        "_nrt": False,
+        "no_cfunc_wrapper": True,  # Nobody calls one from C: 6 % of the time to compile.
+    }
+    compiled = Dispatcher(function, targetoptions=options)
+    compiled.enable_caching()
     return cast(Function, compiled)
