@@ -23,7 +23,7 @@ settings.register_profile("long", deadline=None, print_blob=True, max_examples=2
 settings.register_profile(
     "nojit",  # Kernels as plain Python are a hundred times slower; JIT runs cover the width.
     settings.get_profile("ci"),
-    max_examples=20,
+    max_examples=10,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(

@@ -229,6 +229,7 @@ def test_what_is_wrong_at_start_is_told(machine: Machine, servers: Addresses) ->
     assert json.loads(done.stderr)["error"]["kind"] == "BusUnavailable"
 
 
+@pytest.mark.soak
 def test_up_runs_until_it_is_told_to_stop(machine: Machine, tmp_path: Path) -> None:
     """`up` starts all, says where it is, lets others use it, and leaves nothing but its data."""
     folder = tmp_path / "up"

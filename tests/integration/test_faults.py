@@ -85,6 +85,7 @@ def test_worker_far_away(own: Scene, cluster: Cluster) -> None:
     assert result.notes["lines"] < 40, result
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_topic_made_anew(own: Scene) -> None:
     """A deleted and recreated topic begins one new era, named, journalled and counted."""

@@ -174,6 +174,7 @@ def test_a_broken_server_says_what_is_wrong(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+@pytest.mark.soak
 def test_ports_that_are_taken_meanwhile_cost_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_one_that_dies_is_begun_again(environment: dict[str, str], tmp_path: Pat
         two.wait(lambda: two.value("enforcer_process_up") == 2)
 
 
+@pytest.mark.soak
 def test_one_that_hangs_is_begun_again(environment: dict[str, str], tmp_path: Path) -> None:
     """Whoever answers nobody any more is killed after a while, which is said and counted."""
     text = SETTINGS.replace("stop_wait_ms", "hung_after_ms: 4000, stop_wait_ms")
@@ -120,6 +121,7 @@ def test_all_stop_together(environment: dict[str, str], tmp_path: Path) -> None:
         assert ended == {None, 0, 1, 2}
 
 
+@pytest.mark.soak
 def test_all_are_told_by_somebody_else_too(environment: dict[str, str], tmp_path: Path) -> None:
     """Where each process of a unit has a signal of its own, as systemd does, all save even so."""
     with crew(2, environment, tmp_path / "log") as two:
@@ -135,6 +137,7 @@ def test_all_are_told_by_somebody_else_too(environment: dict[str, str], tmp_path
         assert ended == {None, 0, 1}
 
 
+@pytest.mark.soak
 def test_one_that_does_not_stop_is_killed(environment: dict[str, str], tmp_path: Path) -> None:
     """A process that hangs holds up the end for a bounded time, which is said."""
     (tmp_path / "settings.yaml").write_text(SETTINGS.replace("30000", "4000"))
@@ -199,6 +202,7 @@ def test_policies_are_passed_on(environment: dict[str, str], tmp_path: Path) -> 
         assert not any("process" in each for each in two.said("the policy in force stays"))
 
 
+@pytest.mark.soak
 def test_a_bad_policy_keeps_no_baseline_away(environment: dict[str, str], tmp_path: Path) -> None:
     """With a bad policy beside it a good baseline is reloaded by all, and no policy is."""
     policy, learned = tmp_path / "policy.yaml", tmp_path / "learned.baseline"

@@ -13,7 +13,7 @@ from tests.live import Installation, differences, other_rows
 DATA = {"weblogs": weblogs, "cloudtrail": cloudtrail, "agentdojo": agentdojo}
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 3])
 @pytest.mark.parametrize("name", tuple(DATA))
 def test_live_equals_replay(
     name: str, workers: int, data_folder: Path, servers: Addresses, fresh_name: str
