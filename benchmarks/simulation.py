@@ -36,7 +36,7 @@ from stream.simulate import (
 MISFITS: Final = re.compile(r"ended: (?:Type|Attribute|Name|UnboundLocal)Error")
 SEEDS: Final = 10_000
 SEEDS_SHORT: Final = 300
-MINUTES_SHORT: Final = 0.25  # of traffic; a whole seed has twice as much
+MINUTES_SHORT: Final = 0.2  # of traffic; a whole seed has half a minute
 BUG_SEEDS_MAX: Final = 200
 SHOWN_EVERY: Final = 500
 # Found within a few seeds, so that CI can plant them.

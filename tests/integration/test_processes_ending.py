@@ -152,6 +152,7 @@ def test_one_that_does_not_stop_is_killed(environment: dict[str, str], tmp_path:
         assert "4.0 s after it was told to: it is killed" in str(said["message"])
 
 
+@pytest.mark.soak
 def test_wrong_settings_end_all(environment: dict[str, str], tmp_path: Path) -> None:
     """Exit code 78 of one is not tried again: the others stop, and it is the code of all."""
     key = tmp_path / "hash.key"

@@ -54,7 +54,9 @@ def test_the_same_seed_is_the_same_run_in_another_process() -> None:
         assert runs == {f"{simulate(seed)}\n".encode()}
 
 
-@pytest.mark.parametrize("name", ["acts-ignored", "second-hop"])
+@pytest.mark.parametrize(
+    "name", ["acts-ignored", pytest.param("second-hop", marks=pytest.mark.soak)]
+)
 def test_a_deliberate_bug_is_found(name: str) -> None:
     """The auditor sees what is there to see; `benchmarks.simulation` plants them all."""
     bug = next(each for each in BUGS if each.name == name)
