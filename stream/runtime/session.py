@@ -84,7 +84,7 @@ class Session(Journalling):
                     continue
                 async with self.turn:
                     began_s = self.clock.monotonic_s()
-                    with self._careful():
+                    with self._acting():
                         await self._apply(fetched.held(self.owned))
                     ahead.took(fetched.records, self.clock.monotonic_s() - began_s)
         finally:
@@ -276,7 +276,7 @@ class Session(Journalling):
         """Tombstone what has expired and tell gateways how far each partition is."""
         while await self._pause(self.spec.heartbeat_ms):
             async with self.turn:
-                with self._careful():
+                with self._acting():
                     for covered in self.operators.covered(self._is_at_home):
                         await self.outbox.write_again(*covered)
                     for owned in list(self.owned.values()):
@@ -302,7 +302,7 @@ class Session(Journalling):
                 if owned.is_due or self._must_journal(owned):
                     async with self.turn:
                         if self.owned.get(owned.partition) is owned:
-                            with self._careful():
+                            with self._acting():
                                 # At the end of a log no event comes that would bring it.
                                 await self._reach(owned)
                                 if self._must_journal(owned):
@@ -325,7 +325,7 @@ class Session(Journalling):
         async with self.turn:
             if self.owned.get(owned.partition) is not owned or not owned.is_settled:
                 return
-            with self._careful():
+            with self._acting():
                 if before_ms > owned.conditions.forgotten_before_ms:
                     wanted = msgspec.structs.replace(
                         owned.conditions, forgotten_before_ms=before_ms

@@ -115,13 +115,25 @@ class Tenure:
             if not is_whole:
                 self.is_broken = True
 
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
+        """Go on only where nothing was cut short, and remember if this is.
+
+        Conditions that are journalled may not hold here then: who waited for its turn meanwhile
+        would apply events by others than an heir, and publish what comes of that.
+        Errors: BusUnavailable, where something was cut short before.
+        """
+        self.must_be_whole()
+        with self._careful():
+            yield
+
     def must_be_whole(self) -> None:
-        """See that nothing was cut short: else no more is stored, so nothing can make room.
+        """See that nothing was cut short: else no more is applied, journalled or stored.
 
         Errors: BusUnavailable.
         """
         if self.is_broken:
-            raise BusUnavailable("a save was cut short, the session is ending")
+            raise BusUnavailable("something was cut short, the session is ending")
 
     # Partitions come and go.
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from stream.local import Addresses
 from tests.brokers import Broker, Cluster
 
-from .story import Result, Story, waited
+from .story import Result, Story, Unseen, waited
 
 
 class Scene(NamedTuple):
@@ -96,7 +96,8 @@ def zombie(scene: Scene, session_ms: int, times: int) -> Result:
         log = story.log_of("zombie")
         refused = log.count("OwnershipLost") + log.count("left without saving")
         let_go = log.count("let partitions")
-        assert refused + let_go >= times, "the zombie noticed nothing"
+        if refused + let_go < times:
+            raise Unseen(f"the zombie noticed it {refused + let_go} times of {times}")
         notes = {"late writes refused": refused, "partitions let go": let_go}
         return await story.verdict("zombie", recovery_s, notes)
 

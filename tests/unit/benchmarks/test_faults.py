@@ -17,7 +17,6 @@ ENDS = {
     "lossy": GOOD._replace(lost=2, rows_equal=False),
     "idle": GOOD._replace(commands=0),
     "unseen": Unseen("not after 90 s: everything applied"),
-    "untrue": AssertionError("the zombie noticed nothing"),
 }
 
 
@@ -55,13 +54,11 @@ def test_each_scenario_has_its_figures(run):
         "lossy_lost_or_wrong",
         "idle_lost_or_wrong",
         "unseen_lost_or_wrong",
-        "untrue_lost_or_wrong",
     }
     assert figures["good_lost_or_wrong"] == {"value": 0, "target": 0, "met": True}
     assert figures["good_recovery_s"] == {"value": 4.0, "target": 30, "met": True}
     assert figures["lossy_lost_or_wrong"]["value"] == 3
     assert "everything applied" in figures["unseen_lost_or_wrong"]["value"]
-    assert "the zombie noticed nothing" in figures["untrue_lost_or_wrong"]["value"]
 
 
 def test_some_may_be_chosen(run):
