@@ -227,14 +227,6 @@ def _rows_kept_of_a_lost_partition() -> Iterator[tuple[Any, str, Any]]:
     yield State, "drop", drop
 
 
-def _saved_after_a_failure() -> Iterator[tuple[Any, str, Any]]:
-    @contextlib.contextmanager
-    def careful(self: Session) -> Iterator[None]:
-        yield
-
-    yield Session, "_careful", careful
-
-
 def _dead_letters_not_awaited() -> Iterator[tuple[Any, str, Any]]:
     original = Outbox.dead_letters
 
@@ -347,7 +339,9 @@ BUGS: Final = (
     Bug("epoch-reused", "an emptied store counts epochs anew", _epoch_below_the_journal_s),
     Bug("late-claim", "a claim that comes late takes the partition", _late_claim),
     Bug("rows-kept", "rows outlive the partition in memory", _rows_kept_of_a_lost_partition),
-    Bug("saved-after-failure", "a session saves after a call of it failed", _saved_after_a_failure),
+    Bug("saved-after-failure", "a session saves after a call of it failed", bugs_saving.saves_on),
+    # tests/unit/runtime/test_cut_short.py
+    Bug("acts-after-failure", "a session applies after one failed", bugs_saving.acts_on, True),
     # tests/unit/runtime/test_saving.py
     Bug(
         "round-after-failure",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,3 +60,24 @@ def full_is_stored() -> Iterator[tuple[Any, str, Any]]:
             await left_out(store, owned, part, go_on)
 
     yield saving, "_store_part", store_part
+
+
+def saves_on() -> Iterator[tuple[Any, str, Any]]:
+    """Forget that something was cut short."""
+
+    @contextlib.contextmanager
+    def careful(self: Session) -> Iterator[None]:
+        yield
+
+    yield Session, "_careful", careful
+
+
+def acts_on() -> Iterator[tuple[Any, str, Any]]:
+    """Save nothing after something was cut short, but apply and journal."""
+
+    @contextlib.contextmanager
+    def acting(self: Session) -> Iterator[None]:
+        with self._careful():
+            yield
+
+    yield Session, "_acting", acting

@@ -323,9 +323,12 @@ async def verify(store: Store, owned: Sequence[Owned]) -> None:
     For owners that have nothing to write: a failover may have lost what they wrote.
     Errors: StoreUnavailable, OwnershipLost, StoreForgot.
     """
-    for each in owned:
-        async with each.saving:
-            await store.load(each.partition, [], each.fence)
+
+    async def ask(one: Owned) -> None:
+        async with one.saving:
+            await store.load(one.partition, [], one.fence)
+
+    await asyncio.gather(*(ask(each) for each in owned))
 
 
 async def settle(owned: Owned) -> None:

@@ -12,7 +12,7 @@ from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Request, encode_request
 from stream.identity import home_partition
 from stream.profiles import Arrival
-from stream.runtime.saving import slices
+from stream.runtime.saving import slices, verify
 from stream.runtime.session import Session
 from stream.store import MemoryStore, Save
 from tests.estate import START_MS, TOPICS, Estate, busy, stored
@@ -93,6 +93,26 @@ def test_few_rows_of_all_partitions_go_side_by_side() -> None:
         return await estate.rows()
 
     assert other_rows(asyncio.run(story()), estate.replayed(payloads)[1]) == []
+
+
+def test_all_partitions_are_verified_side_by_side() -> None:
+    """A round waits for it: for one journey to a store that is far away, not for one of each."""
+    now = most = 0
+
+    class Asked:
+        async def load(self, *_: object) -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+
+    async def story() -> None:
+        owned = [SimpleNamespace(partition=p, fence=None, saving=asyncio.Lock()) for p in range(6)]
+        await verify(Asked(), owned)  # type: ignore[arg-type]
+
+    asyncio.run(story())
+    assert most == 6
 
 
 def test_pieces_of_a_round() -> None:
