@@ -54,12 +54,21 @@ async def _come_to_rest(estate: Estate) -> list[str]:
                 violations.append(f"the gateway ended: {gate.task.exception()!r}")
         if violations:
             return violations
-        if await estate.is_drained() and await _is_quiet(estate):
+        # Who was told to leave may have stored all, and gone, since it was looked at above.
+        if await estate.is_drained() and await _is_quiet(estate) and _is_staffed(estate):
             return []
         await asyncio.sleep(STEP_S)
     ends = [each.end for each in estate.log.partitions(estate.topics.requests)]
     held = await estate.checkpoints()
     return [f"not at rest after {CALM_S:.0f} s: checkpoints {held}, ends {ends}"]
+
+
+def _is_staffed(estate: Estate) -> bool:
+    """Tell whether every member is at work, so that what owners owe can be asked for."""
+    return all(
+        not each.process.is_dead and each.task is not None and not each.task.done()
+        for each in estate.members
+    )
 
 
 async def _is_quiet(estate: Estate) -> bool:
