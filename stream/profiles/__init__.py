@@ -13,7 +13,6 @@ from .batch import (
     REFUSED,
     REQUEST,
     SERVED,
-    TICK,
     Batch,
     empty_batch,
 )
@@ -80,14 +79,7 @@ from .resources import (
     Told,
     told_by,
 )
-from .rowformat import (
-    RowFormat,
-    stored_clock_ms,
-    stored_habits,
-    stored_home,
-    tail_of,
-    with_tail,
-)
+from .rowformat import RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
 from .rowwords import FORMAT_VERSION
 from .table import ProfileTable, locate, touch
 from .transitions import ask_transition, count_transition
@@ -136,7 +128,6 @@ __all__ = [
     "SERVED",
     "STORED",
     "SUM_MEASURES",
-    "TICK",
     "TOKENS_MAX",
     "TRANSITION_SETS",
     "TRANSITION_WAYS",
@@ -180,7 +171,6 @@ __all__ = [
     "sections",
     "slide",
     "stored_clock_ms",
-    "stored_habits",
     "stored_home",
     "tail_of",
     "token_text",

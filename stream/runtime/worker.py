@@ -31,7 +31,7 @@ from .growth import speaker_of
 from .ingress import Ingress, Zones
 from .library import Library
 from .looking import Looking
-from .modes import BROKER_DOWN, STORE_DOWN, ZONE_DOWN, Modes
+from .modes import BROKER_DOWN, STORE_DOWN, Modes
 from .operators import Operators
 from .policies import Policies
 from .screening import Zone
@@ -204,7 +204,6 @@ class Worker:
             session.counts, session.speakers, session.spending = counts, speakers, self._spending
             ingresses = self._ingresses(session, admin)
             session.identify = partial(_topic_id, admin, self.topics.requests)
-            session.ticks.is_deaf = partial(self._modes.holds, ZONE_DOWN)
             session.turned_at_s = self._clock.monotonic_s()
             stack.push_async_callback(self._leave, source)
             await source.start(session)

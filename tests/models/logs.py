@@ -81,8 +81,6 @@ RARELY = [
     {"kind": "grant"},
     {"kind": "grant", "task": "t1"},
     {"kind": "completion"},
-    {"kind": "tick"},
-    {"kind": "tick"},
     {"effect": "read"},
     {"effect": "change"},
     {"count": 4, "bytes": 3, "cost": 2},
