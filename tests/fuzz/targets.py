@@ -19,7 +19,7 @@ from stream.enforcement import restore_held
 from stream.engine import State, step
 from stream.errors import ConfigError, NewerFormat, PolicyError, RowCorrupt
 from stream.events import (
-    LEARNED_FORMAT,
+    BRAKE_FORMAT,
     Conditions,
     Fault,
     Request,
@@ -261,7 +261,7 @@ def journal() -> Run:
             entry = decode_entry(data)
         except (ValueError, RecursionError) as error:
             return type(error)
-        assert entry.format <= LEARNED_FORMAT
+        assert entry.format <= BRAKE_FORMAT
         assert decode_entry(encode_entry(entry)) == entry
         return type(entry)
 
