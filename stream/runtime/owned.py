@@ -51,7 +51,7 @@ class Owned:
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
-    wrote under our keys (see `repair`).
+    wrote under our keys (see `repair`); `compared_to` lies behind the last record compared.
     `signatures` are those of the records sent, where keys are set.
     `counts` are the numbers of partitions there have been, the last one being in force here.
     An heir would begin at `saved_from`, which is where this owner began until it has stored.
@@ -93,6 +93,7 @@ class Owned:
     foreign: dict[bytes, Foreign] = field(default_factory=dict)
     signatures: dict[bytes, bytes] = field(default_factory=dict)
     is_read_back: bool = False
+    compared_to: int = 0
     is_unproven: bool = False
     counts: tuple[int, ...] = ()
     domains: dict[int, int] = field(default_factory=dict)

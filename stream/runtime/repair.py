@@ -86,6 +86,7 @@ class Repairs:
                 place = max(place, known.place)
             mine.foreign[key] = Foreign(record.offset, found, place)
         mine.passed(record.offset)
+        mine.compared_to = max(mine.compared_to, record.offset + 1)
 
     def _hash_of(self, owned: Owned, key: bytes, record: Record) -> int | None:
         """Return the hash of a record as gateways count it, None where they count none.
@@ -108,14 +109,18 @@ class Repairs:
         """Compare all that the topic holds of a partition with what is published, once.
 
         What was written while nobody owned it, or before this session followed the topic, is
-        noticed only here. Mutates: owned. Errors: BusUnavailable.
+        noticed only here. What is followed meanwhile is compared again behind what lies before it:
+        a record of ours, seen alone, tells nothing of what gateways made of an earlier one.
+        Mutates: owned. Errors: BusUnavailable.
         """
         partition = owned.partition % self._partitions
-        start, end = (await bounds_of(reader, topic, [partition]))[partition]
-        for first in range(start, end, RECORDS_AT_ONCE):
+        owned.compared_to = 0
+        first, end = (await bounds_of(reader, topic, [partition]))[partition]
+        while first < end:
             last = min(end, first + RECORDS_AT_ONCE)
             for record in await reader.read(topic, partition, first, last):
                 self.note({owned.partition: owned}, record)
+            first, end = last, max(end, owned.compared_to)
         owned.is_read_back = True
 
     async def carry_out(self, owned: Owned) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from stream.events import Conditions, Version
+from stream.bus import Bounds, Record
+from stream.events import Conditions, Subject, SubjectRecord, Version, encode, subject_key
 from stream.runtime.owned import Foreign, Owned
-from stream.runtime.published import Published
+from stream.runtime.published import Noted, Published
 from stream.runtime.repair import Repairs
 
 KEYS = [b'["home","spiffe://test.example/agents/%d"]' % each for each in range(3)]
@@ -71,3 +72,56 @@ def test_nothing_is_put_right_before_all_is_read(*, is_read_back: bool) -> None:
     one.is_read_back = is_read_back
     asyncio.run(repairs(outbox).carry_out(one))
     assert bool(outbox.erased) is is_read_back
+
+
+WORKLOAD = "spiffe://test.example/agents/0"
+KEY = subject_key("home", Subject(workload=WORKLOAD))
+PLACES = 0, 9, 5
+"""What is read, or written: what claims nothing of us, a forgery that claims much, and ours."""
+
+
+def written(offset: int) -> Record:
+    """The record of a key at an offset, as the topic has it."""
+    held = SubjectRecord(
+        issuer="home",
+        partition=0,
+        subject=Subject(workload=WORKLOAD),
+        version=Version(0, PLACES[offset]),
+        expires_at_ms=10_000,
+        commands=(),
+    )
+    return Record(0, offset, 0, KEY, encode(held))
+
+
+class Reader:
+    """A log whose last record comes while what lies before it is read."""
+
+    def __init__(self, one: Owned, following: Repairs) -> None:
+        self._one = one
+        self._following = following
+        self._end = len(PLACES) - 1
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        """What there is before the last record came."""
+        return {0: Bounds(0, self._end)}
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
+        """The records in a range; whoever follows has met the last one before."""
+        if self._end < len(PLACES):
+            self._following.note({0: self._one}, written(self._end))
+            self._end += 1
+        return [written(each) for each in range(start, end)]
+
+
+def test_ours_is_compared_again_behind_what_is_read_back() -> None:
+    """Gateways keep to a forgery that claims to be later, though ours lies behind it."""
+    ours, noted = written(len(PLACES) - 1), Noted(0)
+    noted.add([ours])
+    one, outbox = owned(), Outbox()
+    one.counts, one.published, one.foreign = (1,), Published(noted.found), {}
+    watch, following = repairs(outbox), repairs(outbox)
+    reader: Any = Reader(one, following)
+    asyncio.run(watch.read_back(one, reader, "enforcement"))
+    (found,) = one.foreign.values()
+    assert (found.is_ahead, found.place) == (True, (0, 0, 9, 0))
+    assert one.compared_to == len(PLACES)
