@@ -80,6 +80,7 @@ class Network:
         self.leaderless: dict[tuple[str, int], float] = {}
         self.append_s = 0.0
         self._cut_until_s = 0.0
+        self._given_up_s = 0.0
         self.happened: Counter[str] = Counter()
         self._chance = chance
         self._rate = rate
@@ -137,9 +138,17 @@ class Network:
                 return False
         return True
 
-    def given_up_s(self) -> float:
-        """Return after how long a caller hears that its call never came: at once, or as late."""
-        return self._chance.random() * LATE_S if self._chance.random() < 0.5 else self.delay_s()
+    async def give_up(self) -> None:
+        """Let a caller wait until it hears that its call never came: a moment, or very long."""
+        is_long = self._chance.random() < 0.5
+        span_s = self._chance.random() * LATE_S if is_long else self.delay_s()
+        self._given_up_s = max(self._given_up_s, self.loop.time() + span_s)
+        await asyncio.sleep(span_s)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a caller may still wait to hear that its call never came."""
+        return self.loop.time() < self._given_up_s
 
     async def call(
         self, op: Callable[[], Coroutine[Any, Any, Result]], error: type[Exception], what: str
@@ -148,7 +157,7 @@ class Network:
         mine = current_process()
         kind = self.draw(what, ("refuse", "lose_reply", "repeat"), CALLED, mine)
         if kind == "refuse":
-            await asyncio.sleep(self.given_up_s())
+            await self.give_up()
             raise error(f"{what}: cut on the way there")
         if kind == "kill":
             await self.struck(kind, mine)

@@ -75,12 +75,13 @@ async def _is_quiet(estate: Estate) -> bool:
     """Let what is under way arrive, and what follows happen; tell whether all is stored even so.
 
     Under way is what comes late, or once more, and what befalls processes: who dies has lost its
-    partitions only after a while, who is frozen goes on.
+    partitions only after a while, who is frozen goes on, and who has not heard yet that a call
+    never came does nothing else meanwhile.
     """
     networks = [estate.network, *(each.network for each in estate.gates)]
     processes = [each.process for each in networks]
     limit_s = estate.loop.time() + UNDER_WAY_S
-    while estate.loop.is_waiting(processes, SOON_S):
+    while estate.loop.is_waiting(processes, SOON_S) or any(each.is_awaited for each in networks):
         assert estate.loop.time() < limit_s, "what is under way never arrives"
         await asyncio.sleep(STEP_S)
     await asyncio.sleep(QUIET_S)

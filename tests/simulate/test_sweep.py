@@ -50,6 +50,25 @@ def test_every_call_of_each_scenario_fails_and_no_law_breaks(name: str) -> None:
         assert swept(scenario, fault).violations == [], fault
 
 
+@pytest.mark.parametrize(
+    ("name", "what", "how"),
+    [
+        ("forged", "bounds of requests", "kill"),
+        ("forged", "bounds of requests", "kill_late"),
+        ("promoted", "bounds of baselines", "refuse"),
+    ],
+)
+def test_what_a_whole_sweep_found_stays_mended(name: str, what: str, how: str) -> None:
+    """An heir reads a forgery behind its own record; a look at the library fails very late."""
+    scenario = named(name)
+    operations = operations_of(scenario)
+    faults = [each for each in faults_of(operations) if each.how == how]
+    found = [each for each in faults if operations[each.at - 1].what == what]
+    assert found
+    for fault in found:
+        assert swept(scenario, fault).violations == [], fault
+
+
 def test_every_way_of_failing_comes_to_pass() -> None:
     """Each way is possible somewhere, and happens where it is asked for."""
     scenario = named("steady")
