@@ -43,7 +43,7 @@ from stream.events import (
 from stream.identity import InvalidIdentity, canonical_workload, home_partition, parent_path
 from stream.kernel import HashKey
 from stream.policy import Policy, compile_policy
-from stream.profiles import Arrival, Batch, Decoder, effect_of
+from stream.profiles import TICK, Arrival, Batch, Decoder, effect_of
 from stream.runtime import Heard
 
 BATCH_EVENTS: Final = 20_000
@@ -197,7 +197,8 @@ class History:
     `ended` counts tasks, also those that a candidate does not keep, but none that ended aside or
     was taken back; the tasks in `released`, by workload and name, are never held aside. Events of
     failed authentications are left out before anything else, and counted in `unauthenticated`: who
-    sent them is not known, so they are no calls, names or ends of the workload that they name.
+    sent them is not known, so they are no calls, names or ends of the workload that they name. So
+    are ticks, which nobody did.
     """
 
     def __init__(self, key: HashKey, released: Collection[tuple[int, int]] = ()) -> None:
@@ -227,11 +228,11 @@ class History:
 
     def take(self, batch: Batch, alarms: Mapping[int, Sequence[Alarm]] | None = None) -> None:
         """Gather what a batch teaches, with what each of its events was answered with."""
-        self.events += len(batch.events)
-        is_known = batch.events["authenticated"] != 0
-        if not is_known.all():
-            kept = np.flatnonzero(is_known)
-            self.unauthenticated += len(is_known) - len(kept)
+        is_tick, is_known = batch.events["kind"] == TICK, batch.events["authenticated"] != 0
+        self.events += len(batch.events) - int(np.count_nonzero(is_tick))
+        if is_tick.any() or not is_known.all():
+            kept = np.flatnonzero(is_known & ~is_tick)
+            self.unauthenticated += int(np.count_nonzero(~is_known & ~is_tick))
             batch = batch.chosen(kept)
             if alarms is not None:
                 alarms = {

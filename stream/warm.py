@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from stream.baselines import Baseline, Facts, decode_baseline, encode_baseline, no_view
 from stream.enforcement import Expectation
-from stream.engine import State, make_room, step
+from stream.engine import State, make_room, missed_now, step
 from stream.events import Conditions, InForce, Request, encode_request, join_requests
 from stream.kernel import HashKey
-from stream.policy import ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
+from stream.policy import AnomalySpec, ForbidSpec, LimitSpec, PolicySpec, RuleSpec, compile_policy
 from stream.profiles import Arrival, Decoder
 from stream.records import find_batches, read_batches
 
@@ -26,6 +26,7 @@ def warm() -> None:
     limit = LimitSpec(measure="requests", at_most=0, per="10s")
     volume = LimitSpec(measure="bytes", at_most=0, per="1m")
     forbid = ForbidSpec(first=("*",), then=("*",), within="1m")
+    silence = AnomalySpec(of="silence", false_alarms="1 per workload per 30 days")
     policy = compile_policy(
         PolicySpec(
             name="warm",
@@ -33,6 +34,7 @@ def warm() -> None:
                 RuleSpec(name="limit", limit=limit, action="observe"),
                 RuleSpec(name="volume", limit=volume, action="observe"),
                 RuleSpec(name="forbid", forbid=forbid, action="observe"),
+                RuleSpec(name="silence", anomaly=silence, action="observe"),
             ),
         )
     )
@@ -59,5 +61,6 @@ def warm() -> None:
     step(state, later)
     row, name = state.stored([0])[0], batch.workload(0)
     ids = int(batch.events["workload"][0]), int(batch.events["home"][0]), 0
+    missed_now(state, row, policy.bind(state.table.layout).silences, (1, 2))
     state.evict(0)
     state.restore(name, ids, row)

@@ -144,7 +144,7 @@ def calibrate(
 
 def _budgets_of(policy: Policy) -> tuple[str, ...]:
     """Return the budgets of a policy's rules on learned evidence, each once; the usual without."""
-    specs = [each.spec.anomaly for each in policy.rules if each.mode]
+    specs = [each.spec.anomaly for each in policy.rules if each.mode and each.detector == "anomaly"]
     return tuple(dict.fromkeys(each.false_alarms for each in specs if each)) or (USUAL,)
 
 

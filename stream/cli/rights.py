@@ -71,7 +71,11 @@ def _of_worker(config: Config, principal: str, zones: Sequence[str]) -> Iterator
     topics = config.topics
     needs = [
         (topics.requests, "Read", "to read events"),
-        (topics.requests, "Write", "to send misrouted events to their homes"),
+        (
+            topics.requests,
+            "Write",
+            "to send misrouted events to their homes, and ask about who is silent",
+        ),
         (topics.requests, "DescribeConfigs", LOOK),
         (topics.enforcement, "Read", "to hear what operators say"),
         (topics.enforcement, "Write", "to publish commands and heartbeats"),

@@ -15,13 +15,13 @@ from stream.kernel import kernel
 
 from .interval import AMOUNT_MAX, EXPECTED, OBSERVED, SINCE_MS
 from .series import LEVEL_MAX, POINTS_MAX
+from .silence import is_sound_silence
 from .tail import EXCEEDED_MAX
 from .workload import (
     CONTEXT_NAMES,
     CONTEXT_PARTS,
     DETAILS,
     HELD,
-    HELD_BEFORE,
     INTERVAL_MS,
     WORKLOAD,
     WORKLOAD_BEFORE,
@@ -51,15 +51,15 @@ HABITS: Final = np.dtype(
     ],
     align=True,
 )
-# As it was stored before different resources were counted.
+# As it was stored before silence was judged.
 HABITS_BEFORE: Final = np.dtype(
     [
         ("workload", np.uint64),
         ("followed", np.int64),
         ("interval", np.int64),
-        ("held", np.int32, (HELD_BEFORE + 1,)),
-        ("why", np.int64, (HELD_BEFORE, 3)),
+        ("held", np.int32, (HELD,)),
         ("behaviour", WORKLOAD_BEFORE),
+        ("why", np.int64, (HELD, 3)),
     ],
     align=True,
 )
@@ -126,6 +126,7 @@ def is_sound_workload(record: Any) -> bool:
         and (tails["exceeded"] >= 0).all()
         and (tails["exceeded"] <= EXCEEDED_MAX).all()
         and (series["peaks"]["faded"] >= 0).all()
+        and is_sound_silence(behaviour["silence"])
     )
 
 

@@ -81,13 +81,31 @@ def expected_of(series: Any, at_ms: int, kind: int) -> int:
 
     0 before the first value. Units: requests, bytes, ... as before `counted`.
     """
+    value = _value_at(series, at_ms)
+    if kind == COUNTED:
+        value = _requests(value)
+    return max(0, nearest(value, 1 << 62))
+
+
+@routine
+def requests_at(series: Any, at_ms: int) -> float:
+    """Return the number that is expected of the interval that begins at a time, for COUNTED."""
+    return max(0.0, _requests(_value_at(series, at_ms)))
+
+
+@kernel
+def _value_at(series: Any, at_ms: int) -> float:
+    """Return level and hour profile at a time, on the scale of values."""
     hour = int(at_ms // HOUR_MS % HOURS)
     seen = float(seen_at(series, hour))
     profile = series["profile"][hour] * (seen / (seen + 5.0))
-    value = (series["level"] + profile) * power_of_2(int(series["unit"]))
-    if kind == COUNTED:
-        value = 0.25 * max(0.0, value) * max(0.0, value) - 0.375
-    return max(0, nearest(value, 1 << 62))
+    return float((series["level"] + profile) * power_of_2(int(series["unit"])))
+
+
+@kernel
+def _requests(value: float) -> float:
+    """Return the count that stands on the scale of `counted` where a value does, as a number."""
+    return 0.25 * max(0.0, value) * max(0.0, value) - 0.375
 
 
 @kernel

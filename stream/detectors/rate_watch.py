@@ -14,7 +14,7 @@ from .habits import HABITS, no_details, observe_workload
 from .shares import usual_shares
 from .workload import DETAILS, HELD, WORKLOAD_PARTS
 
-WATCHED_MAX: Final = 65_536  # workloads; of more no rates are known, 2.8 KiB each
+WATCHED_MAX: Final = 65_536  # workloads; of more no rates are known, 2.9 KiB each
 
 
 class RateWatch:

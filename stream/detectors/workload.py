@@ -31,6 +31,7 @@ from .loops import LOOP_PARTS, LOOPS, PERIODS, follow_loops, loop_bits
 from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
 from .series import LEVEL
 from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_usual
+from .silence import SILENCE, SILENCE_PARTS, learn_silence, silence_allowed, silence_bits
 from .spread import SPREAD, observe_resources, observe_spread
 
 INTERVAL_MS: Final = 300_000
@@ -54,7 +55,9 @@ WORKLOAD_PARTS: Final = len(WORKLOAD_NAMES)
 CONTEXT_NAMES: Final = ("first_use", "sequence", "loops", "fallback")
 FIRST_USE, ORDER, LOOPED, FELL_BACK = range(4)
 CONTEXT_PARTS: Final = len(CONTEXT_NAMES)
-DETAILS: Final = max(RATE_PARTS, SEQUENCE_PARTS, LOOP_PARTS, FALLBACK_PARTS, SHARE_PARTS)
+DETAILS: Final = max(
+    RATE_PARTS, SEQUENCE_PARTS, LOOP_PARTS, FALLBACK_PARTS, SHARE_PARTS, SILENCE_PARTS
+)
 
 # By interval: requests, errors, bytes, cost, different operations, different resources.
 WORKLOAD: Final = np.dtype(
@@ -64,16 +67,17 @@ WORKLOAD: Final = np.dtype(
         ("operations", SPREAD),
         ("resources", SPREAD),
         ("series", LEVEL, (HELD,)),
+        ("silence", SILENCE),
     ],
     align=True,
 )
-HELD_BEFORE: Final = 5  # before resources were counted
 WORKLOAD_BEFORE: Final = np.dtype(
     [
-        ("rates", RATE, (HELD_BEFORE,)),
+        ("rates", RATE, (HELD,)),
         ("shares", SHARES, (2,)),
         ("operations", SPREAD),
-        ("series", LEVEL, (HELD_BEFORE,)),
+        ("resources", SPREAD),
+        ("series", LEVEL, (HELD,)),
     ],
     align=True,
 )
@@ -105,6 +109,8 @@ def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any
     ready = 0
     for part in range(WORKLOAD_PARTS):
         bits[part] = 0
+    requests = state["silence"], state["rates"][0], state["series"][0]
+    learn_silence(requests, clock_ms, INTERVAL_MS)
     for part in range(RATES):
         rate = state["rates"][part]
         amount = int(amount_of(MEASURES[part], event, refused))
@@ -136,6 +142,20 @@ def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any
             part = ERROR_PART + which
             bits[part] = follow_usual(state["shares"][which], call, usual[which], details[part])
     return ready | 1 << ERROR_PART | 1 << DENIAL_PART
+
+
+@kernel
+def ask_silence(state: Any, at_ms: int, out: Any) -> int:
+    """Judge how long a workload has said nothing; see `silence_bits`. Mutates: out."""
+    requests = state["silence"], state["rates"][0], state["series"][0]
+    return int(silence_bits(requests, at_ms, INTERVAL_MS, out))
+
+
+@kernel
+def allowed_silence(state: Any, alarms: int, per_ms: int) -> int:
+    """Return how odd a silence of a workload may be; see `silence_allowed`."""
+    requests = state["silence"], state["series"][0]
+    return int(silence_allowed(requests, alarms, per_ms, INTERVAL_MS))
 
 
 @kernel

@@ -7,17 +7,9 @@ from .brake import NEVER_CLOSED, Brakes, new_brakes
 from .decision import COUNTED, TALLIES, Out, new_out
 from .expectation import DEFAULT_PPM, NOTHING_EXPECTED, Expectation, rarity_at
 from .habits import KEPT_HABITS, follow_habits, forget_unsound
+from .held import Held, held_tail, restore_held, workload_of
 from .loop import Where, run
-from .plan import (
-    Held,
-    Incident,
-    Outgoing,
-    held_tail,
-    plan_decision,
-    record_of,
-    rehomed,
-    restore_held,
-)
+from .plan import Incident, Outgoing, plan_decision, record_of, rehomed
 from .soundness import are_sound
 from .words import printable
 
@@ -54,4 +46,5 @@ __all__ = [
     "restore_held",
     "run",
     "shut_out",
+    "workload_of",
 ]

@@ -35,13 +35,12 @@ from stream.detectors import (
     DETAILS,
     HABIT_PARTS,
     NOT_READY,
-    may_renew,
     mode_of,
     score_call,
     worth_of,
 )
 from stream.kernel import kernel, routine
-from stream.policy import BEHAVIOUR, ENFORCE, SHADOW
+from stream.policy import BEHAVIOUR
 from stream.profiles import (
     COMPLETION,
     GRANT,
@@ -52,19 +51,16 @@ from stream.profiles import (
     find_learned,
 )
 
-from .brake import Brakes, is_closed, is_held, is_settled, may_enforce, take
+from .brake import Brakes
 from .decision import (
     ALARMED_TALLY,
     ALLOWED_TALLY,
-    BRAKED,
     COMPARED_TALLY,
-    COUNTED,
-    DROP,
     Cause,
     Out,
 )
 from .habits import BITS, NOBODY, RARITY, Habits, follow_habits, rarest_of
-from .ledger import find_subject, is_weaker, issue
+from .learned_rule import issue_learned
 
 LISTED: Final = np.dtype([("event", np.int64), ("operation", np.uint64)])
 SCORE: Final = np.dtype(
@@ -213,7 +209,6 @@ def _write_score(place: int, effect: int, given: Any, learning: Any, state: Any)
 def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out: Out) -> None:
     """Issue what rules on learned evidence ask for. Mutates: table, out, learning.brakes."""
     learning, state = evidence
-    head, ledger = table.head[cause.slot], table.ledger[cause.slot]
     tier = int(table.local[cause.slot]["class_index"])
     group = policy.classes[tier]
     for number in range(group["anomalies_start"], group["anomalies_end"]):
@@ -228,48 +223,12 @@ def _judge(event: Any, cause: Cause, table: Any, policy: Any, evidence: Any, out
             threshold = whole(learning.thresholds[rule["index"], state["mode"]])
         if observed <= threshold:
             continue
-        place = find_subject(ledger, rule, event, cause)
-        enforces = bool(may_enforce(rule, cause.force))
-        is_braked = (
-            enforces
-            and not (_is_live(ledger, place, cause) and ledger[place]["mode"] == ENFORCE)
-            and bool(is_closed(event, tier, learning.brakes))
-        )
-        mine = _with_force(cause, int(SHADOW) if is_braked else int(cause.force))
-        if is_braked:
-            # What would not do for the rule may do for a shadow of it.
-            place = find_subject(ledger, rule, event, mine)
-        if (
-            not _is_live(ledger, place, cause)
-            or may_renew(ledger[place], cause.clock_ms)
-            or is_weaker(ledger[place], rule, mine.force)
-        ):
-            was_held = bool(is_held(ledger, head, policy, group, cause.clock_ms))
-            done = issue(ledger, head, mine, rule, event, out)
-            if done >= 0:
-                decision = out.decisions[done]
-                decision["observed"] = observed
-                decision["demand"] = threshold
-                _say_why(decision, learning.habits, state, habit)
-                is_newly = enforces and not was_held and decision["what"] != DROP
-                if is_braked:
-                    decision["brake"] = BRAKED
-                elif is_newly and is_settled(head, cause.clock_ms, policy):
-                    decision["brake"] = COUNTED
-                    take(event, tier, learning.brakes)
-
-
-@kernel
-def _is_live(ledger: Any, place: int, cause: Cause) -> bool:
-    """Tell whether there is an entry, and it lasts beyond the event."""
-    return bool(place >= 0 and ledger[place]["until_ms"] > cause.clock_ms)
-
-
-@kernel
-def _with_force(cause: Cause, force: int) -> Cause:
-    """Return a cause that is enforced as much as this."""
-    at_ms, clock_ms = cause.at_ms, cause.clock_ms
-    return Cause(cause.event, cause.slot, at_ms, clock_ms, cause.context, force, cause.ordinal)
+        done = int(issue_learned(event, cause, (table, policy, tier), rule, learning.brakes, out))
+        if done >= 0:
+            decision = out.decisions[done]
+            decision["observed"] = observed
+            decision["demand"] = threshold
+            _say_why(decision, learning.habits, state, habit)
 
 
 @kernel

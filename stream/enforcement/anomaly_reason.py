@@ -15,6 +15,8 @@ from stream.profiles import ENTITY, FOUND, IDENTIFIER, told_by
 
 from .expectation import Expectation
 from .habit_reason import BEYOND, BITS, habit_reason
+from .silence import SILENT
+from .silence_reason import silence_reason
 from .words import printable
 
 _NAMES_SHOWN: Final = 3
@@ -22,7 +24,9 @@ _AGAINST: Final = ("operation", "identifier", "entity", "detail", "found", "deed
 
 
 def anomaly_reason(decision: Any, request: Request, expectation: Expectation) -> Reason:
-    """Return why a call had more evidence than the budget of false alarms allows."""
+    """Return why there was more evidence than the budget of false alarms allows."""
+    if decision["habit"] == SILENT:
+        return silence_reason(decision)
     if decision["habit"] >= 0:
         return habit_reason(decision, request, expectation)
     bits, threshold = int(decision["observed"]), int(decision["demand"])

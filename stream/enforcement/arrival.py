@@ -15,6 +15,7 @@ from stream.profiles import (
     COMPLETION,
     GRANT,
     LEDGER,
+    TICK,
     clear,
     clear_context,
     end_habits,
@@ -107,6 +108,8 @@ def _adopt(table: Any, slot: int, policy: Any) -> None:
 def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out: Out) -> int:
     """Bring a row to an event; return the event's clamped time, -1 where it was applied before.
 
+    -1 also for a tick that finds no row: whoever was forgotten is not missed.
+
     Mutates: table, out.tallies.
     """
     head = table.head[slot]
@@ -125,11 +128,14 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
     if at_ms > latest:
         at_ms = latest
         out.tallies[FUTURE_TALLY] += 1
-    if head["first_ms"] > 0 and (
+    is_gone = head["first_ms"] > 0 and (
         at_ms - head["clock_ms"] > policy.facts[IDLE_MAX_MS]
         or head["clock_ms"] < conditions.forgotten_before_ms[partition]
         or not is_fresh
-    ):
+    )
+    if event["kind"] == TICK and (is_gone or head["first_ms"] == 0):
+        return -1
+    if is_gone:
         _restart(table, slot)
         out.tallies[RESTARTED_TALLY] += 1
     local = table.local[slot]
@@ -138,6 +144,8 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
     head["offset"] = event["offset"]
     head["ordinal"] = event["ordinal"]
     head["era"] = era
+    if event["kind"] == TICK:
+        return at_ms
     number = np.uint64(policy.facts[POLICY_HASH])
     if head["policy"] != number:
         _adopt(table, slot, policy)

@@ -72,6 +72,9 @@ def is_held(ledger: Any, head: Any, policy: Any, group: Any, clock_ms: int) -> b
             for number in range(group["anomalies_start"], group["anomalies_end"]):
                 if policy.anomalies[number]["rule"] == entry["rule"]:
                     return True
+            for number in range(group["silences_start"], group["silences_end"]):
+                if policy.silences[number]["rule"] == entry["rule"]:
+                    return True
     return False
 
 

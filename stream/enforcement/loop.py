@@ -3,7 +3,7 @@
 The order within an event is fixed here and nowhere else: skip what was applied, restart what was
 idle, adopt the policy, honour a lift, believe or disbelieve a refusal, count windows, judge
 limits, match sequences, follow the context, remember the transition, score by the baseline in
-force.
+force. A tick is judged once what was lifted is, and does nothing else.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from stream.profiles import (
     GRANT,
     LEDGER,
     REFUSED,
+    TICK,
     count_transition,
     end_learned,
     find_context,
@@ -55,6 +56,7 @@ from .decision import (
     REFUSED_TALLY,
     REQUESTS_TALLY,
     RESTARTED_TALLY,
+    TICKS_TALLY,
     TRANSITIONS_TALLY,
     UNAUTHENTICATED_TALLY,
     Cause,
@@ -73,6 +75,7 @@ from .ledger import (
     record_restart,
     release,
 )
+from .silence import judge_silence
 
 
 class Where(NamedTuple):
@@ -311,8 +314,15 @@ def run(events: Any, start: int, where: Any, table: Any, policy: Any, rest: Any)
             force = int(OFF)
         ordinal = int(event["ordinal"]) * DECISIONS_PER_EVENT_MAX
         if local["lift_offset"] > head["lift_offset"]:
-            cause = Cause(place, slot, at_ms, clock_ms, 0, force, ordinal)
+            lifted_ms = int(head["clock_ms"]) if event["kind"] == TICK else clock_ms
+            cause = Cause(place, slot, at_ms, lifted_ms, 0, force, ordinal)
             _lift(table, slot, cause, policy, out)
+        if event["kind"] == TICK:
+            out.tallies[TICKS_TALLY] += 1
+            if is_learned:
+                cause = Cause(place, slot, at_ms, clock_ms, 0, force, ordinal)
+                judge_silence(event, cause, table, policy, learning, out)
+            continue
         before = 0
         if event["kind"] == COMPLETION:
             before = int(find_context(table.contexts[slot], event["task"]))

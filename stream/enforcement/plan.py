@@ -29,22 +29,17 @@ from stream.events import (
     encode,
     subject_key,
 )
-from stream.kernel import HashKey
-from stream.policy import Policy, Rule, spell_duration, stable_id
-from stream.profiles import token_text
+from stream.policy import Policy, Rule, spell_duration
 
 from .anomaly_reason import anomaly_reason
 from .decision import BRAKED, DROP, ISSUE, LIFT, RELEASE, RENEW, RESTART
 from .expectation import Expectation
 from .habit_reason import BITS
+from .held import Held
 from .ledger import RELEASE_SHOWN_MS
 from .words import WORDS_LENGTH_MAX, printable
 
 MODES: Final = ("exempt", "shadow", "enforce")
-_commands_decoder = msgspec.json.Decoder(list[Command])
-_encoder = msgspec.json.Encoder()
-
-Held = dict[tuple[int, int, int], Command]  # (rule id, subject kind, subject hash) -> command
 
 
 class Outgoing(NamedTuple):
@@ -67,32 +62,6 @@ class Incident(NamedTuple):
     workload: str
     request: Request
     expectation: Expectation
-
-
-def subject_hash(key: HashKey, subject: Subject) -> int:
-    """Return the keyed hash a row keeps of a command's subject; 0 for the workload."""
-    if subject.token is not None:
-        return key.hash(token_text(subject.token.issuer, subject.token.id))
-    text = subject.task or subject.operation
-    return key.hash(text) if text else 0
-
-
-def restore_held(key: HashKey, tail: bytes) -> Held:
-    """Return what a stored row's tail says is in force.
-
-    Errors: ValueError when the tail is not ours.
-    """
-    held: Held = {}
-    for command in _commands_decoder.decode(tail) if tail else []:
-        body = command.body
-        kind = SUBJECT_KINDS.index(body.subject.kind)
-        held[stable_id("rule", body.rule), kind, subject_hash(key, body.subject)] = command
-    return held
-
-
-def held_tail(held: Held) -> bytes:
-    """Return the bytes that `restore_held` reads back."""
-    return _encoder.encode(list(held.values())) if held else b""
 
 
 def plan_decision(

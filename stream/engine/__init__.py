@@ -5,6 +5,7 @@ What differs between them is who made the batch and who carries the results away
 events within a partition decides everything; how they are cut into batches decides nothing.
 """
 
+from .missed import missed_now
 from .room import make_room, trim_learned
 from .state import PARTITIONS_MAX, Bound, State
 from .steps import Enforced, StepResult, missing, step
@@ -16,6 +17,7 @@ __all__ = [
     "State",
     "StepResult",
     "make_room",
+    "missed_now",
     "missing",
     "step",
     "trim_learned",

@@ -42,6 +42,7 @@ from stream.profiles import (
 PARTITIONS_MAX: Final = 4_096
 FOREVER_MS: Final = (1 << 62) - 1
 FILLED_AT_ONCE: Final = 4_096  # rows, whose bytes are joined for that
+_NOTHING_HELD: Final[Held] = {}
 
 
 class Bound(NamedTuple):
@@ -163,14 +164,22 @@ class State:
         self.table.remove(slot)
 
     def stored(self, slots: Sequence[int]) -> list[bytes]:
-        """Return the stored form of rows, with what is held in force on them."""
+        """Return the stored form of rows, with what is held in force on them, and who they are.
+
+        The name is there where habits are: whoever falls silent must be missed by name.
+        """
         encoded = self.format.encode(self.table, slots)
-        if not self.held:
+        is_named = self.table.sections.local["habits"][np.array(slots, np.int64)] > 0
+        if not self.held and not is_named.any():
             return encoded
         return [
-            with_tail(row, held_tail(self.held[slot])) if slot in self.held else row
-            for slot, row in zip(slots, encoded, strict=True)
+            with_tail(row, tail) if (tail := self._tail_of(slot, is_named=named)) else row
+            for slot, row, named in zip(slots, encoded, is_named.tolist(), strict=True)
         ]
+
+    def _tail_of(self, slot: int, *, is_named: bool) -> bytes:
+        name = self.table.names[slot] if is_named else None
+        return held_tail(self.held.get(slot, _NOTHING_HELD), name or "")
 
     def restore(self, name: str, ids: tuple[int, int, int], stored: bytes) -> int:
         """Admit a stored row; return its slot. `ids` are hash, home and partition.

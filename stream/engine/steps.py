@@ -20,7 +20,7 @@ from stream.enforcement import (
     shut_out,
 )
 from stream.events import Finding, RejectCode
-from stream.profiles import Batch, lines_touched, touch
+from stream.profiles import TICK, Batch, lines_touched, touch
 
 from .state import Bound, State
 
@@ -55,11 +55,16 @@ class StepResult(NamedTuple):
 
 def missing(state: State, batch: Batch) -> list[int]:
     """Return one event for each workload of the batch that has no row in memory."""
+    return _missing(state, batch, np.ones(len(batch.events), bool))
+
+
+def _missing(state: State, batch: Batch, among: Any) -> list[int]:
+    """Return the same of some events. Shapes: among: [event] of bool."""
     events = batch.events
     slots = np.empty(len(events), np.int32)
     if not len(events) or state.table.locate(events["workload"], slots) == 0:
         return []
-    absent = np.flatnonzero((slots < 0) & (events["authenticated"] != 0))
+    absent = np.flatnonzero((slots < 0) & (events["authenticated"] != 0) & among)
     _, first = np.unique(events["workload"][absent], return_index=True)
     return sorted(absent[first].tolist())
 
@@ -131,8 +136,9 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     Mutates: state, result. Returns which events are in the batch, None for all of them.
     """
     events, table = batch.events, state.table
+    asks = events["kind"] == TICK  # what asks for whom nobody knows makes no row, and is no loss
     shut = shut_out(table, batch, slots, state.condition_tables, (state.key, state.closed))
-    fresh = [event for event in missing(state, batch) if not shut[event]][: table.free]
+    fresh = [event for event in _missing(state, batch, ~asks) if not shut[event]][: table.free]
     if fresh:
         names = [batch.workload(event) for event in fresh]
         ones = events[fresh]
@@ -143,7 +149,7 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     homeless = shut | (slots < 0) & (events["authenticated"] != 0)
     if homeless.any():
         codes = RejectCode.TOO_MANY, RejectCode.DOMAIN_FULL
-        places = np.flatnonzero(homeless).tolist()
+        places = np.flatnonzero(homeless & ~asks).tolist()
         result.refused.extend((event, codes[int(shut[event])]) for event in places)
         kept = np.flatnonzero(~homeless)
         batch, slots = batch.chosen(kept), slots[kept]

@@ -1,5 +1,9 @@
 """What a gateway reports: one Struct for a request, a grant or a completion, every field bounded.
 
+A tick reports nothing: it asks whether a workload that says nothing should have, at a time that is
+in the log so that everybody answers alike. Workers write them (`runtime.ticks`), of a partition
+that they own. One that is forged, late or there twice asks the same.
+
 The bounds hold on decode (msgspec checks `Meta` only then), so a `Request` comes from
 `codec.decode_request`, in tests too. Text that must fit the int64 columns of a batch is bounded
 here: a 23-digit integer is valid JSON and breaks later.
@@ -37,11 +41,11 @@ ResourceText = Annotated[
     str, msgspec.Meta(min_length=RESOURCE_LENGTH_MIN, max_length=RESOURCE_LENGTH_MAX)
 ]
 
-Kind = Literal["request", "grant", "completion"]
+Kind = Literal["request", "grant", "completion", "tick"]
 Effect = Literal["", "read", "change"]
 Outcome = Literal["served", "failed", "denied", "refused"]
 
-KINDS: Final[tuple[Kind, ...]] = ("request", "grant", "completion")
+KINDS: Final[tuple[Kind, ...]] = ("request", "grant", "completion", "tick")
 EFFECTS: Final[tuple[Effect, ...]] = ("", "read", "change")
 OUTCOMES: Final[tuple[Outcome, ...]] = ("served", "failed", "denied", "refused")
 

@@ -66,7 +66,7 @@ class TopicNames(NamedTuple):
 
 _CHANNELS: Final = {
     "requests": (
-        "One event per request, grant or completion; one or several in a record.",
+        "One event per request, grant, completion or tick; one or several in a record.",
         ("request", "requests"),
     ),
     "enforcement": (

@@ -2,8 +2,6 @@
 
 from .brake import BrakeMeaning
 from .compiled import (
-    ACTION_INDEX,
-    KIND_INDEX,
     OPERATION_SETS_MAX,
     OTHER_CLASS,
     Policy,
@@ -12,7 +10,7 @@ from .compiled import (
 )
 from .document import Document, read_document
 from .lint import Remark, lint_policy
-from .rule import OperationSet, Rule, demand_of, stable_id
+from .rule import ACTION_INDEX, KIND_INDEX, OperationSet, Rule, demand_of, stable_id
 from .settings import default_policy, default_policy_text, load_settings
 from .spec import (
     AnomalySpec,

@@ -25,19 +25,19 @@ from stream.profiles import FORBIDS_MAX, MEASURES, SUM_MEASURES, Layout, PairId
 from .brake import WINDOW_MS_MAX, WINDOW_MS_MIN, brake_meaning
 from .converting import converted_at, span_at
 from .hints import choice_hint
-from .rule import OperationSet, Rule, demand_of, pairs_of, stable_id
+from .learned import anomaly_row, check_silence, silence_row
+from .rule import ACTION_INDEX, KIND_INDEX, OperationSet, Rule, demand_of, pairs_of, stable_id
 from .spec import ForbidSpec, LimitSpec, PolicySpec, RuleSpec
 from .tables import (
     ANOMALY,
-    BEHAVIOUR,
     CLASS,
     ENFORCE,
     FORBID,
     LIMIT,
     NO_RULE,
-    NOVELTY,
     PAIR,
     SHADOW,
+    SILENCE_RULE,
     PolicyTables,
 )
 from .units import AlarmBudget, alarm_budget, quantity, rate
@@ -52,8 +52,6 @@ SUM_AT_MOST_MAX: Final = 4 * 10**17
 OPERATION_SETS_MAX: Final = 63
 COUNTS_MAX: Final = 24
 SUMS_MAX: Final = 8
-ACTION_INDEX: Final = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
-KIND_INDEX: Final = {"workload": 0, "task": 1, "token": 2, "operation": 3}
 OTHER_CLASS: Final = "other"
 NOBODY_SETTLED_MS: Final = 1 << 62
 
@@ -117,7 +115,7 @@ class Policy:
         rules = [
             rule.spec
             for rule in self.rules
-            if rule.detector == "anomaly" and rule.mode == ENFORCE and rule.spec.action != "observe"
+            if rule.spec.anomaly and rule.mode == ENFORCE and rule.spec.action != "observe"
         ]
         return tuple(
             tier
@@ -164,9 +162,11 @@ class Policy:
         elif spec.forbid:
             detector, numbers = "forbid", self._forbid(spec.forbid, path)
         elif spec.anomaly:
-            allowed = converted_at(
-                f"{path}.anomaly.false_alarms", alarm_budget, spec.anomaly.false_alarms
-            )
+            at = f"{path}.anomaly.false_alarms"
+            allowed = converted_at(at, alarm_budget, spec.anomaly.false_alarms)
+            if spec.anomaly.of == "silence":
+                detector = "silence"
+                check_silence(spec, allowed, path)
         pair, at_most, within_ms, first, then = numbers
         return Rule(
             spec=spec,
@@ -271,6 +271,7 @@ class Policy:
         limits: list[tuple[Any, ...]] = []
         forbids: list[tuple[Any, ...]] = []
         anomalies: list[tuple[Any, ...]] = []
+        silences: list[tuple[Any, ...]] = []
         for index in range(len(classes)):
             here = [
                 (number, rule)
@@ -278,15 +279,17 @@ class Policy:
                 if rule.mode
                 and (not rule.spec.classes or self.class_name(index) in rule.spec.classes)
             ]
-            starts = len(class_pairs), len(limits), len(forbids), len(anomalies)
+            lists = class_pairs, limits, forbids, anomalies, silences
+            starts = [len(each) for each in lists]
             wanted = pairs_of([rule for _, rule in here])
             class_pairs += [self.pairs.index(each) for each in wanted]
             limits += [self._limit_row(n, rule) for n, rule in here if rule.pair]
             forbids += [
                 self._forbid_row(n, rule, layout) for n, rule in here if rule.detector == "forbid"
             ]
-            anomalies += [_anomaly_row(n, rule) for n, rule in here if rule.detector == "anomaly"]
-            ends = len(class_pairs), len(limits), len(forbids), len(anomalies)
+            anomalies += [anomaly_row(n, rule) for n, rule in here if rule.detector == "anomaly"]
+            silences += [silence_row(n, rule) for n, rule in here if rule.detector == "silence"]
+            ends = [len(each) for each in lists]
             classes[index] = tuple(
                 edge for ends_ in zip(starts, ends, strict=True) for edge in ends_
             )
@@ -302,6 +305,7 @@ class Policy:
             limits=np.array(limits, LIMIT),
             forbids=np.array(forbids, FORBID),
             anomalies=np.array(anomalies, ANOMALY),
+            silences=np.array(silences, SILENCE_RULE),
             no_rule=no_rule,
             facts=np.array(facts, np.uint64).view(np.int64),
         )
@@ -337,13 +341,6 @@ class Policy:
             KIND_INDEX[rule.spec.on],
             0,
         )
-
-
-def _anomaly_row(number: int, rule: Rule) -> tuple[Any, ...]:
-    action, kind = ACTION_INDEX[rule.spec.action], KIND_INDEX[rule.spec.on]
-    assert rule.spec.anomaly
-    of = BEHAVIOUR if rule.spec.anomaly.of == "behaviour" else NOVELTY
-    return rule.id, rule.duration_ms, number, action, rule.mode, kind, of
 
 
 def forbid_id(policy: Policy, rule: Rule) -> int:

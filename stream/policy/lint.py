@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from stream.identity import Pattern, compile_workload_pattern
 
-from .compiled import ACTION_INDEX, OTHER_CLASS, Policy
-from .rule import Rule
+from .compiled import OTHER_CLASS, Policy
+from .rule import ACTION_INDEX, Rule
 from .spec import RuleSpec
 from .tables import ENFORCE
 from .units import PERMITS_MAX, spell_duration

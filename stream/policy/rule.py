@@ -18,6 +18,9 @@ from stream.profiles import PairId
 
 from .spec import RuleSpec
 
+ACTION_INDEX: Final = {"observe": 0, "throttle": 1, "hold": 2, "revoke": 3}
+KIND_INDEX: Final = {"workload": 0, "task": 1, "token": 2, "operation": 3}
+
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
 

@@ -99,12 +99,15 @@ class AnomalySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Learned evidence beyond what the budget of false alarms allows; needs a baseline.
 
     `of`: `task-novelty`, is this call what tasks of this purpose do? `behaviour`, how calls are
-    made: order, loops, fallbacks, errors, and the workload's rates against its own past.
+    made: order, loops, fallbacks, errors, and the workload's rates against its own past. `silence`,
+    no call for longer than the workload's own past explains: what follows binds the workload as a
+    whole, should it come back; its budget is so many a workload in a span.
     `false_alarms`: the share of benign tasks that may be taken for odd, or how many a workload in a
-    span; the threshold follows from the baseline's calibration.
+    span; the threshold follows from the baseline's calibration, that of silence from how often the
+    workload was silent.
     """
 
-    of: Literal["task-novelty", "behaviour"]
+    of: Literal["task-novelty", "behaviour", "silence"]
     false_alarms: AlarmsText = "0.5% of tasks"
 
 

@@ -67,6 +67,20 @@ ANOMALY: Final = np.dtype(
     ],
     align=True,
 )
+SILENCE_RULE: Final = np.dtype(
+    [
+        ("rule", np.uint64),
+        ("duration_ms", np.int64),
+        ("alarms", np.int64),  # allowed in error, of a workload,
+        ("per_ms", np.int64),  # within so long
+        ("index", np.int32),
+        ("action", np.int16),
+        ("mode", np.int16),
+        ("kind", np.int16),
+        ("spare", np.int16),
+    ],
+    align=True,
+)
 CLASS: Final = np.dtype(
     [
         ("pairs_start", np.int32),
@@ -77,6 +91,8 @@ CLASS: Final = np.dtype(
         ("forbids_end", np.int32),
         ("anomalies_start", np.int32),
         ("anomalies_end", np.int32),
+        ("silences_start", np.int32),
+        ("silences_end", np.int32),
     ],
     align=True,
 )
@@ -86,8 +102,8 @@ class PolicyTables(NamedTuple):
     """The arrays of one policy.
 
     Shapes: classes [class] of CLASS: ranges into `class_pairs` [n] (indices of pairs),
-    `limits` [n] of LIMIT, `forbids` [n] of FORBID and `anomalies` [n] of ANOMALY, which lie class
-    by class;
+    `limits` [n] of LIMIT, `forbids` [n] of FORBID, `anomalies` [n] of ANOMALY and `silences` [n] of
+    SILENCE_RULE, which lie class by class;
     pairs [pair] of PAIR; no_rule [1] of LIMIT, index NO_RULE;
     facts [policy hash as int64 bits, tasks vouched, idle_max_ms, skew_ms, settled_ms].
     """
@@ -98,6 +114,7 @@ class PolicyTables(NamedTuple):
     limits: Any
     forbids: Any
     anomalies: Any
+    silences: Any
     no_rule: Any
     facts: Any
 

@@ -13,6 +13,7 @@ from .batch import (
     REFUSED,
     REQUEST,
     SERVED,
+    TICK,
     Batch,
     empty_batch,
 )
@@ -79,7 +80,14 @@ from .resources import (
     Told,
     told_by,
 )
-from .rowformat import RowFormat, stored_clock_ms, stored_home, tail_of, with_tail
+from .rowformat import (
+    RowFormat,
+    stored_clock_ms,
+    stored_habits,
+    stored_home,
+    tail_of,
+    with_tail,
+)
 from .rowwords import FORMAT_VERSION
 from .table import ProfileTable, locate, touch
 from .transitions import ask_transition, count_transition
@@ -128,6 +136,7 @@ __all__ = [
     "SERVED",
     "STORED",
     "SUM_MEASURES",
+    "TICK",
     "TOKENS_MAX",
     "TRANSITION_SETS",
     "TRANSITION_WAYS",
@@ -171,6 +180,7 @@ __all__ = [
     "sections",
     "slide",
     "stored_clock_ms",
+    "stored_habits",
     "stored_home",
     "tail_of",
     "token_text",

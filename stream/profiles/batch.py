@@ -45,7 +45,7 @@ EVENT: Final = np.dtype(
     ],
     align=True,
 )
-REQUEST, GRANT, COMPLETION = 0, 1, 2
+REQUEST, GRANT, COMPLETION, TICK = 0, 1, 2, 3
 SERVED, FAILED, DENIED, REFUSED = 0, 1, 2, 3
 
 Events = npt.NDArray[np.void]

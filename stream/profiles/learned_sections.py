@@ -165,22 +165,25 @@ def take_record(words: Any, at: int, ids: Any, out: Any) -> None:
     kind = np.int64(words[at] & np.uint64(0xFF)) - KIND_LEARNED
     if words[at + 1] == ids[kind]:
         if kind == 0:
-            _take_block(words, at, out[0])
+            take_block(words, at, out[0])
         elif kind == 1:
-            _take_block(words, at, out[1])
+            take_block(words, at, out[1])
         else:
-            _take_block(words, at, out[2])
+            take_block(words, at, out[2])
     elif kind == 2 and words[at + 1] == ids[3]:
-        _take_block(words, at, out[3])
+        take_block(words, at, out[3])
 
 
 @kernel
-def _take_block(words: Any, at: int, records: Any) -> None:
-    """Take a block, unless it is beyond its record. Shapes: [place, word]. Mutates: records."""
+def take_block(words: Any, at: Any, records: Any) -> None:
+    """Take a block, unless it is larger than blocks are, or beyond its record.
+
+    Shapes: records [place, word]. Mutates: records.
+    """
     tag = words[at]
     size = np.int64((tag >> np.uint64(16)) & np.uint64(0xFFFF))
     index = np.int64((tag >> np.uint64(8)) & np.uint64(0xFF))
     place, start = index // BLOCKS_MAX, index % BLOCKS_MAX * BLOCK
-    if place < records.shape[0] and start + size <= records.shape[1]:
+    if size <= BLOCK and place < records.shape[0] and start + size <= records.shape[1]:
         for word in range(size):
             records[place, start + word] = words[at + 2 + word]

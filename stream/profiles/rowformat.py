@@ -13,8 +13,8 @@ whatever the layout of the process. A section whose body is all zero is left out
 is a section for each BLOCK words of its record, its index the context's place times BLOCKS_MAX and
 the block's number, its id that of the record's layout: another layout's is skipped, and its context
 begins anew. So are its habits, and those of the workload, whose place is 0; of the latter the
-layout before is read as well, and what is new begins anew. A row with such sections has format 2,
-every other one is as it always was, format 1.
+layout before is read as well, and what is new begins anew. A row with such sections has format 3,
+every other one is as it always was, format 1. Format 2 is format 3 with a tail that has no name.
 A section that the layout does not name is skipped on reading: that is a window of a policy no
 longer in force.
 Another key id or a wrong checksum is an error, never a guess. Words 0 and 1 mean the same in every
@@ -47,7 +47,7 @@ from .layout import (
     Layout,
 )
 from .learned import LEARNED, is_sound
-from .learned_sections import widened
+from .learned_sections import Stored, widened
 from .rowwords import (
     BAD_LENGTH,
     BAD_SECTION,
@@ -68,6 +68,7 @@ from .rowwords import (
     read_plain_rows,
     read_row,
     seal,
+    take_habits,
     write_rows,
 )
 from .table import ProfileTable
@@ -196,6 +197,23 @@ def _restore_records(table: ProfileTable, slot: int) -> None:
     elif before[0, 0] == workload:
         _, _, kind, earlier = table.stored_as.kinds
         table.habits.restore(local["habits"], slot, (widened(before[0], earlier, kind),))
+
+
+def stored_habits(stored: bytes, stored_as: Stored) -> tuple[Any, bytes] | None:
+    """Return the habits of a stored row's workload, and the row's tail, without restoring it.
+
+    None where it has none, or none of this layout, or is not whole. The record is overwritten by
+    the next call. Shapes: [1] of habits.
+    """
+    count = int.from_bytes(stored[4:8], "little") if len(stored) >= 16 else 0
+    if version_of(stored) <= PLAIN_VERSION or count * 8 > len(stored) or not _is_known(stored):
+        return None
+    words, tail = np.frombuffer(stored, np.uint64, count), stored[count * 8 :]
+    out = stored_as.words[2]
+    out[:] = 0
+    if not take_habits(words, np.uint64(seal(tail)), stored_as.ids, out):
+        return None
+    return out.view(stored_as.kinds[2])[0], tail
 
 
 def stored_clock_ms(stored: bytes) -> int:

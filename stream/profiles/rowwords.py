@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel, mix64
+from stream.kernel import kernel, mix64, routine
 
 from .layout import (
     CONTEXT,
@@ -19,9 +19,17 @@ from .layout import (
     TRANSITION,
     TRANSITION_WAYS,
 )
-from .learned_sections import BLOCK, KIND_HABITS, KIND_LEARNED, copy_records, copy_used, take_record
+from .learned_sections import (
+    BLOCK,
+    KIND_HABITS,
+    KIND_LEARNED,
+    copy_records,
+    copy_used,
+    take_block,
+    take_record,
+)
 
-FORMAT_VERSION: Final = 2  # 1: without learned contexts
+FORMAT_VERSION: Final = 3  # 1: without learned contexts; 2: without the name beside them
 PLAIN_VERSION: Final = 1
 KIND_HEAD, KIND_COUNT, KIND_SUM, KIND_CONTEXT, KIND_MARK, KIND_TRANSITIONS, KIND_LEDGER = range(7)
 GOOD, BAD_LENGTH, BAD_CHECKSUM, BAD_VERSION, BAD_KEY, BAD_SECTION, NOT_PLAIN = range(7)
@@ -126,7 +134,7 @@ def read_row(words: Any, span: Any, plan: Any, known: Any, row: Any, records: An
             return BAD_LENGTH
         kind = np.int64(tag & np.uint64(0xFF))
         is_record = KIND_LEARNED <= kind <= KIND_HABITS
-        if is_record and version == FORMAT_VERSION and size <= BLOCK:
+        if is_record and version > PLAIN_VERSION and size <= BLOCK:
             take_record(words, at, ids, records)
             at += 2 + size
             continue
@@ -142,6 +150,29 @@ def read_row(words: Any, span: Any, plan: Any, known: Any, row: Any, records: An
                 break
         at += 2 + size
     return GOOD
+
+
+@routine
+def take_habits(words: Any, tail: Any, ids: Any, out: Any) -> bool:
+    """Take the habits of a stored row's workload; tell whether there were any, and it is whole.
+
+    Shapes: words [word] of the row; tail: its part of the checksum; ids as `Stored` has them; out
+            [1, word], zeros. Mutates: out, also where the row is not whole.
+    """
+    end = len(words)
+    if end < 4 or np.int64(words[0] >> np.uint64(32)) != end:
+        return False
+    found, at = False, np.int64(2)
+    while at + 2 <= end:
+        tag = words[at]
+        size = np.int64((tag >> np.uint64(16)) & np.uint64(0xFFFF))
+        if at + 2 + size > end:
+            return False
+        if np.int64(tag & np.uint64(0xFF)) == KIND_HABITS and words[at + 1] == ids[2]:
+            take_block(words, at, out)
+            found = True
+        at += 2 + size
+    return found and (checksum(words, 0, end) ^ tail) == words[1]
 
 
 @kernel

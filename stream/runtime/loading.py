@@ -13,7 +13,7 @@ from stream.bus import Rarely
 from stream.enforcement import domains_of
 from stream.engine import State
 from stream.metrics import Metrics
-from stream.profiles import Batch
+from stream.profiles import TICK, Batch
 from stream.store import Store
 
 from .owned import Owned
@@ -49,14 +49,15 @@ async def fetch_rows(
 
 def wanting_rows(state: State, batch: Batch, absent: list[int], stored: dict[int, bytes]) -> int:
     """Return how many of some workloads that are not in memory will have a row there."""
-    new = [event for event in absent if event not in stored]
+    asks = batch.events["kind"] == TICK  # a tick makes no row
+    new = [event for event in absent if event not in stored and not asks[event]]
     partitions = batch.events["partition"][new].tolist()
     domains = domains_of(state.key, map(batch.workload, new))
     shut = sum(
         partition in state.closed and state.closed[partition].is_full(domain)
         for partition, domain in zip(partitions, domains, strict=True)
     )
-    return len(absent) - shut
+    return len(stored) + len(new) - shut
 
 
 def restore_rows(state: State, metrics: Metrics, batch: Batch, stored: dict[int, bytes]) -> None:

@@ -58,7 +58,8 @@ class Owned:
     `is_unproven`: the last record applied is to be read again, see `returning`.
     `names` wait to be stored, `named` were handed to the store, at most NAMES_MAX.
     `domains`: how many rows of each trust domain are stored, as the store said last; `fresh`: how
-    many there are in memory that never were. `enforced`: what the brake counts.
+    many there are in memory that never were. `enforced`: what the brake counts. `clock_ms`: when
+    the latest record was appended; `called_ms`: the latest that is more than ticks.
     """
 
     partition: int
@@ -82,6 +83,7 @@ class Owned:
     saved_position: int = -1
     saved_from: int = -1
     clock_ms: int = 0
+    called_ms: int = 0
     check: int = 0
     check_offset: int = -1
     names: dict[int, str] = field(default_factory=dict)

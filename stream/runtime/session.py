@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from stream.engine import make_room, missing, step, trim_learned
 from stream.errors import BusUnavailable, StoreUnavailable
 from stream.events import Reject, RejectCode, Source
 from stream.identity import trust_domain
-from stream.profiles import Batch, Read
+from stream.profiles import TICK, Batch, Read
 from stream.store import BUCKETS
 
 from .ahead import Ahead, beside
@@ -123,6 +124,7 @@ class Session(Journalling):
         self._allow(read)
         began_s = self.clock.monotonic_s()
         batch, rejects = self.decoder.finish(read, self._hears)
+        ticks = Counter(batch.events["partition"][batch.events["kind"] == TICK].tolist())
         self.metrics.spend("decode", self.clock.monotonic_s() - began_s)
         self.metrics.batch.observe(len(batch.events))
         rejects += await self._step(batch)
@@ -132,6 +134,8 @@ class Session(Journalling):
             append_ms = int(arrival.append_ms[-1])
             owned.position = last + 1
             owned.clock_ms = max(owned.clock_ms, append_ms)
+            if len(arrival.offsets) > ticks[owned.partition]:
+                owned.called_ms = max(owned.called_ms, append_ms)
             owned.check_offset = last
             owned.check = record_check(arrival.values[-1], append_ms)
             owned.heard.applied(first, owned.position)
@@ -198,7 +202,7 @@ class Session(Journalling):
     async def _load(self, batch: Batch, absent: list[int]) -> bool:
         """Bring in the rows of workloads that are not in memory; tell whether all fit."""
         stored, count = None, len(absent)
-        if self.state.closed:
+        if self.state.closed or (batch.events["kind"][absent] == TICK).any():
             # A flood of names that get no row must not drive out those that have one.
             stored = await fetch_rows(self.store, self.owned, batch, absent)
             count = wanting_rows(self.state, batch, absent, stored)
@@ -309,17 +313,24 @@ class Session(Journalling):
                                     await self._change(owned)
 
     async def keep_sweeping(self) -> None:
-        """Forget rows that have been idle too long, a bucket at a time."""
+        """Forget rows that have been idle too long, and miss who should call, bucket by bucket."""
         bucket = 0
         while await self._pause(max(1, self.spec.sweep_every_ms // BUCKETS)):
             bucket = (bucket + 1) % BUCKETS
             for owned in list(self.owned.values()):
                 policy = self.policies.compiled(owned.conditions)
                 before_ms = forgettable_before_ms(owned, policy.idle_ms)
-                if before_ms and owned.is_settled:
-                    found = await idle_rows(self.state, self.store, owned, bucket, before_ms)
-                    if found:
-                        await self._forget(owned, found, before_ms)
+                lag = self.ends.get(owned.partition, 0) - owned.position
+                may_miss = self.ticks.may_miss(owned, policy, self.owned.values(), lag)
+                if not owned.is_settled or not (before_ms or may_miss):
+                    continue
+                stored = await self.store.scan(owned.partition, bucket)
+                if self.owned.get(owned.partition) is not owned:
+                    continue
+                if may_miss:
+                    await self.ticks.ask(owned, bucket, policy, stored)
+                if found := idle_rows(self.state, owned, stored, before_ms):
+                    await self._forget(owned, found, before_ms)
 
     async def _forget(self, owned: Owned, ids: list[int], before_ms: int) -> None:
         async with self.turn:

@@ -1,4 +1,6 @@
-"""Deleting rows that have been idle too long, one bucket of the store at a time.
+"""Looking through stored rows, one bucket of the store at a time: who is to be forgotten or missed.
+
+Rows that have been idle too long are deleted.
 
 First the journal says from which offset on rows with an older clock are gone; only then are they
 deleted. What the journal says decides; the deletion is housekeeping, and may come late or twice.
@@ -7,6 +9,7 @@ There is no expiry in Redis: that would be wall time, and no replay could follow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from stream.engine import State
@@ -16,6 +19,7 @@ from stream.store import Store
 from .owned import Owned
 
 STEP_MS: Final = 3_600_000
+Rows = Sequence[tuple[int, bytes]]  # what `Store.scan` returns
 
 
 def forgettable_before_ms(owned: Owned, idle_ms: int) -> int:
@@ -23,14 +27,8 @@ def forgettable_before_ms(owned: Owned, idle_ms: int) -> int:
     return max(0, (owned.clock_ms - idle_ms) // STEP_MS * STEP_MS)
 
 
-async def idle_rows(
-    state: State, store: Store, owned: Owned, bucket: int, before_ms: int
-) -> list[int]:
-    """Return the ids of stored rows of a bucket whose clock is older, and not in memory.
-
-    Errors: StoreUnavailable.
-    """
-    stored = await store.scan(owned.partition, bucket)
+def idle_rows(state: State, owned: Owned, stored: Rows, before_ms: int) -> list[int]:
+    """Return the ids of stored rows whose clock is older, and that are not in memory."""
     old = [
         row_id
         for row_id, row in stored

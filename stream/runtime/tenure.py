@@ -40,6 +40,7 @@ from .saving import Slice, Snapshot, has_news, sliced, slices, snapshots
 from .spec import TopicsSpec, WorkerSpec
 from .spending import Spending
 from .takeover import Unborn, take
+from .ticks import Ticks
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
@@ -89,6 +90,7 @@ class Tenure:
             self.topics.enforcement_partitions,
             self.operators.trust,
         )
+        self.ticks = Ticks(self.state, self.publisher, self.topics.requests, self.clock)
         self.turn = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
         self._let_go: dict[int, Owned] = {}

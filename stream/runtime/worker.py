@@ -31,7 +31,7 @@ from .growth import speaker_of
 from .ingress import Ingress, Zones
 from .library import Library
 from .looking import Looking
-from .modes import BROKER_DOWN, STORE_DOWN, Modes
+from .modes import BROKER_DOWN, STORE_DOWN, ZONE_DOWN, Modes
 from .operators import Operators
 from .policies import Policies
 from .screening import Zone
@@ -211,18 +211,19 @@ class Worker:
             if self._is_stopping:
                 # The cancellation that was to end the opening of the doors was lost in one of them.
                 session.stopping.set()
+            works: tuple[Work, ...] = (
+                *_works(session),
+                partial(session.keep_looking, looking),
+                partial(session.keep_following, starts),
+                *(each.run for each in ingresses),
+            )
             async with asyncio.TaskGroup() as group:
-                works: tuple[Work, ...] = (
-                    *_works(session),
-                    partial(session.keep_looking, looking),
-                    partial(session.keep_following, starts),
-                    *(each.run for each in ingresses),
-                )
                 for work in works:
                     group.create_task(session.guarded(work))
 
     def _ingresses(self, session: Session, admin: TopicAdmin) -> list[Ingress]:
-        """Return who reads the zones of a session."""
+        """Return who reads the zones of a session, which misses nobody while one is not read."""
+        session.ticks.is_deaf = partial(self._modes.holds, ZONE_DOWN)
         self._zones = zones = Zones(self._modes, self._metrics)
         return [
             Ingress(

@@ -96,7 +96,7 @@ def payload(
             at_ms=max(0, now_ms - late_ms),
             workload=name,
             operation=chance.choice(OPERATIONS),
-            kind=chance.choice(("request",) * 12 + ("grant", "completion")),
+            kind=chance.choice(("request",) * 12 + ("grant", "completion", "tick")),
             outcome=chance.choice(("served",) * 6 + ("failed", "denied", "refused")),
             bytes=chance.choice((0, 100, 2_000)),
             count=chance.choice((1, 1, 1, 2)),

@@ -81,6 +81,8 @@ RARELY = [
     {"kind": "grant"},
     {"kind": "grant", "task": "t1"},
     {"kind": "completion"},
+    {"kind": "tick"},
+    {"kind": "tick"},
     {"effect": "read"},
     {"effect": "change"},
     {"count": 4, "bytes": 3, "cost": 2},

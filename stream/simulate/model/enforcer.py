@@ -74,23 +74,27 @@ class Enforcer:
             tallies["duplicates"] += 1
             return []
         is_gone = row.first_ms is None or row.clock_ms < conditions.forgotten_before_ms
-        if is_gone and not has_room(conditions, self.hashed(trust_domain(name))):
+        is_tick = request.kind == "tick"
+        if is_gone and not is_tick and not has_room(conditions, self.hashed(trust_domain(name))):
             self.refused.append(line.offset)
             return []
-        self.rows[name] = row
         at_ms = min(request.at_ms, line.append_ms + policy.skew_ms)
         tallies["future"] += at_ms < request.at_ms
+        if is_tick and (is_gone or at_ms - row.clock_ms > policy.idle_ms):
+            return []
+        self.rows[name] = row
         if row.first_ms is not None and (
             at_ms - row.clock_ms > policy.idle_ms or row.clock_ms < conditions.forgotten_before_ms
         ):
             tallies["restarted"] += 1
             row = self.rows[name] = Row(name)
         row.offset = line.offset
-        if row.policy != policy.hash:
-            row.policy = policy.hash
-            _adopt(row, policy)
-        row.first_ms = at_ms if row.first_ms is None else row.first_ms
-        row.clock_ms = max(row.clock_ms, at_ms)
+        if not is_tick:
+            if row.policy != policy.hash:
+                row.policy = policy.hash
+                _adopt(row, policy)
+            row.first_ms = at_ms if row.first_ms is None else row.first_ms
+            row.clock_ms = max(row.clock_ms, at_ms)
         until = [e.until_ms for e in conditions.exemptions if e.workload == name]
         force = SHADOW if conditions.stopped_until_ms > row.clock_ms else ENFORCE
         if is_exempt(policy, name) or max(until, default=0) > row.clock_ms:
@@ -105,7 +109,11 @@ class Enforcer:
             for entry in row.ledger.entries():
                 if entry.until_ms > row.clock_ms:
                     end(cause, entry, 0)
-        self._apply(cause)
+        if is_tick:
+            # Nobody has a past of a week here, so nobody is missed.
+            tallies["ticks"] += 1
+        else:
+            self._apply(cause)
         return cause.outcomes
 
     def _apply(self, cause: Cause) -> None:
@@ -167,7 +175,7 @@ class Enforcer:
         if not is_call:
             return
         for rule in rules_of(cause.policy, row.workload):
-            if not rule.spec.anomaly:
+            if rule.detector != "anomaly" or not rule.spec.anomaly:
                 continue
             observed, weighed = rarity, Weighed(rarity_allowed(rule), parts)
             if rule.spec.anomaly.of == "task-novelty":
@@ -189,7 +197,11 @@ class Enforcer:
 
     def _budget_of(self, cause: Cause) -> int:
         """The false alarms that its first rule on learned evidence allows, in a million."""
-        rules = [each for each in rules_of(cause.policy, cause.row.workload) if each.spec.anomaly]
+        rules = [
+            each
+            for each in rules_of(cause.policy, cause.row.workload)
+            if each.detector == "anomaly"
+        ]
         return rules[0].false_alarms_ppm if rules else DEFAULT_PPM
 
     def _is_braked(self, cause: Cause, rule: Rule) -> bool:
@@ -284,7 +296,9 @@ def _enforces(cause: Cause, rule: Rule) -> bool:
 def _is_held(cause: Cause) -> bool:
     """A rule on learned evidence does something to the workload now."""
     row = cause.row
-    mine = {each.name for each in rules_of(cause.policy, row.workload) if each.spec.anomaly}
+    mine = {
+        each.name for each in rules_of(cause.policy, row.workload) if each.detector == "anomaly"
+    }
     return any(
         each.rule in mine
         and (each.mode, each.until_ms > row.clock_ms) == (ENFORCE, True)

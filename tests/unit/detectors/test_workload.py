@@ -216,6 +216,6 @@ def test_paging_is_no_loop_and_the_same_call_is() -> None:
 
 
 def test_states_are_whole_words_of_integers() -> None:
-    """2,672 bytes a workload, 136 a context; rows hold words."""
-    assert (WORKLOAD.itemsize, CONTEXT_HABITS.itemsize) == (2672, 136)
+    """2,736 bytes a workload, 136 a context; rows hold words."""
+    assert (WORKLOAD.itemsize, CONTEXT_HABITS.itemsize) == (2736, 136)
     assert OBSERVED < DETAILS

@@ -216,7 +216,7 @@ def test_a_policy_without_rules_binds_to_empty_tables() -> None:
     """Nothing to count, nothing to find."""
     policy = load_policy("name: empty", "p.yaml")
     tables = policy.bind(policy.layout)
-    assert tables.classes.tolist() == [(0,) * 8]
+    assert tables.classes.tolist() == [(0,) * 10]
     assert not any(map(len, (tables.pairs, tables.limits, tables.forbids, tables.anomalies)))
 
 

@@ -124,6 +124,8 @@ def learned() -> tuple[ProfileTable, bytes]:
     habits["behaviour"]["rates"]["amount"], habits["behaviour"]["series"]["points"] = 6, 288
     spread = habits["behaviour"]["resources"]
     spread["filled"], spread["cells"][0, 3] = 1, 1 << 40
+    silence = habits["behaviour"]["silence"]
+    silence["count"], silence["begun"], silence["tails"]["threshold"] = 3, 101, 1 << 19
     table.habits.restore(table.sections.local["habits"], 1, [habits.view(np.uint64)])
     mine[3] = -mine[0]  # a context that has ended: its record is nothing
     row = RowFormat(LAYOUT, KEY_ID).encode(table, [1])[0]
@@ -131,11 +133,11 @@ def learned() -> tuple[ProfileTable, bytes]:
     return table, with_tail(row, TAIL)
 
 
-def test_a_row_with_learned_contexts_is_format_2() -> None:
+def test_a_row_with_learned_contexts_is_format_3() -> None:
     """It is written as its golden file says, and comes back; the rest of it is format 1's."""
     table, data = learned()
-    assert data == golden("2-resources")
-    assert FORMAT_VERSION == 2
+    assert data == golden("3")
+    assert FORMAT_VERSION == 3
     other = empty()
     assert RowFormat(LAYOUT, KEY_ID).restore(other, 0, data) == TAIL
     places = other.sections.local["learned"][0]
@@ -155,12 +157,10 @@ def test_a_row_with_learned_contexts_is_format_2() -> None:
 
 
 def test_habits_of_the_layout_before_are_read() -> None:
-    """Written before different resources were counted: all that they say, and nothing of those."""
+    """Written before silences were learned: all that they say, and nothing of those."""
     table, _ = learned()
     expected = table.habits.records[:1].copy()
-    behaviour = expected["behaviour"]
-    behaviour["rates"]["amount"][0, 5], behaviour["series"]["points"][0, 5] = 0, 0
-    behaviour["resources"] = np.zeros((), behaviour["resources"].dtype)
+    expected["behaviour"]["silence"] = np.zeros((), expected["behaviour"]["silence"].dtype)
     other = empty()
     assert RowFormat(LAYOUT, KEY_ID).restore(other, 0, golden("2")) == TAIL
     assert other.habits.records[0].tobytes() == expected[0].tobytes()
@@ -171,7 +171,7 @@ def test_habits_of_the_layout_before_are_read() -> None:
     RowFormat(LAYOUT, KEY_ID).restore(again, 0, data)
     assert again.habits.records[0].tobytes() == expected[0].tobytes()
     # A row that is read once more has what its later bytes say.
-    RowFormat(LAYOUT, KEY_ID).restore(again, 0, golden("2-resources"))
+    RowFormat(LAYOUT, KEY_ID).restore(again, 0, golden("3"))
     assert again.habits.records[0].tobytes() == table.habits.records[0].tobytes()
 
 
@@ -182,16 +182,12 @@ def test_what_was_stored_is_the_beginning_of_what_is() -> None:
     before = words.view(HABITS_BEFORE)[0]
     now = widened(words, HABITS_BEFORE, HABITS).view(HABITS)[0]
     mine, theirs = now["behaviour"], before["behaviour"]
-    for name in ("workload", "followed", "interval", "held"):
+    for name in ("workload", "followed", "interval", "held", "why"):
         assert np.array_equal(now[name], before[name])
-    assert np.array_equal(now["why"][:5], before["why"])
-    assert mine["rates"][:5].tobytes() == theirs["rates"].tobytes()
-    assert mine["series"][:5].tobytes() == theirs["series"].tobytes()
-    for name in ("shares", "operations"):
+    for name in ("rates", "series", "shares", "operations", "resources"):
         assert mine[name].tobytes() == theirs[name].tobytes()
-    new = mine["rates"][5], mine["series"][5], mine["resources"]
-    assert not any(any(each.tobytes()) for each in new) and not now["why"][5].any()
-    assert section_id(HABITS_BEFORE) == 5_381_238_234, "it is what earlier versions wrote"
+    assert not any(mine["silence"].tobytes())
+    assert section_id(HABITS_BEFORE) == 5_705_723_355, "it is what earlier versions wrote"
 
 
 @pytest.mark.parametrize(
@@ -325,7 +321,7 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ([FIRST - 2, 0, *HEAD], "format is unknown"),
+        ([FIRST - 3, 0, *HEAD], "format is unknown"),
         ([FIRST ^ 1 << 16, 0, *HEAD], "another hash key"),
         ([FIRST, 0, *HEAD, 0], "length is wrong"),
         ([FIRST, 0, *HEAD, *section(3, 7)[:-1]], "length is wrong"),
@@ -333,8 +329,8 @@ def refusal(data: bytes) -> str:
         ([FIRST, 0, *HEAD, *section(10, 2)], "unknown kind or size"),
         ([FIRST, 0, *HEAD, *section(7, 17)], "unknown kind or size"),
         ([FIRST, 0, *HEAD, *section(9, 17)], "unknown kind or size"),
-        ([FIRST - 1, 0, *HEAD, *section(9, 2)], "unknown kind or size"),
-        ([FIRST - 1, 0, *HEAD, *section(7, 2)], "unknown kind or size"),
+        ([FIRST - 2, 0, *HEAD, *section(9, 2)], "unknown kind or size"),
+        ([FIRST - 2, 0, *HEAD, *section(7, 2)], "unknown kind or size"),
         ([FIRST, 0, *HEAD, *section(1, 11)], "unknown kind or size"),
         ([FIRST, 0, *HEAD[:-1]], "length is wrong"),
         ([FIRST, 0, 13 << 16, *HEAD[1:-1]], "unknown kind or size"),
@@ -352,7 +348,7 @@ def test_a_newer_row_is_told_from_a_corrupt_one() -> None:
     newer = resealed([FIRST + 1, 0, *HEAD])
     table = empty()
     before = table.rows.tobytes()
-    with pytest.raises(NewerFormat, match=r"format 3, .* up to 2 .*upgrade"):
+    with pytest.raises(NewerFormat, match=r"format 4, .* up to 3 .*upgrade"):
         RowFormat(LAYOUT, KEY_ID).restore(table, 0, newer)
     assert table.rows.tobytes() == before
     with pytest.raises(NewerFormat):
