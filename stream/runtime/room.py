@@ -11,6 +11,7 @@ waited in the log as the partition was taken is let in.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -56,9 +57,11 @@ async def recount(store: Store, owned: Iterable[Owned]) -> None:
 
     Mutates: owned. Errors: StoreUnavailable.
     """
-    for each in owned:
-        if each.conditions.full:
-            each.domains = await store.domains(each.partition)
+
+    async def ask(one: Owned) -> None:
+        one.domains = await store.domains(one.partition)
+
+    await asyncio.gather(*(ask(each) for each in owned if each.conditions.full))
 
 
 def full_of(owned: Owned, spec: WorkerSpec) -> Full | None:
