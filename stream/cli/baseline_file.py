@@ -34,6 +34,8 @@ def read_bytes(file: str, bytes_max: int) -> bytes:
             data = source.read(bytes_max + 1)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in its name
+        raise ConfigError(f"{file!r} names no file: {error}") from error
     if len(data) > bytes_max:
         raise ConfigError(f"{file} has more than {bytes_max:,} bytes")
     return data

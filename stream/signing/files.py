@@ -87,6 +87,8 @@ def _read(file: str) -> Any:
         raise ConfigError(
             f"{file}: {error.strerror or error}", hint="`enforcer keys generate` makes keys"
         ) from error
+    except ValueError as error:  # a zero byte in its name
+        raise ConfigError(f"{file!r} names no file: {error}") from error
     if len(data) > TRUST_BYTES_MAX:
         raise ConfigError(f"{file}: more than {TRUST_BYTES_MAX} bytes")
     try:

@@ -7,6 +7,8 @@ import pytest
 
 from stream.baselines import decode_baseline, encode_baseline
 from stream.cli import baseline_portable
+from stream.cli.baseline_file import read_bytes
+from stream.errors import ConfigError
 from tests.models.tasks import baseline
 from tests.unit.cli.conftest import Call
 
@@ -27,6 +29,12 @@ def keys(call: Call, folder: Path, role: str = "operator", name: str = "op") -> 
     done = call("keys", "generate", key, "--role", role, "--trust", trust, "--algorithm", "hmac")
     assert done.exit_code == 0, done.output
     return {"ENFORCER_OPERATOR_KEY_FILE": key, "ENFORCER_TRUST_FILE": trust}
+
+
+def test_a_name_of_no_file_is_said() -> None:
+    """Settings may name anything, zero bytes too."""
+    with pytest.raises(ConfigError, match="names no file"):
+        read_bytes("some\0.baseline", 100)
 
 
 def test_exported_and_imported_is_the_same_file(call: Call, tmp_path: Path, file: str) -> None:

@@ -197,6 +197,8 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigError, match="No such file"):
         read_key(str(file))
+    with pytest.raises(ConfigError, match="names no file"):
+        read_key("some\0.jwk")
     write_trusted(str(file), [public_part(key())])
     with pytest.raises(ConfigError):
         read_key(str(file))
