@@ -31,8 +31,10 @@ from .kafka_topics import KafkaTopics
 from .memory import MemoryLog, MemoryPublisher, MemoryReader, MemoryTogether, MemoryTopics
 from .memory_source import MemorySource
 from .rarely import Rarely
+from .reading import RECORDS_AT_ONCE, read_through
 
 __all__ = [
+    "RECORDS_AT_ONCE",
     "Bounds",
     "Chunk",
     "Committed",
@@ -60,4 +62,5 @@ __all__ = [
     "TopicAdmin",
     "TopicSpec",
     "TopicState",
+    "read_through",
 ]

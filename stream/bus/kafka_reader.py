@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import repeat
-from typing import Final
 
 import aiokafka.errors as vendor
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -28,8 +27,7 @@ from .kafka import (
 )
 from .kafka_fetch import Columns, Drain, open_drain
 from .kafka_rescue import Unreadable, rescue
-
-RECORDS_AT_ONCE: Final = 10_000
+from .reading import RECORDS_AT_ONCE
 
 
 class KafkaReader:

@@ -31,10 +31,10 @@ from stream.identity import home_partition
 
 from . import topics
 from .contract import Bounds, Record, Sending, TopicSpec, TopicState
+from .reading import RECORDS_AT_ONCE
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 GROUP = "stream-enforcer"
-RECORDS_AT_ONCE = 10_000
 
 
 class Member(Protocol):

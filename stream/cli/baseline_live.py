@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import click
 
 from stream.baselines import BASELINE_BYTES_MAX, decode_baseline, version_of
-from stream.bus import KafkaPublisher, KafkaReader, LogReader
+from stream.bus import KafkaPublisher, KafkaReader, LogReader, read_through
 from stream.config import Config, hash_key, load_config
 from stream.errors import ConfigError
 from stream.events import InForce
@@ -33,7 +33,6 @@ from .times import moment
 WAIT_S: Final = 10
 WAIT_MAX_S: Final = 3_600
 LOOK_S: Final = 0.2
-READ_OFFSETS: Final = 1_000
 NONE: Final = "none"
 
 _reason = click.option(
@@ -235,10 +234,10 @@ async def _followed(
 async def _held(config: Config, reader: LogReader) -> dict[int, InForce | None]:
     """Return what the journals say is in force."""
     topic, held = config.topics.journal, {}
-    for partition, (start, end) in sorted((await reader.bounds(topic)).items()):
-        records: list[Any] = []
-        for first in range(start, end, READ_OFFSETS):
-            records += await reader.read(topic, partition, first, min(end, first + READ_OFFSETS))
+    for partition, span in sorted((await reader.bounds(topic)).items()):
+        records = [
+            each async for some in read_through(reader, topic, partition, span) for each in some
+        ]
         said = conditions_in(records)
         held[partition] = said[-1].baseline or None if said else None
     return held

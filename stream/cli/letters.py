@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from stream.bus import LogReader, Record, Sending, TogetherPublisher
+from stream.bus import LogReader, Record, Sending, TogetherPublisher, read_through
 from stream.clock import Clock
 from stream.errors import ConfigError, NewerFormat
 from stream.events import (
@@ -35,7 +35,7 @@ from stream.events import (
 )
 from stream.identity import InvalidIdentity, canonical_workload, home_partition
 
-READ_OFFSETS: Final = 500  # a letter has up to 22 KiB
+READ_AT_ONCE: Final = 500  # a letter has up to 22 KiB
 GROUP_MAX: Final = 200
 MARKERS_MAX: Final = 1_000_000
 SEEN_MAX: Final = 1_000_000  # beyond it a letter that was written twice may be shown twice
@@ -223,9 +223,8 @@ def _last(before: list[Found], more: Iterable[Found], limit: int) -> list[Found]
 async def _records(
     reader: LogReader, topic: str, partition: int, span: tuple[int, int]
 ) -> AsyncIterator[Record]:
-    for first in range(*span, READ_OFFSETS):
-        last = min(span[1], first + READ_OFFSETS)
-        for record in await reader.read(topic, partition, first, last):
+    async for records in read_through(reader, topic, partition, span, READ_AT_ONCE):
+        for record in records:
             yield record
 
 

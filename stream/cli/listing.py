@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from stream.bus import KafkaReader, LogReader, Record
+from stream.bus import KafkaReader, LogReader, Record, read_through
 from stream.config import load_config
 from stream.events import Command
 from stream.gateway import REFUSALS, CommandTable, TableSpec
@@ -22,7 +22,6 @@ from .options import WORKLOAD, examples, json_option, reaching
 from .screen import Cell, Screen, styled
 from .times import ago
 
-READ_OFFSETS: Final = 10_000
 SETTLE_S: Final = 1.0
 DOUBTS: Final = {
     "stale": "some home partitions have no recent heartbeat: no worker runs, or it is replaying",
@@ -87,10 +86,9 @@ async def tables(
     """
     bounds = await reader.bounds(topic)
     table = CommandTable(spec, max(1, len(bounds)), trust)
-    for partition, (start, end) in sorted(bounds.items()):
-        for first in range(start, end, READ_OFFSETS):
-            last = min(end, first + READ_OFFSETS)
-            _apply(table, await reader.read(topic, partition, first, last))
+    for partition, span in sorted(bounds.items()):
+        async for records in read_through(reader, topic, partition, span):
+            _apply(table, records)
     table.finish_loading()
     yield table
     starts = {partition: each.end for partition, each in bounds.items()}

@@ -22,7 +22,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from stream.bus import KafkaPublisher, KafkaReader, LogReader, Publisher, Record
+from stream.bus import KafkaPublisher, KafkaReader, LogReader, Publisher, Record, read_through
 from stream.clock import Clock
 from stream.config import Config
 from stream.errors import BusUnavailable, NewerFormat
@@ -41,7 +41,6 @@ from stream.signing import Trust
 from .doors import opened
 
 Act = Literal["stop", "exempt", "lift"]
-READ_OFFSETS: Final = 10_000
 TRIES_MAX: Final = 5
 LIFT_LASTS_MS: Final = 8 * 86_400_000  # longer than any command
 _BY_LENGTH_MAX: Final = 128
@@ -169,10 +168,8 @@ async def _last(
     With keys it is the last that was signed, wherever it lies, and a tombstone is nothing.
     """
     found: OperatorRecord | None = None
-    start, end = between
-    for first in range(start, end, READ_OFFSETS):
-        last = min(end, first + READ_OFFSETS)
-        for record in await reader.read(place.topic, place.partition, first, last):
+    async for records in read_through(reader, place.topic, place.partition, between):
+        for record in records:
             if record.key != place.key:
                 continue
             said = _believed(record, trust)

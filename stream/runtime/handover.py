@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream.bus import LogReader, Rarely
+from stream.bus import LogReader, Rarely, read_through
 from stream.enforcement import record_of, rehomed, restore_held
 from stream.engine import State
 from stream.errors import NewerFormat, RowCorrupt, StoreUnavailable
@@ -29,7 +29,6 @@ from .spec import TopicsSpec
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 
-RECORDS_AT_ONCE: Final = 10_000
 TRIES: Final = 3
 _keys = msgspec.json.Decoder(list[str])
 
@@ -144,10 +143,9 @@ class HandOver:
         topic = self._topics.enforcement
         partition = owned.partition % self._topics.enforcement_partitions
         wanted, found = set(keys), dict[bytes, bytes]()
-        start, end = (await bounds_of(self._reader, topic, [partition]))[partition]
-        for first in range(start, end, RECORDS_AT_ONCE):
-            last = min(end, first + RECORDS_AT_ONCE)
-            for record in await self._reader.read(topic, partition, first, last):
+        bounds = (await bounds_of(self._reader, topic, [partition]))[partition]
+        async for records in read_through(self._reader, topic, partition, bounds):
+            for record in records:
                 if record.key in wanted and record.value is not None:
                     payload = split_signature(record.value).payload
                     if record_hash(record.key, payload) == owned.published.hash_of(record.key):

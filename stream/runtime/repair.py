@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from stream.bus import LogReader, Rarely, Record
+from stream.bus import RECORDS_AT_ONCE, LogReader, Rarely, Record
 from stream.enforcement import record_of, restore_held
 from stream.engine import State
 from stream.errors import NewerFormat, RowCorrupt
@@ -38,7 +38,6 @@ rarely = Rarely(logging.getLogger(__name__), every_s=10.0)
 
 FOREIGN_MAX: Final = 10_000
 REPAIRS_MAX: Final = 1_000
-RECORDS_AT_ONCE: Final = 10_000
 _keys = msgspec.json.Decoder(list[str])
 
 
@@ -117,10 +116,10 @@ class Repairs:
         owned.compared_to = 0
         first, end = (await bounds_of(reader, topic, [partition]))[partition]
         while first < end:
-            last = min(end, first + RECORDS_AT_ONCE)
-            for record in await reader.read(topic, partition, first, last):
+            records, first = await reader.read_some(topic, partition, first, end, RECORDS_AT_ONCE)
+            for record in records:
                 self.note({owned.partition: owned}, record)
-            first, end = last, max(end, owned.compared_to)
+            end = max(end, owned.compared_to)
         owned.is_read_back = True
 
     async def carry_out(self, owned: Owned) -> None:

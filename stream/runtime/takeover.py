@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from stream.bus import LogReader, Publisher
+from stream.bus import LogReader, Publisher, read_through
 from stream.errors import RowCorrupt
 from stream.events import (
     MET,
@@ -53,7 +53,6 @@ from .published import Noted, Published
 log = logging.getLogger(__name__)
 
 FROM_PARENT = -1  # the journal offset of an entry that lies in another partition's journal
-RECORDS_AT_ONCE = 10_000
 OFFSETS_AT_ONCE = 4_096
 
 
@@ -228,11 +227,9 @@ async def _records_in_force(reader: LogReader, place: Place) -> dict[bytes, byte
     Where the store has forgotten it: gateways hold it, and heartbeats must prove it.
     """
     topic, partition = place.enforcement
-    start, end = (await bounds_of(reader, topic, [partition]))[partition]
+    bounds = (await bounds_of(reader, topic, [partition]))[partition]
     noted = Noted(place.partition, place.trust)
-    for first in range(start, end, RECORDS_AT_ONCE):
-        last = min(end, first + RECORDS_AT_ONCE)
-        records = await reader.read(topic, partition, first, last)
+    async for records in read_through(reader, topic, partition, bounds):
         # To verify so many takes a second and more.
         await asyncio.to_thread(noted.add, records)
     return noted.found

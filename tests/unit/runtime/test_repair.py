@@ -105,12 +105,14 @@ class Reader:
         """What there is before the last record came."""
         return {0: Bounds(0, self._end)}
 
-    async def read(self, topic: str, partition: int, start: int, end: int) -> list[Record]:
+    async def read_some(
+        self, topic: str, partition: int, start: int, end: int, records_max: int
+    ) -> tuple[list[Record], int]:
         """The records in a range; whoever follows has met the last one before."""
         if self._end < len(PLACES):
             self._following.note({0: self._one}, written(self._end))
             self._end += 1
-        return [written(each) for each in range(start, end)]
+        return [written(each) for each in range(start, end)], end
 
 
 def test_ours_is_compared_again_behind_what_is_read_back() -> None:
