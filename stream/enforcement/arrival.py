@@ -125,9 +125,9 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
         return -1
     at_ms = int(event["at_ms"])
     latest = event["append_ms"] + policy.facts[SKEW_MS]
-    if at_ms > latest:
+    is_future = at_ms > latest
+    if is_future:
         at_ms = latest
-        out.tallies[FUTURE_TALLY] += 1
     is_gone = head["first_ms"] > 0 and (
         at_ms - head["clock_ms"] > policy.facts[IDLE_MAX_MS]
         or head["clock_ms"] < conditions.forgotten_before_ms[partition]
@@ -135,6 +135,8 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
     )
     if event["kind"] == TICK and (is_gone or head["first_ms"] == 0):
         return -1
+    if is_future:
+        out.tallies[FUTURE_TALLY] += 1
     if is_gone:
         _restart(table, slot)
         out.tallies[RESTARTED_TALLY] += 1

@@ -25,6 +25,7 @@ from stream.profiles import TICK, Batch, lines_touched, touch
 from .state import Bound, State
 
 _NO_SCORES: Final = np.zeros(0, SCORE)
+_EVENTS: Final = TALLIES.index("events")
 
 
 class Enforced(NamedTuple):
@@ -137,6 +138,7 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     """
     events, table = batch.events, state.table
     asks = events["kind"] == TICK  # what asks for whom nobody knows makes no row, and is no loss
+    unknown = np.flatnonzero(asks & (slots < 0) & (events["authenticated"] != 0))
     shut = shut_out(table, batch, slots, state.condition_tables, (state.key, state.closed))
     fresh = [event for event in _missing(state, batch, ~asks) if not shut[event]][: table.free]
     if fresh:
@@ -147,7 +149,16 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     table.locate(events["workload"], slots)
     kept = None
     homeless = shut | (slots < 0) & (events["authenticated"] != 0)
+    if len(unknown):
+        # Nor is anybody known before the first event, however the log is cut into batches.
+        first = dict(zip(events["workload"][fresh].tolist(), fresh, strict=True))
+        asked = events["workload"][unknown].tolist()
+        homeless[unknown] |= [
+            each < first.get(workload, -1)
+            for each, workload in zip(unknown.tolist(), asked, strict=True)
+        ]
     if homeless.any():
+        result.tallies[_EVENTS] += np.count_nonzero(homeless & asks)
         codes = RejectCode.TOO_MANY, RejectCode.DOMAIN_FULL
         places = np.flatnonzero(homeless & ~asks).tolist()
         result.refused.extend((event, codes[int(shut[event])]) for event in places)

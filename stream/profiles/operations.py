@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from stream.kernel import kernel
 
-from .batch import Batch
+from .batch import TICK, Batch
 from .table import Ints, insert_key, locate
 
 OPERATIONS_MAX: Final = 65_536
@@ -75,8 +75,8 @@ def _first_seen(index: Any, events: Any, seen: Any, out: Any) -> int:
     """
     count = 0
     for event in range(len(index)):
-        partition = events[event]["partition"]
-        if events[event]["authenticated"] != 0 and seen[index[event], partition] == 0:
+        one, partition = events[event], events[event]["partition"]
+        if one["authenticated"] != 0 and seen[index[event], partition] == 0 and one["kind"] != TICK:
             seen[index[event], partition] = 1
             out[count] = event
             count += 1
@@ -108,7 +108,8 @@ class OperationTable:
     def index(self, batch: Batch) -> tuple[Ints, list[tuple[int, int, str]]]:
         """Return the place of each event's operation, and the names new to their partition.
 
-        A failed authentication teaches neither: who fails it may be anybody.
+        A failed authentication teaches neither: who fails it may be anybody. A tick teaches no
+        name, since nothing was done.
         Shapes: the places [event]; a name is (partition, hash, text).
         Requires: at most `operations_max` events. Mutates: the table learns what it does not know.
         """

@@ -79,9 +79,9 @@ class Enforcer:
             self.refused.append(line.offset)
             return []
         at_ms = min(request.at_ms, line.append_ms + policy.skew_ms)
-        tallies["future"] += at_ms < request.at_ms
         if is_tick and (is_gone or at_ms - row.clock_ms > policy.idle_ms):
             return []
+        tallies["future"] += at_ms < request.at_ms
         self.rows[name] = row
         if row.first_ms is not None and (
             at_ms - row.clock_ms > policy.idle_ms or row.clock_ms < conditions.forgotten_before_ms
