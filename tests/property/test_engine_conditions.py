@@ -101,7 +101,10 @@ def test_an_era_of_the_same_log_counts_nothing_twice(log: Log, again_from: int) 
     driver.state.adopt(0, change_of(policy, era=1).conditions, policy)
     driver.run(again)
     assert driver.rows() == rows
-    assert driver.tallies["duplicates"] == duplicates + len(again)
+    # A tick of whom nobody knew, or knows any more, left nothing to know it by.
+    ticks = sum(each.request.kind == "tick" for each in again)
+    found = driver.tallies["duplicates"] - duplicates
+    assert len(again) - ticks <= found <= len(again)
 
 
 @given(logs())
