@@ -44,7 +44,8 @@ class Plan(NamedTuple):
 
     Units: `span_ms` virtual milliseconds of traffic; `rate` faults per call of a door.
     `gateways` is one of GATEWAYS. `growth`: after which part of the events partitions are
-    multiplied, and by how much. `domains`: of how many trust domains workloads are.
+    multiplied, and by how much. `domains`: of how many trust domains workloads are. `has_ticks`:
+    some events ask about a silence.
     """
 
     seed: int
@@ -65,6 +66,7 @@ class Plan(NamedTuple):
     stored_rows_max: int = 1_000_000
     stored_domains_max: int = 256
     domains: int = 1
+    has_ticks: bool = False
 
 
 class GatePlan(NamedTuple):
@@ -79,6 +81,7 @@ class GatePlan(NamedTuple):
 
 
 ECHO_S: Final = 12.0
+TICKS_SHARE: Final = 0.3
 GATE_FAULTS: Final = ("slow", "refuse", "kill", "freeze", "cut")
 
 
@@ -128,6 +131,7 @@ def plan_of(seed: int, minutes: float = 0.5) -> Plan:
         rate=chance.choice((0.01, 0.03, 0.1)),
         gateways=stream(seed, "gateways").choice(GATEWAYS),
         faults=frozenset(each for each in FAULTS if chance.random() < (0.15 if few else 0.4)),
+        has_ticks=stream(seed, "ticks").random() < TICKS_SHARE,
     )
     plan = plan._replace(growth=_growth(seed, plan.partitions, plan.enforcement_partitions))
     return _capped(plan)
