@@ -146,8 +146,6 @@ def arrive(event: Any, slot: int, table: Any, policy: Any, conditions: Any, out:
     head["offset"] = event["offset"]
     head["ordinal"] = event["ordinal"]
     head["era"] = era
-    if event["kind"] == TICK:
-        return at_ms
     number = np.uint64(policy.facts[POLICY_HASH])
     if head["policy"] != number:
         _adopt(table, slot, policy)

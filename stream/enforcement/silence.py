@@ -2,8 +2,9 @@
 
 A tick is an event of the log, so everybody who reads it answers alike; `detectors.silence` says
 what is odd. It changes nothing of what its workload is known by: not its clock, since nothing was
-done, nor what it has learned, so one that comes twice or was forged asks the same again. A workload
-of which there is no row, or whose row is gone, is not missed: nobody knows it.
+done, nor what it has learned, so one that comes twice or was forged asks the same again. Like any
+event it brings the row under the policy in force. A workload of which there is no row, or whose row
+is gone, is not missed: nobody knows it.
 
 While no baseline is in force nothing is followed, and so nothing is missed. Nor is anybody that we
 had stopped when it fell silent.

@@ -8,9 +8,10 @@ from itertools import pairwise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from stream.events import Request
 from stream.identity import canonical_workload, positive_murmur2
 from tests.models.driver import KEY, Driver
-from tests.models.logs import Line, Log, logs
+from tests.models.logs import T0_MS, WORKLOADS, Line, Log, change_of, log_of, logs, policy_of
 
 one_or_more = st.one_of(logs(), logs(partitions=3))
 cuts = st.sets(st.integers(1, 120))
@@ -104,6 +105,20 @@ def test_a_new_owner_continues_where_a_dead_one_stopped(
         assert list(dict.fromkeys(published)) == expected
         assert set(findings) == set(dead.of(partition)[1] + heir.of(partition)[1])
     assert dead.records() | heir.records() == whole.records()
+
+
+def test_a_tick_brings_a_row_under_the_policy_in_force() -> None:
+    """Else what it counted under the last policy would be kept by whoever has that, or lost."""
+    agent, limit = WORKLOADS[0], {"measure": "requests", "at_most": 5, "per": "10s"}
+    rule = {"limit": limit, "action": "revoke", "for": "1h", "mode": "enforce"}
+    other = rule | {"limit": limit | {"measure": "errors"}}
+    asks = Request(T0_MS + 1, agent, "tick", kind="tick")
+    log = log_of(policy_of(rule), Request(T0_MS, agent, "tool:x"), asks)
+    log = log._replace(changes=(*log.changes, change_of(policy_of(other), from_offset=1)))
+    whole, dead = Driver(log).run(log.lines), Driver(log).run(log.lines[:1])
+    dead.save()
+    heir = Driver(log, store=dead.store, starts={0: 1}).run(log.lines[1:])
+    assert heir.rows() == whole.rows()
 
 
 @given(one_or_more, st.lists(st.integers(0, 119), max_size=20))
