@@ -91,8 +91,8 @@ def plan_decision(
         before = held.get(place)
         if before is None:
             return None, None
-        reason = _release_reason(incident, before, what)
-        finding = _finding(incident, before.body.rule, before.body.reason.detector, reason)
+        reason = _release_reason(incident, before, what, policy)
+        finding = _finding(incident, before.body.rule, reason.detector, reason)
         body = msgspec.structs.replace(
             before.body,
             action="release",
@@ -284,17 +284,27 @@ def _reason(incident: Incident, rule: Rule) -> Reason:
     )
 
 
-def _release_reason(incident: Incident, before: Command, what: int) -> Reason:
+def _release_reason(incident: Incident, before: Command, what: int, policy: Policy) -> Reason:
+    """Return why something ends: an operator's lift, or a limit as the policy in force has it."""
     old, decision = before.body.reason, incident.decision
+    demand = int(decision["demand"])
     if what == LIFT:
-        text = "lifted by an operator"
-    else:
-        text = (
-            f"demand fell to {int(decision['demand'])} {old.measure} in "
-            f"{spell_duration(old.window_ms)}, under 80 % of {old.expected}"
+        return msgspec.structs.replace(
+            old, text="lifted by an operator", observed=demand, weights=(), otherwise=""
         )
+    rule = policy.rules[int(decision["rule"])]
+    assert rule.pair is not None, "only limits release what they asked for"
+    span = spell_duration(rule.pair.window_ms)
     return msgspec.structs.replace(
-        old, text=text, observed=int(decision["demand"]), weights=(), otherwise=""
+        old,
+        text=f"demand fell to {demand} {rule.pair.measure} in {span}, under 80 % of {rule.at_most}",
+        detector=rule.detector,
+        measure=rule.pair.measure,
+        observed=demand,
+        expected=rule.at_most,
+        window_ms=rule.pair.window_ms,
+        weights=(),
+        otherwise="",
     )
 
 

@@ -66,8 +66,8 @@ def publish(
     _conclude(cause, entry, body, is_seen=is_seen)
 
 
-def end(cause: Cause, entry: Entry, demand: int) -> None:
-    """A release of what was published for an entry, which ends now."""
+def end(cause: Cause, entry: Entry, demand: int, rule: Rule | None = None) -> None:
+    """A release of what was published for an entry, which ends now: by a limit, or a lift."""
     row = cause.row
     entry.until_ms = row.clock_ms
     before = row.held.get((entry.rule, entry.kind, entry.subject))
@@ -75,6 +75,15 @@ def end(cause: Cause, entry: Entry, demand: int) -> None:
         cause.ordinals[0] += 1
         return
     reason = msgspec.structs.replace(before.body.reason, observed=demand, weights=())
+    if rule is not None:
+        pair = pair_of(rule)
+        reason = msgspec.structs.replace(
+            reason,
+            detector="limit",
+            measure=pair.measure,
+            expected=rule.at_most,
+            window_ms=pair.window_ms,
+        )
     body = msgspec.structs.replace(
         before.body,
         action="release",

@@ -89,10 +89,10 @@ class Enforcer:
             tallies["restarted"] += 1
             row = self.rows[name] = Row(name)
         row.offset = line.offset
+        if row.policy != policy.hash:
+            row.policy = policy.hash
+            _adopt(row, policy)
         if not is_tick:
-            if row.policy != policy.hash:
-                row.policy = policy.hash
-                _adopt(row, policy)
             row.first_ms = at_ms if row.first_ms is None else row.first_ms
             row.clock_ms = max(row.clock_ms, at_ms)
         until = [e.until_ms for e in conditions.exemptions if e.workload == name]
@@ -237,7 +237,7 @@ class Enforcer:
             is_token = (entry.action, entry.kind) == ("revoke", "token")
             is_live = entry.rule == rule.name and entry.until_ms > row.clock_ms
             if is_live and 100 * demand < 80 * rule.at_most and not is_token:
-                end(cause, entry, demand)
+                end(cause, entry, demand, rule)
                 self.tallies["released"] += 1
         known = row.ledger.bound_by(_entry(cause, rule))
         if known is not None and known.until_ms > row.clock_ms:

@@ -10,7 +10,7 @@ from stream.enforcement import printable
 from stream.events import RECORD_BYTES_MAX, Reason, Request, Token, Weight, encode
 from stream.profiles.rowformat import ROW_BYTES_MAX
 from tests.models.driver import Driver
-from tests.models.logs import T0_MS, log_of, policy_of
+from tests.models.logs import T0_MS, change_of, log_of, policy_of
 
 AGENT = "spiffe://td/agents/a"
 
@@ -117,6 +117,24 @@ def test_a_release_says_what_became_of_the_demand() -> None:
     _, reason = reasons_of([rule], *requests)
     assert reason.text == "demand fell to 1 requests in 10s, under 80 % of 5"
     assert (reason.observed, reason.expected, reason.weights, reason.otherwise) == (1, 5, (), "")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"limit": {"measure": "requests", "at_most": 5, "per": "10s"}},
+        {"forbid": {"first": ["tool:*"], "then": ["tool:*"], "within": "1m"}},
+    ],
+)
+def test_a_release_is_by_the_limit_in_force(before: dict[str, Any]) -> None:
+    """Where an operator raised the limit, or made another of the rule: what it counts since."""
+    raised = LIMIT | {"limit": {"measure": "requests", "at_most": 50, "per": "20s"}}
+    log = log_of(policy_of(LIMIT | before), *calls(*["tool:x"] * 7))
+    log = log._replace(changes=(*log.changes, change_of(policy_of(raised), from_offset=6)))
+    last = Driver(log).run(log.lines).outgoing[-1].command.body
+    assert (last.action, last.reason.detector, last.reason.expected) == ("release", "limit", 50)
+    assert last.reason.text == "demand fell to 1 requests in 20s, under 80 % of 50"
+    assert last.reason.window_ms == 20_000
 
 
 @pytest.mark.parametrize(
