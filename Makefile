@@ -60,7 +60,7 @@ warm: $(RUNS) ## compile the kernels, and read Kafka's classes, ahead
 # Tests run in so many processes: more than small machines have cores, since most of them wait.
 # They share what `warm` compiles; PROCESSES=0 runs them in one, as a debugger wants it.
 PROCESSES ?= 3
-PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) $(if $(CI),--durations=25 --durations-min=3)
 
 .PHONY: test
 test: warm $(STAMP) ## run all tests, with those on real servers
