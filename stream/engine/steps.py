@@ -55,17 +55,16 @@ class StepResult(NamedTuple):
 
 
 def missing(state: State, batch: Batch) -> list[int]:
-    """Return one event for each workload of the batch that has no row in memory."""
-    return _missing(state, batch, np.ones(len(batch.events), bool))
+    """Return one event for each workload of the batch that has no row in memory.
 
-
-def _missing(state: State, batch: Batch, among: Any) -> list[int]:
-    """Return the same of some events. Shapes: among: [event] of bool."""
+    The first that makes one; a tick makes none, and stands only for a workload that has no other.
+    """
     events = batch.events
     slots = np.empty(len(events), np.int32)
     if not len(events) or state.table.locate(events["workload"], slots) == 0:
         return []
-    absent = np.flatnonzero((slots < 0) & (events["authenticated"] != 0) & among)
+    absent = np.flatnonzero((slots < 0) & (events["authenticated"] != 0))
+    absent = absent[np.argsort(events["kind"][absent] == TICK, kind="stable")]
     _, first = np.unique(events["workload"][absent], return_index=True)
     return sorted(absent[first].tolist())
 
@@ -140,7 +139,8 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     asks = events["kind"] == TICK  # what asks for whom nobody knows makes no row, and is no loss
     unknown = np.flatnonzero(asks & (slots < 0) & (events["authenticated"] != 0))
     shut = shut_out(table, batch, slots, state.condition_tables, (state.key, state.closed))
-    fresh = [event for event in _missing(state, batch, ~asks) if not shut[event]][: table.free]
+    fresh = [event for event in missing(state, batch) if not (asks[event] or shut[event])]
+    fresh = fresh[: table.free]
     if fresh:
         names = [batch.workload(event) for event in fresh]
         ones = events[fresh]

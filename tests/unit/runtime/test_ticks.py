@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
+
+from stream.engine import State, missing
 from stream.events import Request, SubjectRecord, decode_request, decode_value, encode_request
 from stream.identity import home_partition
+from stream.profiles import Arrival, Decoder
 from stream.runtime import Worker
+from stream.runtime.loading import wanting_rows
 from tests.estate import TOPICS, Estate, stored
 from tests.live import wait_until
+from tests.models.driver import KEY
+from tests.models.logs import T0_MS
 from tests.unit.runtime.test_baselines import made, offered
 
 POLICY = """
@@ -128,3 +135,17 @@ def test_nobody_is_asked_about_while_nothing_arrives() -> None:
     asyncio.run(story())
     assert ticks(estate) == [STEADY], "the forged one alone"
     assert missed(estate) == [], "which asked about a time before the last call"
+
+
+def test_whom_a_tick_precedes_has_a_row_wanted() -> None:
+    """A first call finds room in a full table, though it was asked about in the same batch."""
+    state = State(KEY, 4, 1)
+    asks = Request(T0_MS, STEADY, "x", kind="tick")
+    calls = [asks, Request(T0_MS, STEADY, "GET /"), msgspec.structs.replace(asks, workload=OTHER)]
+    payloads = [encode_request(each) for each in calls]
+    arrival = Arrival("t", 0, range(3), [T0_MS] * 3, payloads)
+    batch, _ = Decoder(KEY, 1).decode([arrival])
+    absent = missing(state, batch)
+    assert absent == [1, 2]
+    assert wanting_rows(state, batch, absent, {}) == 1
+    assert wanting_rows(state, batch, absent, {1: b"", 2: b""}) == 2
