@@ -8,10 +8,12 @@ a workload of its own: one event reads something, and a while later one sends it
 policy answers by a revoke. The clock of a probe starts when the second event is acknowledged, and
 stops when a follower, as gateways have one, is handed the command.
 
-The echo is measured in the same seconds: a process that does nothing consumes a record with plain
-aiokafka and produces it again; its clock starts at the acknowledgement of the first record, and
-stops when the same kind of follower is handed the second. Probes and echoes take turns, so both
-meet the same machine. The targets compare their 99th percentiles.
+An echo is a process that does nothing: it consumes a record with plain aiokafka and produces it
+again; its clock starts at the acknowledgement of the first record, and stops when the same kind of
+follower is handed the second. There are two. The idle one has a topic to itself and is measured in
+the same seconds, in turns with the probes, so it meets the same machine. The loaded one is
+measured right after, when the worker is gone, and reads the same load at the same rate from the
+same topic. Targets compare 99th percentiles with either.
 """
 
 from __future__ import annotations
@@ -50,11 +52,20 @@ LAG_S_MAX = 1.0
 
 
 class Spans(NamedTuple):
-    """Milliseconds, of the probes and of the echoes, and how many never came back."""
+    """Milliseconds, of the probes and of the echoes, and how many of either never came back."""
 
     ours: list[float]
     echo: list[float]
     lost: int
+    lost_echoes: int
+
+
+class Carried(NamedTuple):
+    """What was measured under a load: spans, the load's events a second, what waited at the end."""
+
+    spans: Spans
+    fed_per_s: float
+    lag: float
 
 
 def quantile(spans: list[float], share: float) -> float:
@@ -63,13 +74,16 @@ def quantile(spans: list[float], share: float) -> float:
 
 
 class Probes:
-    """Sends probes and echoes in turns, and notes when each comes back.
+    """Sends probes and echoes in turns, or echoes alone, and notes when each comes back.
 
     `first` is the number of the first: a workload that was bound by one probe is none for another.
     """
 
-    def __init__(self, config: Config, echo: tuple[str, str], first: int) -> None:
+    def __init__(
+        self, config: Config, echo: tuple[str, str], first: int, *, alone: bool = False
+    ) -> None:
         self._first = first
+        self._step = 2 if alone else 1
         self._config = config
         self._echo = echo
         self._sent: dict[bytes, float] = {}
@@ -86,29 +100,29 @@ class Probes:
                 for topic in (self._config.topics.enforcement, self._echo[1])
             ]
             sending = []
-            count = int(seconds * PROBES_PER_S)
+            numbers = range(0, int(seconds * PROBES_PER_S), self._step)
             began_s = time.monotonic()
-            for number in range(count):
+            for number in numbers:
                 await asyncio.sleep(max(0.0, began_s + number / PROBES_PER_S - time.monotonic()))
                 play = self._probe if number % 2 else self._one_echo
                 sending.append(asyncio.create_task(play(publisher, self._first + number)))
             await asyncio.gather(*sending)
             over_at_s = time.monotonic() + GRACE_S
-            while len(self._back) < count and time.monotonic() < over_at_s:
+            while len(self._back) < len(numbers) and time.monotonic() < over_at_s:
                 await asyncio.sleep(0.05)
             for each in following:
                 each.cancel()
             await asyncio.gather(*following, return_exceptions=True)
-        return self._spans(count)
+        return self._spans(sum(1 for each in numbers if each % 2), len(numbers))
 
-    def _spans(self, count: int) -> Spans:
+    def _spans(self, probes: int, count: int) -> Spans:
         ours, echo = [], []
         for key, sent_s in self._sent.items():
             if key in self._back:
                 # Some come back before we hear that they were acknowledged.
                 span_ms = max(0.0, self._back[key] - sent_s) * 1_000
                 (echo if key.startswith(b"echo") else ours).append(span_ms)
-        return Spans(ours, echo, count - len(ours) - len(echo))
+        return Spans(ours, echo, probes - len(ours), count - probes - len(echo))
 
     async def _probe(self, publisher: KafkaPublisher, number: int) -> None:
         name = f"spiffe://prod.example/probes/probe-{number:07d}"
@@ -161,8 +175,8 @@ async def echoing(config: Config, topics: tuple[str, str]) -> AsyncIterator[None
 
 async def probe(
     args: argparse.Namespace, config: Config, ready: list[Piece], per_s: float, at: Worker
-) -> tuple[Spans, float, float]:
-    """Run load, echo and probes together; return spans, the rate fed, the lag at the end."""
+) -> Carried:
+    """Run load, worker, idle echo and probes together."""
     topics = f"{config.topics.requests}.there", f"{config.topics.requests}.back"
     over = asyncio.Event()
     async with belt(config.kafka, config.topics.requests) as one, echoing(config, topics):
@@ -172,20 +186,36 @@ async def probe(
         spans = await Probes(config, topics, WARM_PROBES_MAX).run(args.seconds)
         lag = (await asyncio.to_thread(at.samples)).get("enforcer_lag_events", 0.0)
         over.set()
-        return spans, await load, lag
+        return Carried(spans, await load, lag)
+
+
+async def echo_loaded(
+    args: argparse.Namespace, config: Config, ready: list[Piece], per_s: float
+) -> Carried:
+    """Run the load and an echo that reads it; what waited at the end is not known of it."""
+    topics = config.topics.requests, f"{config.topics.requests}.loaded"
+    over = asyncio.Event()
+    async with belt(config.kafka, config.topics.requests) as one, echoing(config, topics):
+        load = asyncio.create_task(one.keep(itertools.cycle(ready), per_s, over))
+        await Probes(config, topics, 0, alone=True).run(args.warm_s)
+        spans = await Probes(config, topics, WARM_PROBES_MAX, alone=True).run(args.seconds)
+        over.set()
+        return Carried(spans, await load, 0.0)
 
 
 def measure(args: argparse.Namespace, at: Scene) -> dict[str, Any]:
-    """Find full load, then probe at half of it."""
+    """Find full load, then probe at half of it, or at the rate that is asked for."""
     load = Load(args.events, args.workloads)
-    full = contend(
-        "ours",
-        settings_of("ours", filled(at.config, recent(load)), args.events),
-        at.folder,
-    )
-    full_per_s = full["events"] / full["applied_s"]
-    per_s = args.share * full_per_s
-    say(f"full load is {full_per_s:,.0f} events/s; probing at {per_s:,.0f}")
+    full_per_s, per_s = 0.0, args.per_s
+    if per_s is None:
+        full = contend(
+            "ours",
+            settings_of("ours", filled(at.config, recent(load)), args.events),
+            at.folder,
+        )
+        full_per_s = full["events"] / full["applied_s"]
+        per_s = args.share * full_per_s
+        say(f"full load is {full_per_s:,.0f} events/s; probing at {per_s:,.0f}")
     config = fresh(at.config, "latency")
     names = {"requests": f"{config.topics.requests}.probed"}
     topics = msgspec.structs.replace(config.topics, **names)
@@ -194,30 +224,42 @@ def measure(args: argparse.Namespace, at: Scene) -> dict[str, Any]:
     ready = list(pieces(events(recent(load)), topics.partitions))
     with worker(config, at.folder, "probed") as one:
         one.wait(one.ready, "the worker is ready")
-        spans, fed_per_s, lag = asyncio.run(probe(args, config, ready, per_s, one))
-    return report_of(spans, (full_per_s, per_s, fed_per_s), lag)
+        ours = asyncio.run(probe(args, config, ready, per_s, one))
+    loaded = asyncio.run(echo_loaded(args, config, ready, per_s))
+    return report_of(ours, loaded, per_s) | {"full_per_s": round(full_per_s)}
 
 
-def report_of(spans: Spans, rates: tuple[float, float, float], lag: float) -> dict[str, Any]:
-    """Figures from what was measured."""
-    full_per_s, per_s, fed_per_s = rates
-    figures: Figures = {"latency_lost": at_most(spans.lost, 0)}
-    for name, some in (("ours", spans.ours), ("echo", spans.echo)):
+def report_of(ours: Carried, loaded: Carried, per_s: float) -> dict[str, Any]:
+    """Figures from what was measured.
+
+    An echo of the loaded kind that has not come back by the end counts with the time that we waited
+    then, less than it took.
+    """
+    figures: Figures = {"latency_lost": at_most(ours.spans.lost, 0)}
+    all_spans = {
+        "ours": ours.spans.ours,
+        "echo": ours.spans.echo,
+        "loaded_echo": loaded.spans.echo + [GRACE_S * 1_000] * loaded.spans.lost_echoes,
+    }
+    for name, some in all_spans.items():
         for share in (50, 99):
             figures[f"latency_{name}_p{share}_ms"] = informs(quantile(some, share / 100))
-    tail = quantile(spans.ours, 0.99) / quantile(spans.echo, 0.99)
-    figures["latency_p99_to_echo"] = at_most(tail, TAIL_RATIO_MAX)
-    median = statistics.median(spans.ours) / statistics.median(spans.echo)
-    figures["latency_p50_to_echo"] = informs(median)
+    for name in ("echo", "loaded_echo"):
+        some = all_spans[name]
+        tail = quantile(ours.spans.ours, 0.99) / quantile(some, 0.99)
+        figures[f"latency_p99_to_{name}"] = at_most(tail, TAIL_RATIO_MAX)
+        median = statistics.median(ours.spans.ours) / statistics.median(some)
+        figures[f"latency_p50_to_{name}"] = informs(median)
     # Else it was not half of full load that was measured.
-    figures["latency_load_fed"] = at_least(fed_per_s / per_s, 0.9)
-    figures["latency_lag_s"] = at_most(lag / per_s, LAG_S_MAX)
+    figures["latency_load_fed"] = at_least(ours.fed_per_s / per_s, 0.9)
+    figures["latency_lag_s"] = at_most(ours.lag / per_s, LAG_S_MAX)
+    figures["latency_loaded_echo_load_fed"] = at_least(loaded.fed_per_s / per_s, 0.9)
+    figures["latency_loaded_echo_lost"] = informs(loaded.spans.lost_echoes)
     return {
         "figures": figures,
-        "full_per_s": round(full_per_s),
-        "fed_per_s": round(fed_per_s),
-        "probes": len(spans.ours),
-        "spans_ms": {"ours": spans.ours, "echo": spans.echo},
+        "fed_per_s": round(ours.fed_per_s),
+        "probes": len(ours.spans.ours),
+        "spans_ms": all_spans,
     }
 
 
@@ -228,6 +270,7 @@ def main() -> int:
     parser.add_argument("--workloads", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--share", type=float, default=0.5, help="of full load")
+    parser.add_argument("--per-s", type=float, help="events a second, instead of a share")
     args = parser.parse_args()
     args.warm_s = 15.0
     if args.short:

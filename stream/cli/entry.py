@@ -17,6 +17,7 @@ import click
 
 from stream import __version__
 
+from .early import keep_reload
 from .failure import exit_code_of
 from .logs import start_logging
 
@@ -72,6 +73,8 @@ class VerbGroup(click.Group):
         """Return a verb by its name, loading its module."""
         if cmd_name not in VERBS:
             return None
+        if cmd_name == "run":
+            keep_reload()
         module, _, name = VERBS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command

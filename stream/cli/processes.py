@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 from typing import Final, NamedTuple
 
 from stream.config import CONFIG_BYTES_MAX, Config, read_text
@@ -33,6 +32,7 @@ from stream.metrics import Merged
 from stream.policy import Policy, default_policy, load_policy
 
 from .doors import metrics_server
+from .early import EarlyReload
 from .failure import CONFIG, INTERRUPTED, NOT_SO
 from .process import ANSWER_S, HOST, LOOK_EVERY_S, Member, command_of
 from .standing import say_standing
@@ -130,20 +130,6 @@ def end_when_told(
         loop.add_signal_handler(number, end)
     if has_stdin:
         loop.add_reader(0, read_stdin)
-
-
-class EarlyReload:
-    """A handler of SIGHUP before the loop listens: it ends nothing, and is not forgotten.
-
-    A mask would not do: threads of libraries are there by then, which do not have it.
-    """
-
-    def __init__(self) -> None:
-        self.has_come = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Keep in mind that it came."""
-        self.has_come = True
 
 
 def reload_when_told(reload: Callable[[], None]) -> None:

@@ -37,7 +37,6 @@ from .logs import start_logging
 from .options import configured, examples, json_option
 from .processes import (
     ONCE_MORE,
-    EarlyReload,
     Order,
     end_when_told,
     reload_when_told,
@@ -118,7 +117,6 @@ def run(
     everywhere. `--json` is `--log json`. /metrics, /healthz and /readyz are at ENFORCER_METRICS,
     also of several processes: one that dies is started again, and all stop together.
     """
-    signal.signal(signal.SIGHUP, EarlyReload())
     is_json = is_json or form == "json"
     level = logging.DEBUG if verbose else logging.INFO
     start_logging(level, is_json=is_json, process=as_process)

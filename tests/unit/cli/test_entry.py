@@ -62,6 +62,21 @@ def test_help_loads_nothing_heavy() -> None:
     assert not HEAVY & set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
 
 
+def test_a_reload_that_comes_while_run_is_loaded_ends_nothing() -> None:
+    """SIGHUP in the second that the modules of `run` take is kept for later."""
+    script = (
+        "import importlib, os, signal\nfrom stream.cli import main\n"
+        "load = importlib.import_module\n"
+        "def told(name):\n    os.kill(os.getpid(), signal.SIGHUP)\n    return load(name)\n"
+        "importlib.import_module = told\n"
+        "try:\n    main(['run', '--help'])\n"
+        "finally:\n    print(signal.getsignal(signal.SIGHUP).has_come)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["True"]), done.stderr
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_helps(name: str, call: Call) -> None:
     """A verb's help begins with the sentence of the list, and has examples and --json."""
