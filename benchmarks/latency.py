@@ -160,8 +160,9 @@ class Probes:
 @contextlib.asynccontextmanager
 async def echoing(config: Config, topics: tuple[str, str]) -> AsyncIterator[None]:
     """A process that echoes, for as long as the block lasts."""
+    made = [each for each in topics if each != config.topics.requests]
     async with opened(KafkaTopics(config.kafka)) as admin:
-        await admin.ensure([TopicSpec(name=each, partitions=1) for each in topics])
+        await admin.ensure([TopicSpec(name=each, partitions=1) for each in made])
     command = [sys.executable, "-m", "benchmarks.echo", config.kafka.bootstrap, *topics]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
