@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import itertools
 import statistics
 import sys
 import time
@@ -30,11 +29,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks.belt import Piece, belt, pieces
+from benchmarks.belt import belt
 from benchmarks.events import Draw, Load, events, recent, small
 from benchmarks.figures import Figures, at_least, at_most, finish, informs, parser_of, say
 from benchmarks.plots import quantiles_plot
 from benchmarks.rounds import Scene, contend, create_topics, filled, fresh, scene, settings_of
+from benchmarks.tide import Tide
 from benchmarks.workers import Worker, worker
 from stream.bus import KafkaPublisher, KafkaReader, KafkaTopics, TopicSpec
 from stream.config import Config
@@ -49,6 +49,8 @@ APART_S = 1.0
 GRACE_S = 20.0
 # Of the load's events that may wait at the end, in seconds of the load.
 LAG_S_MAX = 1.0
+REQUESTS_PER_S = 20  # of a workload at most: no limit is passed, so all commands are of probes
+POOL_S = 4
 
 
 class Spans(NamedTuple):
@@ -175,13 +177,13 @@ async def echoing(config: Config, topics: tuple[str, str]) -> AsyncIterator[None
 
 
 async def probe(
-    args: argparse.Namespace, config: Config, ready: list[Piece], per_s: float, at: Worker
+    args: argparse.Namespace, config: Config, tide: Tide, per_s: float, at: Worker
 ) -> Carried:
     """Run load, worker, idle echo and probes together."""
     topics = f"{config.topics.requests}.there", f"{config.topics.requests}.back"
     over = asyncio.Event()
     async with belt(config.kafka, config.topics.requests) as one, echoing(config, topics):
-        load = asyncio.create_task(one.keep(itertools.cycle(ready), per_s, over))
+        load = asyncio.create_task(one.keep(tide.pieces(), per_s, over))
         # What is compiled or connected at the first event is not the latency in service.
         await Probes(config, topics, 0).run(args.warm_s)
         spans = await Probes(config, topics, WARM_PROBES_MAX).run(args.seconds)
@@ -191,17 +193,27 @@ async def probe(
 
 
 async def echo_loaded(
-    args: argparse.Namespace, config: Config, ready: list[Piece], per_s: float
+    args: argparse.Namespace, config: Config, tide: Tide, per_s: float
 ) -> Carried:
     """Run the load and an echo that reads it; what waited at the end is not known of it."""
     topics = config.topics.requests, f"{config.topics.requests}.loaded"
     over = asyncio.Event()
     async with belt(config.kafka, config.topics.requests) as one, echoing(config, topics):
-        load = asyncio.create_task(one.keep(itertools.cycle(ready), per_s, over))
+        load = asyncio.create_task(one.keep(tide.pieces(), per_s, over))
         await Probes(config, topics, 0, alone=True).run(args.warm_s)
         spans = await Probes(config, topics, WARM_PROBES_MAX, alone=True).run(args.seconds)
         over.set()
         return Carried(spans, await load, 0.0)
+
+
+def tide_of(per_s: float, workloads: int, partitions: int) -> Tide:
+    """A load of so many events a second whose event times go on as the clock does."""
+    load = Load(
+        int(POOL_S * per_s),
+        max(workloads, int(per_s / REQUESTS_PER_S)),
+        per_ms=max(1, int(per_s / 1_000)),
+    )
+    return Tide(events(recent(load)), partitions, load.count // load.per_ms)
 
 
 def measure(args: argparse.Namespace, at: Scene) -> dict[str, Any]:
@@ -222,11 +234,11 @@ def measure(args: argparse.Namespace, at: Scene) -> dict[str, Any]:
     topics = msgspec.structs.replace(config.topics, **names)
     config = msgspec.structs.replace(config, topics=topics)
     asyncio.run(create_topics(config))
-    ready = list(pieces(events(recent(load)), topics.partitions))
+    tide = tide_of(per_s, args.workloads, topics.partitions)
     with worker(config, at.folder, "probed") as one:
         one.wait(one.ready, "the worker is ready")
-        ours = asyncio.run(probe(args, config, ready, per_s, one))
-    loaded = asyncio.run(echo_loaded(args, config, ready, per_s))
+        ours = asyncio.run(probe(args, config, tide, per_s, one))
+    loaded = asyncio.run(echo_loaded(args, config, tide, per_s))
     return report_of(ours, loaded, per_s) | {"full_per_s": round(full_per_s)}
 
 
