@@ -49,7 +49,7 @@ APART_S = 1.0
 GRACE_S = 20.0
 # Of the load's events that may wait at the end, in seconds of the load.
 LAG_S_MAX = 1.0
-REQUESTS_PER_S = 20  # of a workload at most: no limit is passed, so all commands are of probes
+REQUESTS_PER_S = 20  # of a workload, in event time: no limit is passed, all commands are of probes
 POOL_S = 4
 
 
@@ -206,14 +206,17 @@ async def echo_loaded(
         return Carried(spans, await load, 0.0)
 
 
-def tide_of(per_s: float, workloads: int, partitions: int) -> Tide:
-    """A load of so many events a second whose event times go on as the clock does."""
-    load = Load(
-        int(POOL_S * per_s),
-        max(workloads, int(per_s / REQUESTS_PER_S)),
-        per_ms=max(1, int(per_s / 1_000)),
-    )
-    return Tide(events(recent(load)), partitions, load.count // load.per_ms)
+def tide_of(per_s: float, workloads: int, partitions: int, seconds: float) -> Tide:
+    """A load of so many events a second, whose event times go on from round to round.
+
+    Faster than the clock where each workload would else make more requests than the policy allows,
+    as they do in a log that is caught up with; so they begin as far back that none is ahead of it.
+    """
+    per_ms = max(1, int(min(per_s, workloads * REQUESTS_PER_S) / 1_000))
+    gain_ms = int(seconds * max(0.0, per_s / per_ms - 1_000))
+    load = recent(Load(int(POOL_S * per_s), workloads, per_ms=per_ms))
+    load = load._replace(start_ms=load.start_ms - gain_ms)
+    return Tide(events(load), partitions, load.count // load.per_ms)
 
 
 def measure(args: argparse.Namespace, at: Scene) -> dict[str, Any]:
@@ -234,7 +237,7 @@ def measure(args: argparse.Namespace, at: Scene) -> dict[str, Any]:
     topics = msgspec.structs.replace(config.topics, **names)
     config = msgspec.structs.replace(config, topics=topics)
     asyncio.run(create_topics(config))
-    tide = tide_of(per_s, args.workloads, topics.partitions)
+    tide = tide_of(per_s, args.workloads, topics.partitions, args.warm_s + args.seconds + GRACE_S)
     with worker(config, at.folder, "probed") as one:
         one.wait(one.ready, "the worker is ready")
         ours = asyncio.run(probe(args, config, tide, per_s, one))
