@@ -13,7 +13,7 @@ from benchmarks.contenders import KEY
 from benchmarks.events import Load, events, with_offenders
 from benchmarks.growth import rules_policy, steepest, windows_policy
 from benchmarks.inside import Inside, alternated, decode_us
-from benchmarks.latency import quantile
+from benchmarks.latency import Carried, Spans, quantile, report_of
 from benchmarks.peers import MODULES, PEERS, lacking, rules, seen_in
 from benchmarks.plots import bars_plot, curves_plot, quantiles_plot
 from benchmarks.recount import expected, replayed
@@ -215,3 +215,15 @@ def test_plots_are_made_and_the_same_each_time(tmp_path):
         text = (tmp_path / "one" / name).read_text()
         assert text.startswith("<?xml") and "</svg>" in text
         assert text == (tmp_path / "two" / name).read_text()
+
+
+def test_an_echo_that_falls_behind_is_no_measure():
+    """Beside a loaded echo that keeps up the target holds; beside one that does not, none does."""
+    ours = Carried(Spans([30.0] * 10, [5.0] * 10, 0, 0), 1_000.0, 0.0)
+    for span_ms, target in ((10.0, 3.0), (8_000.0, None)):
+        loaded = Carried(Spans([], [span_ms] * 10, 0, 0), 1_000.0, 0.0)
+        found = report_of(ours, loaded, 1_000.0)["figures"]
+        assert found["latency_p99_to_loaded_echo"]["target"] == target
+        assert not found["latency_p99_to_echo"]["met"]
+    lost = Carried(Spans([], [5.0], 0, 9), 1_000.0, 0.0)
+    assert report_of(ours, lost, 1_000.0)["figures"]["latency_p99_to_loaded_echo"]["target"] is None
