@@ -60,6 +60,16 @@ def observe_rate(state: Any, clock_ms: int, amount: int, measure: Any, parts: An
     Requires: clock_ms not before that of the last call (the clock of a row never is).
     Mutates:  state, parts, scratch.
     """
+    rate = state[0]
+    for part in range(RATE_PARTS):
+        parts[part] = 0
+    # Within the open interval, as nearly all events are, without a division and without a call.
+    if rate["opened"] != 0 and clock_ms < rate["opened"] * measure[1]:
+        held = int(rate["amount"])
+        total = held + min(amount, AMOUNT_MAX - held)
+        if amount <= 0 or rate["ready"] == 0 or total < rate["look_from"]:
+            rate["amount"] = total
+            return 0
     return int(_observe(state, clock_ms, amount, measure, parts))
 
 
@@ -71,11 +81,8 @@ def is_rate_ready(rate: Any) -> bool:
 
 @routine
 def _observe(state: Any, clock_ms: int, amount: int, measure: Any, parts: Any) -> int:
-    """See `observe_rate`. Mutates: state, parts, scratch."""
+    """See `observe_rate`: where an interval closes or is judged. Mutates: state, parts, scratch."""
     rate = state[0]
-    for part in range(RATE_PARTS):
-        parts[part] = 0
-    # Within the open interval, as nearly all events are, without a division.
     if rate["opened"] == 0 or clock_ms >= rate["opened"] * measure[1]:
         number = clock_ms // measure[1]
         if rate["opened"] != 0:

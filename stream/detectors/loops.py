@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.baselines import ESTATE, find_entry, key_of
-from stream.kernel import kernel, routine
+from stream.kernel import kernel
 
 from .bits import BIT
 from .facts import (
@@ -123,12 +123,6 @@ def loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
             decided (RETRY or a period), repetitions, and how it is known.
     Mutates: parts.
     """
-    return int(_loop_bits(loops, group, facts, parts))
-
-
-@routine
-def _loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
-    """See `loop_bits`. Mutates: parts."""
     for part in range(LOOP_PARTS):
         parts[part] = 0
     parts[HOW_PART] = _how(group, facts)

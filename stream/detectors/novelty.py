@@ -222,7 +222,7 @@ def find_group(groups: Any, group: np.uint64) -> int:
     return low if low < len(groups) and groups[low]["group"] == group else -1
 
 
-@routine
+@kernel
 def _judge_undeclared(call: Any, effect: int, of: Any, view: Any, state: Any) -> int:
     """Return the evidence of a call whose purpose nobody declared. Mutates: state.
 
@@ -312,7 +312,7 @@ def _count_deed(state: Any, operation: np.uint64) -> int:
     return int(count)
 
 
-@routine
+@kernel
 def _judge(call: Any, effect: int, of: Any, view: Any, state: Any) -> int:
     """Return a call's evidence in the mode of its context, without exposure. Mutates: state."""
     parts, operation = state["parts"], call["operation"]
@@ -342,7 +342,7 @@ def _judge(call: Any, effect: int, of: Any, view: Any, state: Any) -> int:
     return int(bits - parts[P_ERRORS] - parts[P_WANDER])
 
 
-@routine
+@kernel
 def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> None:
     """Score a call in its context, then let the context remember it.
 

@@ -81,12 +81,6 @@ def score_sequence(state: Any, call: Any, group: np.uint64, facts: Any, parts: A
     Shapes:   state: SEQUENCE; call = (operation, effect); parts [SEQUENCE_PARTS] of int64.
     Mutates:  state, parts.
     """
-    return int(_score(state, call, group, facts, parts))
-
-
-@routine
-def _score(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> int:
-    """See `score_sequence`. Mutates: state, parts."""
     operation, effect = call
     one = state["before"] if state["before"] != np.uint64(0) else START
     two = state["earlier"] if state["earlier"] != np.uint64(0) else START

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel, mix64, routine
+from stream.kernel import kernel, mix64
 
 from .interval import observe_rate
 
@@ -55,22 +55,6 @@ def observe_spread(state: Any, clock_ms: int, symbol: np.uint64, measure: Any, p
     Shapes, Units, Requires: as `observe_rate` with kind COUNTED; state = (spread, rate, series);
     symbol: a keyed hash, 0 for none (the clock alone goes on). Mutates: state, parts, scratch.
     """
-    return int(_observe(state, clock_ms, symbol, measure, parts))
-
-
-@kernel
-def observe_resources(state: Any, clock_ms: int, named: Any, measure: Any, parts: Any) -> int:
-    """See the resources that an event names; return the evidence in 1/1024 bit.
-
-    Shapes: as `observe_spread`; named = (values, first, end): [value] of VALUE, and which of them.
-    Mutates: state, parts, scratch.
-    """
-    return int(_observe_named(state, clock_ms, named, measure, parts))
-
-
-@routine
-def _observe(state: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: Any) -> int:
-    """See `observe_spread`. Mutates: state, parts, scratch."""
     spread, rate, series = state
     _begin(spread, rate["opened"] * measure[1], clock_ms, measure[1])
     before = int(_AMOUNTS[spread["filled"]])
@@ -80,9 +64,13 @@ def _observe(state: Any, clock_ms: int, symbol: np.uint64, measure: Any, parts: 
     return int(observe_rate((rate, series), clock_ms, more, measure, parts))
 
 
-@routine
-def _observe_named(state: Any, clock_ms: int, named: Any, measure: Any, parts: Any) -> int:
-    """See `observe_resources`. Mutates: state, parts, scratch."""
+@kernel
+def observe_resources(state: Any, clock_ms: int, named: Any, measure: Any, parts: Any) -> int:
+    """See the resources that an event names; return the evidence in 1/1024 bit.
+
+    Shapes: as `observe_spread`; named = (values, first, end): [value] of VALUE, and which of them.
+    Mutates: state, parts, scratch.
+    """
     spread, rate, series = state
     values, first, end = named
     _begin(spread, rate["opened"] * measure[1], clock_ms, measure[1])

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel, mix64, routine
+from stream.kernel import kernel, mix64
 from stream.profiles import BYTES, COST, DENIED, ERRORS, FAILED, REFUSED, REQUEST, REQUESTS
 
 from .facts import UNREADY
@@ -98,12 +98,6 @@ def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any)
     Requires: clock_ms, the row's, never steps back.
     Mutates:  state, out.
     """
-    return int(_follow_workload(state, event, clock_ms, known, out))
-
-
-@routine
-def _follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
-    """See `follow_workload`. Mutates: state, out."""
     usual, refused, values = known
     bits, details, scratch = out
     ready = 0
@@ -167,12 +161,6 @@ def follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) ->
              (bits, details): bits [CONTEXT_PARTS], details [CONTEXT_PARTS, DETAILS] of int64.
     Mutates: state, out.
     """
-    return int(_follow_context(state, event, effect, known, out))
-
-
-@routine
-def _follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) -> int:
-    """See `follow_context`. Mutates: state, out."""
     group, facts, values = known
     bits, details = out
     operation, outcome = event["operation"], int(event["outcome"])

@@ -39,7 +39,7 @@ from stream.detectors import (
     score_call,
     worth_of,
 )
-from stream.kernel import kernel, routine
+from stream.kernel import kernel
 from stream.policy import BEHAVIOUR
 from stream.profiles import (
     COMPLETION,
@@ -270,7 +270,7 @@ def _record_of(event: Any, clock_ms: int, context: int, local: Any, learning: Le
     return found
 
 
-@routine
+@kernel
 def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: Out) -> None:
     """Score an event in its context and judge it; given = (learning, effect, task's old context).
 

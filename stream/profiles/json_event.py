@@ -88,7 +88,7 @@ _REST_OF_AUTHENTICATED: Final = word_of("cated")
 _REQUIRED: Final = 0b111
 
 
-@routine
+@kernel
 def _member_end(data: Any, name: Any, span: Any, event: Any, hashing: Any) -> tuple[int, int]:
     """Read one member: fill what it says; return the place behind its value, and its bit.
 

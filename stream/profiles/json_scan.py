@@ -59,7 +59,7 @@ def skip_space(data: Any, at: int, end: int) -> int:
     return at
 
 
-@routine
+@kernel
 def word_at(data: Any, start: int, size: int, end: int) -> np.uint64:
     """Return up to eight bytes from a place on as a little-endian number, zeros behind them."""
     size = min(size, 8)
@@ -71,7 +71,7 @@ def word_at(data: Any, start: int, size: int, end: int) -> np.uint64:
     return word
 
 
-@routine
+@kernel
 def string_end(data: Any, at: int, end: int) -> int:
     """Return the place of the quote that ends a plain string whose characters begin at `at`."""
     while at + 8 <= end:

@@ -81,6 +81,7 @@ class Session(Journalling):
             while not self.stopping.is_set():
                 fetched = await ahead.next()
                 self.turned_at_s = self.clock.monotonic_s()
+                self.pace.is_idle = not fetched.read
                 if not fetched.read:
                     continue
                 async with self.turn:
@@ -228,16 +229,16 @@ class Session(Journalling):
         A round goes in pieces over all of its time: events wait for one of them at most. What few
         rows there are is saved as soon as it is looked up, and so lacks nothing.
         """
-        verified_s, pause_ms = self.clock.monotonic_s(), float(self.spec.save_every_ms)
-        # Never none, however many pieces: who is broken saves nothing, and must not spin.
-        while await self._pause(pause_ms):
-            due = await self.slices()
-            pause_ms = self.spec.save_every_ms / max(1, len(due))
+        pieces, verified_s = 1, self.clock.monotonic_s()
+        while await self._pause_to_save(pieces):
+            due = await self.slices(self.pace.rows_max)
+            pieces = max(1, len(due))
             stored: list[Snapshot] = []
             for place, each in enumerate(due):
-                if place and not await self._pause(pause_ms):
+                if place and not await self._pause_to_save(pieces):
                     return
                 stored += await self.save_slices(each)
+            self.pace.end_round()
             await self.tell_group(stored)
             if self.clock.monotonic_s() - verified_s >= VERIFY_EVERY_S:
                 # Inside a round, so that no partition is let go while it is asked about.
@@ -246,6 +247,17 @@ class Session(Journalling):
                     await recount(self.store, list(self.owned.values()))
                 verified_s = self.clock.monotonic_s()
             self._show_all()
+
+    async def _pause_to_save(self, pieces: int) -> bool:
+        """Wait before a piece of a round, never for no time: who is broken must not spin."""
+        waited_ms = 0.0
+        while (left_ms := self.pace.round_ms / pieces - waited_ms) > 0:
+            # A piece of a long round is saved as soon as no events come any more.
+            step_ms = min(left_ms, self.spec.fetch_wait_ms)
+            if not await self._pause(step_ms):
+                return False
+            waited_ms += step_ms
+        return True
 
     def _show_all(self) -> None:
         """Show how much there is and how far it is; saves may be waiting for hours."""

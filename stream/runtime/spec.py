@@ -136,7 +136,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     admitted; a fetch brings at most `batch_events_max` events, fewer where
     applying them would take longer than `batch_ms`; rows are written at most every
     `save_every_ms`, at most `save_rows_max` in that time, the longest unsaved first, and
-    `save_slice_rows` in one go, which events wait for. Tombstones wait
+    `save_slice_rows` in one go, which events wait for; where saving would take more than
+    `save_share` of the time, more rarely, down to every `save_every_max_ms`. Tombstones wait
     `tombstone_after_ms` beyond expiry, more than any gateway's clock may be off. Kafka and Redis
     are asked every `look_every_ms`; one that does not answer within `answer_ms` is `broker_down` or
     `store_down`. More than `behind_events` waiting events of a partition are `behind`. At most
@@ -153,6 +154,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     batch_ms: Millis = 50
     fetch_wait_ms: Millis = 200
     save_every_ms: Millis = 1_000
+    save_every_max_ms: Millis = 4_000
+    save_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.1
     save_rows_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
     save_slice_rows: Annotated[int, msgspec.Meta(ge=1, le=8_192)] = 1_024
     heartbeat_ms: Millis = 1_000

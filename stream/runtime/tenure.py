@@ -33,6 +33,7 @@ from .handover import HandOver, is_born
 from .operators import Operators
 from .outbox import Outbox
 from .owned import Owned
+from .pace import SavePace
 from .policies import Policies
 from .repair import Repairs
 from .returning import returned, start_of
@@ -101,6 +102,7 @@ class Tenure:
         self.is_broken = False
         self.stopping = asyncio.Event()
         self._round = asyncio.Lock()
+        self.pace = SavePace(self.spec)
         self.fullness = Fullness(self.stopping)
 
     @contextlib.contextmanager
@@ -347,11 +349,11 @@ class Tenure:
         await self.tell_group(taken)
         self._show(taken, began_s)
 
-    async def slices(self) -> list[list[Slice]]:
+    async def slices(self, rows_max: int) -> list[list[Slice]]:
         """Return what is unsaved of all partitions, in pieces that hold nobody up for long."""
         async with self.turn:
-            spec, owned = self.spec, list(self.owned.values())
-            return slices(self.state, owned, spec.save_rows_max, spec.save_slice_rows)
+            owned = list(self.owned.values())
+            return slices(self.state, owned, rows_max, self.spec.save_slice_rows)
 
     async def save_slices(self, some: Sequence[Slice]) -> list[Snapshot]:
         """Save a piece of a round, and let others have the turn meanwhile; return what was stored.
@@ -359,10 +361,10 @@ class Tenure:
         A step's rows must not be stored before all that it gives is on its way, so the snapshot
         has a turn of its own. Whoever saves asks for the turn first and for the round then.
         """
-        began_s = self.clock.monotonic_s()
         async with contextlib.AsyncExitStack() as until_stored:
             async with self.turn:
                 await until_stored.enter_async_context(self._round)
+                began_s = self.clock.monotonic_s()
                 if self.is_broken:
                     return []
                 until_stored.enter_context(self._careful())
@@ -370,6 +372,7 @@ class Tenure:
                 mine = [each for each in some if self.owned.get(each.owned.partition) is each.owned]
                 taken = self._with_news([sliced(self.state, each, wall_ms) for each in mine])
             await self._store(taken)
+        self.pace.spend(self.clock.monotonic_s() - began_s)
         self._show(taken, began_s)
         return taken
 

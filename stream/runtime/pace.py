@@ -1,0 +1,46 @@
+"""How often rows are saved: at the declared pace, more rarely where that costs too much.
+
+A row that is busy is dirty again as soon as it is saved, so a round of saves costs the same however
+rarely it comes, and what is saved half as often costs half as much, here and in the store. What it
+costs in return is the part of the log that is read again after a crash. Once no events come any
+more, what is still unsaved is saved at the declared pace.
+"""
+
+from __future__ import annotations
+
+from .spec import WorkerSpec
+
+
+class SavePace:
+    """How long a round of saves lasts, and how many rows it may write.
+
+    `is_idle`: no events come.
+    """
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._busy_s = 0.0
+        self._round_ms: float = spec.save_every_ms
+        self.is_idle = True
+
+    @property
+    def round_ms(self) -> float:
+        """Return how long the round lasts."""
+        return self._spec.save_every_ms if self.is_idle else self._round_ms
+
+    @property
+    def rows_max(self) -> int:
+        """Return how many rows the round may write: of longer ones as many a second."""
+        return int(self._spec.save_rows_max * self.round_ms / self._spec.save_every_ms)
+
+    def spend(self, busy_s: float) -> None:
+        """Note how long a piece of the round took to save, without waiting for its turn."""
+        self._busy_s += busy_s
+
+    def end_round(self) -> None:
+        """Set how long the next round lasts by what this one took."""
+        spec = self._spec
+        wanted_ms = self._busy_s * 1_000 / spec.save_share
+        most_ms = max(spec.save_every_ms, spec.save_every_max_ms)
+        self._round_ms = min(most_ms, max(spec.save_every_ms, wanted_ms))
+        self._busy_s = 0.0
