@@ -77,7 +77,7 @@ def shut_out(
         workloads = events["workload"][wanting]
         _, first, group = np.unique(workloads, return_index=True, return_inverse=True)
         ones = wanting[first].tolist()
-        domains = domains_of(key, map(batch.workload, ones))
+        domains = domains_of(key, batch.workloads(ones))
         partitions = events["partition"][ones].tolist()
         is_full = np.array(
             [

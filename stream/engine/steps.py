@@ -142,7 +142,7 @@ def _admit(state: State, batch: Batch, slots: Any, result: StepResult) -> tuple[
     fresh = [event for event in missing(state, batch) if not (asks[event] or shut[event])]
     fresh = fresh[: table.free]
     if fresh:
-        names = [batch.workload(event) for event in fresh]
+        names = batch.workloads(fresh)
         ones = events[fresh]
         table.admit_all(ones["workload"], names, ones["home"], ones["partition"])
         result.admitted.extend(zip(ones["partition"].tolist(), names, strict=True))

@@ -16,6 +16,7 @@ from .codec import (
     has_many,
     join_requests,
     split_requests,
+    workload_texts,
 )
 from .command import (
     ACTIONS,
@@ -250,5 +251,6 @@ __all__ = [
     "with_epoch",
     "with_full",
     "with_signature",
+    "workload_texts",
     "wrap",
 ]

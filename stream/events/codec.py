@@ -24,9 +24,16 @@ Requests = Annotated[
     ),
 ]
 
+
+class _Named(msgspec.Struct, gc=False):
+    workload: str
+
+
 _Parts = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=REQUESTS_MAX)]
 _json = msgspec.json.Decoder(Request)
 _msgpack = msgspec.msgpack.Decoder(Request)
+_json_named = msgspec.json.Decoder(_Named)
+_msgpack_named = msgspec.msgpack.Decoder(_Named)
 _encoder = msgspec.json.Encoder()
 _msgpack_encoder = msgspec.msgpack.Encoder()
 _json_parts = msgspec.json.Decoder(_Parts)
@@ -116,6 +123,17 @@ def decode_request(payload: bytes) -> Request:
     if payload and payload[0] in MSGPACK_FIRST:
         return _msgpack.decode(payload)
     return _json.decode(payload)
+
+
+def workload_texts(payloads: Iterable[bytes]) -> list[str]:
+    """Return the workload of each payload as it was written; all else is skipped.
+
+    Requires: payloads that `decode_request` accepts.
+    """
+    return [
+        (_msgpack_named if each[0] in MSGPACK_FIRST else _json_named).decode(each).workload
+        for each in payloads
+    ]
 
 
 def fault_of(payload: bytes | None, error: ValueError | RecursionError) -> tuple[RejectCode, str]:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from stream.events import Request, decode_request
+from stream.events import Request, decode_request, workload_texts
 from stream.identity import canonical_workload
 from stream.records import Values
 
@@ -83,6 +83,19 @@ class Payloads(Sequence[bytes]):
             return self.chosen(event)
         return self._parts[self._part[event]][int(self._place[event])] or b""
 
+    def listed(self, events: Sequence[int]) -> list[bytes]:
+        """Return the payloads of some events, in their order, without a look-up for each."""
+        chosen = np.array(events, np.int64)
+        part, place = self._part[chosen], self._place[chosen]
+        starts, ends = np.zeros(len(chosen), np.int64), np.zeros(len(chosen), np.int64)
+        for number in np.unique(part).tolist():
+            values, mine = self._parts[number], part == number
+            starts[mine] = values.starts[place[mine]]
+            ends[mine] = starts[mine] + np.maximum(values.sizes[place[mine]], 0)
+        spans = zip(part.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        views = [each.data.data for each in self._parts]
+        return [bytes(views[number][start:end]) for number, start, end in spans]
+
     def chosen(self, events: Any) -> Payloads:
         """Return the payloads of the events at these places."""
         return Payloads(self._parts, self._part[events], self._place[events])
@@ -109,6 +122,10 @@ class Batch(NamedTuple):
     def workload(self, event: int) -> str:
         """Return the canonical workload of one event."""
         return canonical_workload(self.request(event).workload)
+
+    def workloads(self, events: Sequence[int]) -> list[str]:
+        """Return the canonical workload of some events."""
+        return [*map(canonical_workload, workload_texts(self.payloads.listed(events)))]
 
     def part(self, start: int, end: int) -> Batch:
         """Return the events of [start, end)."""

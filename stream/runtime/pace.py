@@ -4,6 +4,10 @@ A row that is busy is dirty again as soon as it is saved, so a round of saves co
 rarely it comes, and what is saved half as often costs half as much, here and in the store. What it
 costs in return is the part of the log that is read again after a crash. Once no events come any
 more, what is still unsaved is saved at the declared pace.
+
+Who comes after another owner first applies what that one may have applied, and each row is read for
+it: decisions wait for that, and saves for decisions. Little is saved meanwhile, but never nothing,
+so that who is killed again and again gets on.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from .spec import WorkerSpec
 class SavePace:
     """How long a round of saves lasts, and how many rows it may write.
 
-    `is_idle`: no events come.
+    `is_idle`: no events come. `is_replaying`: what an earlier owner may have applied still comes.
     """
 
     def __init__(self, spec: WorkerSpec) -> None:
@@ -22,15 +26,24 @@ class SavePace:
         self._busy_s = 0.0
         self._round_ms: float = spec.save_every_ms
         self.is_idle = True
+        self.is_replaying = False
 
     @property
     def round_ms(self) -> float:
         """Return how long the round lasts."""
-        return self._spec.save_every_ms if self.is_idle else self._round_ms
+        if self.is_idle:
+            return self._spec.save_every_ms
+        return self._longest_ms if self.is_replaying else self._round_ms
+
+    @property
+    def _longest_ms(self) -> float:
+        return max(self._spec.save_every_ms, self._spec.save_every_max_ms)
 
     @property
     def rows_max(self) -> int:
         """Return how many rows the round may write: of longer ones as many a second."""
+        if self.is_replaying:
+            return self._spec.save_rows_max
         return int(self._spec.save_rows_max * self.round_ms / self._spec.save_every_ms)
 
     def spend(self, busy_s: float) -> None:
@@ -41,6 +54,5 @@ class SavePace:
         """Set how long the next round lasts by what this one took."""
         spec = self._spec
         wanted_ms = self._busy_s * 1_000 / spec.save_share
-        most_ms = max(spec.save_every_ms, spec.save_every_max_ms)
-        self._round_ms = min(most_ms, max(spec.save_every_ms, wanted_ms))
+        self._round_ms = min(self._longest_ms, max(spec.save_every_ms, wanted_ms))
         self._busy_s = 0.0

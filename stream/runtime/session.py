@@ -30,7 +30,7 @@ from .claiming import check_journal
 from .growth import claimed, speaker_of
 from .handover import is_born
 from .journalling import Journalling
-from .loading import fetch_rows, restore_rows, wanting_rows
+from .loading import fetch_rows, fetched_rows, restore_rows, wanting_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
 from .room import note_admitted, recount
@@ -40,7 +40,6 @@ from .sweep import forgettable_before_ms, idle_rows, still_idle
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 CONDITIONS_EVERY_MS: Final = 100
-JOURNAL_AGAIN_MS: Final = 86_400_000
 VERIFY_EVERY_S: Final = 5.0
 BASELINE_S: Final = 120.0  # for reading or writing all of one
 
@@ -71,8 +70,6 @@ class Session(Journalling):
         finally:
             self.stopping.set()
 
-    # Events.
-
     async def consume(self) -> None:
         """Apply events until the session stops, in turns."""
         shown = self.clock, self.metrics
@@ -82,6 +79,7 @@ class Session(Journalling):
                 fetched = await ahead.next()
                 self.turned_at_s = self.clock.monotonic_s()
                 self.pace.is_idle = not fetched.read
+                self.pace.is_replaying = not all(each.is_settled for each in self.owned.values())
                 if not fetched.read:
                     continue
                 async with self.turn:
@@ -216,12 +214,14 @@ class Session(Journalling):
         self.metrics.count_rows(evicted=evicted)
         if self.state.table.free < count:
             return False
-        if stored is None:
-            stored = await fetch_rows(self.store, self.owned, batch, absent)
-        restore_rows(self.state, self.metrics, batch, stored)
+        if stored is not None:
+            restore_rows(self.state, self.metrics, batch, stored)
+            return True
+        parts = fetched_rows(self.store, self.owned, batch, absent)
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                restore_rows(self.state, self.metrics, batch, part)
         return True
-
-    # Regular work.
 
     async def keep_saving(self) -> None:
         """Save at the declared pace, and see that the store keeps what was saved.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.events import Request, encode_request
+from stream.events import Request, encode_request, encode_request_msgpack
 from stream.kernel import HashKey
 from stream.profiles import EVENT, Arrival, Decoder, empty_batch
 
@@ -52,3 +52,22 @@ def test_events_of_several_arrivals_lie_in_one_array() -> None:
     assert some.events["at_ms"].tolist() == [3, 4, 5]
     turned, _ = decoder.finish(decoder.read(arrivals)[::-1])
     assert turned.events["at_ms"].tolist() == [5, 3, 4, 0, 1, 2]
+
+
+def test_workloads_of_some_events_come_in_their_order() -> None:
+    """From several buffers, JSON and msgpack, as one by one."""
+    named = [Request(each, f"SPIFFE://TD/w{each}", "tool:x") for each in range(6)]
+    values = [*map(encode_request, named[:4]), *map(encode_request_msgpack, named[4:])]
+    # Several keys of one name: the last counts.
+    values[3] = values[3].replace(b'{"at_ms"', b'{"workload":"spiffe://td/other","at_ms"')
+    arrivals = [
+        Arrival("t", 0, range(3), [0] * 3, values[:3]),
+        Arrival("t", 0, range(3, 6), [0] * 3, values[3:]),
+    ]
+    batch, rejects = Decoder(KEY, 1).decode(arrivals)
+    assert not rejects
+    wanted = [5, 0, 3, 1]
+    assert batch.workloads(wanted) == [f"spiffe://td/w{each}" for each in wanted]
+    assert batch.workloads(wanted) == [*map(batch.workload, wanted)]
+    assert batch.payloads.listed(wanted) == [values[each] for each in wanted]
+    assert batch.workloads([]) == []

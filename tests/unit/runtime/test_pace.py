@@ -50,6 +50,15 @@ def test_idle_worker_saves_at_the_declared_pace() -> None:
     assert (pace.round_ms, pace.rows_max) == (1_000, 50_000)
 
 
+def test_replaying_worker_saves_little_but_always_something() -> None:
+    """Each row that it applies is read first, and decisions wait for that."""
+    pace = SavePace(WorkerSpec())
+    pace.is_idle, pace.is_replaying = False, True
+    assert (pace.round_ms, pace.rows_max) == (4_000, 50_000)
+    pace.is_replaying = False
+    assert (pace.round_ms, pace.rows_max) == (1_000, 50_000)
+
+
 def test_declared_pace_may_be_slower_than_the_slowest() -> None:
     """A pace that an operator declares is kept."""
     pace = SavePace(WorkerSpec(save_every_ms=60_000))
