@@ -5,11 +5,12 @@ import time
 
 import pytest
 
+from stream.bus import Chunk, MemorySource
 from stream.runtime import WorkerSpec
 from stream.runtime.pace import SavePace
 from stream.store import MemoryStore, Save
 from tests.estate import Estate, busy, stored
-from tests.live import differences, other_rows
+from tests.live import differences, other_rows, wait_until
 
 ROUND_MS = 50
 SLOW_S = 0.02
@@ -109,3 +110,39 @@ def test_slow_store_is_asked_more_rarely() -> None:
     And the last rows are stored all the same, once no events come.
     """
     assert counted_saves(0.05) < counted_saves(1.0) / 2
+
+
+class OneByOne(MemorySource):
+    """A source that gives one event at a time, every few milliseconds."""
+
+    async def fetch(self, records_max: int, wait_s: float) -> list[Chunk]:
+        """Fetch one event."""
+        await asyncio.sleep(0.005)
+        return await super().fetch(1, wait_s)
+
+
+def saves_of(*, is_new: bool) -> int:
+    """How often rows are saved while the same events are applied, all of them new or none."""
+    estate, payloads = Estate(), busy(100, agents=20)
+    estate.source, estate.store, Slow.saves = OneByOne, Slow, []
+
+    async def story() -> dict[int, bytes]:
+        await estate.topics()
+        if not is_new:
+            await estate.feed(payloads)
+        async with estate.worker(save_every_ms=20, save_share=1.0) as worker:
+            await wait_until(lambda: asyncio.sleep(0, worker.ready()), lambda lacks: not lacks)
+            before = len(Slow.saves)
+            if is_new:
+                await estate.feed(payloads)
+            await stored(worker, len(payloads))
+            Slow.saves = Slow.saves[before:] if is_new else Slow.saves[:before]
+        return await estate.rows()
+
+    assert other_rows(asyncio.run(story()), estate.replayed(payloads)[1]) == []
+    return len(Slow.saves)
+
+
+def test_who_replays_what_another_may_have_applied_saves_little_meanwhile() -> None:
+    """Decisions wait for rows that are read, and saves for decisions; then all is stored."""
+    assert saves_of(is_new=False) < saves_of(is_new=True) / 4
