@@ -21,6 +21,7 @@ from stream.baselines.baseline import CANDIDATES_MAX, GROUP
 from stream.baselines.entries import ODD, TOKEN_SEEN, USE, VALUE_SEEN
 from stream.baselines.rates import keys_of, places_of
 from stream.detectors.facts import AFTER_ONE, SEQUENCE_CALLS, SEQUENCE_ONE, SEQUENCE_PAIR
+from stream.detectors.sequence import NEXT, mark_of
 from stream.kernel import mix64
 from stream.profiles import Decoder
 
@@ -174,6 +175,15 @@ def _of_purposes(at: Any, estate: Estate) -> list[Any]:
     ]
 
 
+def _alone(classes: Any, hashes: Any) -> Any:
+    """Return what is known of each operation alone: bits, what is left, marks of what follows."""
+    out = _entries(classes, SEQUENCE_ONE, np.tile(hashes, (len(classes), 1)), (9 * BIT, BIT, 0))
+    marks = np.array([mark_of(each) for each in hashes], np.uint16)
+    following = [np.roll(marks, each + 1) for each in range(FOLLOWING)]
+    out["bits"][:, NEXT] = np.tile(np.bitwise_or.reduce(following), len(classes))
+    return out
+
+
 def _of_classes(classes: Any, estate: Estate) -> list[Any]:
     """Return the entries of classes, and the few of the estate."""
     texts = [f"tool:query_{each:04d}" for each in range(estate.operations)]
@@ -188,7 +198,7 @@ def _of_classes(classes: Any, estate: Estate) -> list[Any]:
     return [
         _entries(classes, SEQUENCE_CALLS, calls, (11 * BIT, 0, 0)),
         _entries(classes, OPERATION, each(hashes)),
-        _entries(classes, SEQUENCE_ONE, each(hashes), (9 * BIT, 0, 0)),
+        _alone(classes, hashes),
         _entries(classes, AFTER_ONE, each(hashes), (BIT, 0, 0)),
         _entries(classes, SEQUENCE_PAIR, each(after), (3 * BIT, 0, 0)),
         _entries(classes, RATE, each(named), NOVEL_BITS),

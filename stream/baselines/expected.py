@@ -22,7 +22,6 @@ from .entries import (
     ODD,
     OPERATION,
     RATE,
-    TASKS,
     TOKEN_SEEN,
     USE,
     VALUE_SEEN,
@@ -110,7 +109,6 @@ def ask_call(entries: Any, group: np.uint64, call: Any, values: Any) -> None:
     """
     place, operation = place_of(group, call["purpose"]), call["operation"]
     if call["purpose"] != NOWHERE:
-        ask_entry(entries, key_of(place, TASKS, np.uint64(0)))
         ask_entry(entries, key_of(place, OPERATION, operation))
     asked = operation
     first = whole(call["values_from"])

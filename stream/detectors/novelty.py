@@ -129,16 +129,17 @@ def _newest(parts: Any, value: Any, bits: int) -> None:
 def judge_known(call: Any, effect: int, of: Any, entries: Any, who: Any, parts: Any) -> int:
     """Return the evidence of a call under one purpose, what came before not counted.
 
-    Shapes: of = (values, tokens); who = (class, purpose's place, own); parts [PARTS].
+    Shapes: of = (values, tokens); who = (class, purpose's place, own, how many tasks of the
+            purpose called this operation); parts [PARTS].
     Mutates: parts.
     """
     values, tokens = of
-    group, place, own = who
+    group, place, own, known = who
     where = (place, NOWHERE, own)
     operation = call["operation"]
     for part in range(P_ERRORS):
         parts[part] = 0
-    is_odd = support_of(entries, where, OPERATION, operation) <= 0
+    is_odd = known <= 0
     if is_odd:
         if call["values_count"]:
             ask_unknown(entries, (place, group, effect), call, of)
@@ -240,10 +241,10 @@ def _judge_undeclared(call: Any, effect: int, of: Any, view: Any, state: Any) ->
     for candidate in range(count):
         before = whole(state["likely"][candidate])
         place, bits = places[first + candidate], whole(0)
-        known = find_entry(entries, key_of(place, OPERATION, call["operation"]))
+        known = support_of(entries, (place, NOWHERE, whole(0)), OPERATION, call["operation"])
         # Nothing speaks against or for a call that is known and names nothing, as most are.
-        if known < 0 or entries[known]["support"] == 0 or call["values_count"] > 0:
-            who = (state["group"], place, whole(0))
+        if known <= 0 or call["values_count"] > 0:
+            who = (state["group"], place, whole(0), known)
             bits = whole(judge_known(call, effect, of, entries, who, state["parts"]))
         weight = odds_of(2 * (before - least))
         below += weight
@@ -253,7 +254,9 @@ def _judge_undeclared(call: Any, effect: int, of: Any, view: Any, state: Any) ->
         if after < best_after:
             best, best_after = whole(candidate), after
     if count > 0:
-        who = (state["group"], places[first + best], whole(0))
+        place = places[first + best]
+        known = support_of(entries, (place, NOWHERE, whole(0)), OPERATION, call["operation"])
+        who = (state["group"], place, whole(0), known)
         judge_known(call, effect, of, entries, who, state["parts"])
     bits = whole(60 * BIT)
     if above > 0.0:
@@ -271,6 +274,13 @@ def mode_of(view: Any, state: Any) -> int:
         return UNDECLARED
     known = support_of(entries, (place, NOWHERE, whole(state["own"])), TASKS, np.uint64(0))
     return KNOWN if known >= KNOWN_TASKS else int(_new_mode(view, state))
+
+
+@routine
+def _known_tasks(operation: np.uint64, view: Any, state: Any) -> int:
+    """Return how many other tasks of a context's purpose called an operation."""
+    where = (place_of(state["group"], state["purpose"]), NOWHERE, whole(state["own"]))
+    return int(support_of(view.entries, where, OPERATION, operation))
 
 
 @routine
@@ -313,8 +323,11 @@ def _count_deed(state: Any, operation: np.uint64) -> int:
 
 
 @kernel
-def _judge(call: Any, effect: int, of: Any, view: Any, state: Any) -> int:
-    """Return a call's evidence in the mode of its context, without exposure. Mutates: state."""
+def _judge(call: Any, effect: int, of: Any, view: Any, known: int, state: Any) -> int:
+    """Return a call's evidence in the mode of its context, without exposure. Mutates: state.
+
+    `known` is how many other tasks of the declared purpose called the operation.
+    """
     parts, operation = state["parts"], call["operation"]
     place = place_of(state["group"], state["purpose"])
     deeds = whole(0)
@@ -333,7 +346,7 @@ def _judge(call: Any, effect: int, of: Any, view: Any, state: Any) -> int:
             bits += UNGRANTED_BITS
         return int(bits)
     if state["mode"] == KNOWN:
-        who = (state["group"], place, whole(state["own"]))
+        who = (state["group"], place, whole(state["own"]), known)
         bits = whole(judge_known(call, effect, of, view.entries, who, parts))
     else:
         bits = whole(_judge_undeclared(call, effect, of, view, state))
@@ -351,13 +364,18 @@ def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> None:
     Mutates: state.
     """
     values, _ = of
-    state["mode"] = mode_of(view, state)
+    is_declared = state["purpose"] != NOWHERE
+    known = whole(_known_tasks(call["operation"], view, state) if is_declared else 0)
+    # Tasks that did this are tasks of the purpose, so mostly those need not be looked up.
+    state["mode"] = KNOWN if known >= KNOWN_TASKS else mode_of(view, state)
+    if state["mode"] == KNOWN and not is_declared:
+        known = whole(_known_tasks(call["operation"], view, state))
     state["calls"] = min(whole(state["calls"]) + 1, 1 << 30)
     mode = whole(state["mode"])
     if mode == NOT_READY:
         return
     exposed = min(whole(state["exposed"]), EXPOSED_MAX[mode])
-    bits = whole(_judge(call, effect, of, view, state)) + exposed
+    bits = whole(_judge(call, effect, of, view, known, state)) + exposed
     parts = state["parts"]
     state["bits"] = bits
     if bits > state["bits_max"]:

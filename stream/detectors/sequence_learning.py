@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ from .facts import (
     as_facts,
     fact,
 )
-from .sequence import START
+from .sequence import START, mark_of
 
 WARM_CALLS: Final = 20
 Call = tuple[int, int]  # operation, effect
@@ -113,18 +114,19 @@ def _facts_of(place: int, counts: _Counts, known: int) -> list[Fact]:
     share_new = min(0.5, share_new)
     shares_by: dict[History, dict[int, float]] = {}
     for before in sorted(counts.after, key=len):
-        made += _facts_after(place, before, counts.after[before], (share_new, shares_by))
+        made += _facts_after(place, before, counts.after, (share_new, shares_by))
     return made
 
 
 def _facts_after(
     place: int,
     before: History,
-    seen: Mapping[int, int],
+    after: Mapping[History, Mapping[int, int]],
     rest: tuple[float, dict[History, dict[int, float]]],
 ) -> list[Fact]:
     """Return the facts of what came after some calls. Mutates: the shares in `rest`."""
     share_new, shares_by = rest
+    seen = after[before]
     calls, different = sum(seen.values()), len(seen)
     mine = shares_by.setdefault(before, {})
     made = []
@@ -136,12 +138,25 @@ def _facts_after(
             mine[operation] = (count + different * shorter) / (calls + different)
         kind = (SEQUENCE_ONE, SEQUENCE_PAIR, SEQUENCE_TRIPLE)[len(before)]
         what = _hash_of((*before, operation))
-        made.append(fact(place, kind, what, (as_bits(mine[operation]),), count))
+        known = () if before else _after(after.get((operation,), {}))
+        made.append(fact(place, kind, what, (as_bits(mine[operation]), *known), count))
     if before:
         kind = (AFTER_ONE, AFTER_PAIR)[len(before) - 1]
-        left = as_bits(different / (calls + different))
-        made.append(fact(place, kind, _hash_of(before), (left,), calls))
+        made.append(fact(place, kind, _hash_of(before), (_after(seen)[0],), calls))
     return made
+
+
+def _after(seen: Mapping[int, int]) -> tuple[int, int]:
+    """Return the bits left to what was not seen after some calls, and marks of what was."""
+    if not seen:
+        return 0, 0
+    calls, different = sum(seen.values()), len(seen)
+    return as_bits(different / (calls + different)), reduce(or_, map(_mark_of, seen))
+
+
+@lru_cache(1 << 16)
+def _mark_of(operation: int) -> int:
+    return int(mark_of(np.uint64(operation)))
 
 
 @lru_cache(1 << 16)

@@ -36,7 +36,7 @@ from stream.detectors import (
     score_sequence,
 )
 from stream.detectors.loops import PERIODS, PLACES, RETRY, repeats_of
-from stream.detectors.sequence import READY_CALLS
+from stream.detectors.sequence import NEXT, READY_CALLS
 from stream.detectors.shares import ASSERTED_STEPS
 from tests.models.habits import (
     SequenceModel,
@@ -187,6 +187,28 @@ def test_sequences_are_those_of_the_model(drawn: list, times: int, task: list, g
         assert parts[2] == ((POOLED if own is None else CLASS) if is_ready else UNREADY)
         assert bits == max(0, weight)
         before = (before[1], operation)
+
+
+@given(tasks, st.sampled_from([1, 60]), calls.filter(bool), st.sampled_from([5, 6, 7]))
+def test_orders_that_are_not_looked_for_are_not_there(
+    drawn: list, times: int, task: list, group: int
+) -> None:
+    """What a context keeps of a call spares look-ups and changes nothing: else all is looked up.
+
+    Nor does it where a baseline has no marks, as those of before have none.
+    """
+    learned = learn_sequences(BenignTask(*each) for each in drawn * times)
+    unmarked = learned.copy()
+    unmarked["bits"][:, NEXT] = 0
+    tables = table_of(learned), table_of(learned), table_of(unmarked)
+    states = np.zeros(3, SEQUENCE)
+    parts = np.zeros((3, SEQUENCE_PARTS), np.int64)
+    for operation, effect in task:
+        states["spare"][1] = 0
+        for which, facts in enumerate(tables):
+            call = np.uint64(operation), effect
+            score_sequence(states[which], call, np.uint64(group), facts, parts[which])
+        assert (parts == parts[0]).all()
 
 
 @given(st.lists(st.integers(1, (1 << 64) - 1), unique=True, max_size=60), st.data())

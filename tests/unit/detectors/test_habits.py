@@ -41,7 +41,9 @@ from stream.detectors import (
     observe_spread,
     score_sequence,
 )
+from stream.detectors.facts import as_bits
 from stream.detectors.loops import PLACES, RETRY
+from stream.detectors.sequence import IS_KEPT, WITH_LEFT, WITH_MARKS, WITH_PAIR, mark_of
 
 NOTHING = table_of(np.zeros(0, ENTRY))
 GROUP = np.uint64(3)
@@ -172,6 +174,25 @@ def test_a_strange_order_of_known_operations_is_caught() -> None:
         ]
         over = [place for place, each in enumerate(bits, 1) if each >= 10 * BIT]
         assert bits[:2] == [0, 0] if passed is None else over and over[0] <= passed
+
+
+def test_a_context_keeps_what_comes_after_a_call() -> None:
+    """What may come next, whether the last two are a pair, what is left of others."""
+    steps = [(10, READ), (11, READ), (12, READ)]
+    facts = table_of(learn_sequences(BenignTask(int(GROUP), steps) for _ in range(100)))
+    state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
+    kept = []
+    for operation in (10, 11, 10, 99, 12):
+        score_sequence(state[0], (np.uint64(operation), READ), GROUP, facts, parts)
+        kept.append(int(state["spare"][0]))
+    left = as_bits(1 / 101) * WITH_LEFT
+    assert kept == [
+        IS_KEPT + WITH_PAIR + WITH_MARKS * mark_of(np.uint64(11)) + left,
+        IS_KEPT + WITH_PAIR + WITH_MARKS * mark_of(np.uint64(12)) + left,
+        IS_KEPT + WITH_MARKS * mark_of(np.uint64(11)) + left,
+        IS_KEPT,  # nothing comes after what nobody did
+        0,  # nothing came after this one: the next call looks
+    ]
 
 
 def test_a_first_change_counts_more_than_a_first_read() -> None:
