@@ -173,7 +173,7 @@ class Decoder:
         odd = np.flatnonzero(~(good | is_out))
         good &= ~is_out
         if len(odd):
-            self._decode_odd(read, odd.tolist(), faults)
+            self._decode_odd(read, odd, faults)
         count = self._counts.get(arrival.partition, self._partitions)
         offsets = np.asarray(arrival.offsets, np.int64)
         columns = offsets, faults.append_ms, elements.records, elements.ordinals
@@ -210,17 +210,16 @@ class Decoder:
             is_out[of] = True
         return is_out
 
-    def _decode_odd(self, read: Read, odd: Sequence[int], faults: _Faults) -> None:
+    def _decode_odd(self, read: Read, odd: Any, faults: _Faults) -> None:
         """Decode what the kernel left. Mutates: the events and is_plain of `read`."""
-        values = read.elements.values
-        payloads: Sequence[bytes | None] = [values[place] for place in odd]
+        payloads: Sequence[bytes | None] = list(read.elements.values.at(odd))
+        kept: list[int] = odd.tolist()
         try:
             if max(map(len, payloads)) > PAYLOAD_BYTES_MAX:  # type: ignore[arg-type]
                 raise ValueError
             requests = [decode_json(payload) for payload in payloads]  # type: ignore[arg-type]
-            kept = odd
         except (ValueError, TypeError, RecursionError):
-            requests, kept = _decode_each(payloads, odd, faults)
+            requests, kept = _decode_each(payloads, kept, faults)
         if requests:
             events = np.zeros(len(requests), EVENT)
             read.is_plain[kept] = self._fill(events, _columns(requests), kept, faults)

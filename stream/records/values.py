@@ -36,6 +36,10 @@ class Values(Sequence[bytes | None]):
     def __len__(self) -> int:
         return len(self.starts)
 
+    def at(self, places: Any) -> Values:
+        """Return those at some places, over the same buffer. Shapes: places [n] of int64."""
+        return Values(self.data, self.starts[places], self.sizes[places])
+
     @overload
     def __getitem__(self, place: int) -> bytes | None: ...
     @overload
@@ -51,9 +55,13 @@ class Values(Sequence[bytes | None]):
         return self.data[start : start + size].tobytes()
 
     def __iter__(self) -> Iterator[bytes | None]:
-        data = self.data.tobytes() if len(self) > 1 else b""
-        if not data:
-            yield from (self[place] for place in range(len(self)))
+        starts, sizes = self.starts.tolist(), self.sizes.tolist()
+        if 2 * sum(sizes) < len(self.data):
+            # Few of many: all that lies between them is not copied.
+            view = memoryview(self.data)  # type: ignore[arg-type]  # an array of bytes is a buffer
+            for start, size in zip(starts, sizes, strict=True):
+                yield bytes(view[start : start + size]) if size >= 0 else None
             return
-        for start, size in zip(self.starts.tolist(), self.sizes.tolist(), strict=True):
+        data = self.data.tobytes()
+        for start, size in zip(starts, sizes, strict=True):
             yield data[start : start + size] if size >= 0 else None

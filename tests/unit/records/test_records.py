@@ -67,6 +67,16 @@ def test_values_are_the_payloads(given_ones: list[bytes | None], start: int, end
         assert values[-1] == given_ones[-1]
 
 
+@given(payloads.filter(bool), st.data())
+def test_some_values_are_those_at_their_places(
+    given_ones: list[bytes | None], data: st.DataObject
+) -> None:
+    """Few of many or most of them, in any order, as often as they are named."""
+    places = data.draw(st.lists(st.integers(0, len(given_ones) - 1), max_size=9))
+    some = Values.of(given_ones).at(np.array(places, np.int64))
+    assert list(some) == [given_ones[place] for place in places]
+
+
 @given(st.lists(payloads.filter(bool), max_size=4))
 def test_batches_are_found_and_read(drawn: list[list[bytes | None]]) -> None:
     """Offsets, times and values are those that were written, batch after batch."""
