@@ -53,7 +53,16 @@ from .entries import (
     whole,
 )
 from .entries import DEEDS as DEEDS_KIND
-from .expected import ask_call, ask_unknown, asked_of, level_of, odd_bits, rate_bits
+from .expected import (
+    ask_call,
+    ask_unknown,
+    asked_of,
+    find_group,
+    is_of_all,
+    level_of,
+    odd_bits,
+    rate_bits,
+)
 from .format import (
     BASELINE_BYTES_MAX,
     DIGEST_BYTES,
@@ -155,8 +164,10 @@ __all__ = [
     "encode_portable",
     "exact_interval",
     "find_entry",
+    "find_group",
     "fit_tail",
     "habit_tails",
+    "is_of_all",
     "key_of",
     "largest_of",
     "learned_from",

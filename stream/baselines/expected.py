@@ -21,7 +21,9 @@ from .entries import (
     NOWHERE,
     ODD,
     OPERATION,
+    PURPOSES,
     RATE,
+    SUPPORT_MAX,
     TOKEN_SEEN,
     USE,
     VALUE_SEEN,
@@ -86,6 +88,30 @@ def odd_bits(entries: Any, place: np.uint64, kind: np.uint64, effect: int, which
     if found < 0:
         found = find_entry(entries, key_of(ESTATE, kind, what))
     return int(entries[found]["bits"][which]) if found >= 0 else int(BITS_MAX)
+
+
+@routine
+def find_group(groups: Any, group: np.uint64) -> int:
+    """Return the place of a class among the sorted ones, -1 where a baseline has none."""
+    low, high = 0, len(groups)
+    while low < high:
+        middle = (low + high) // 2
+        if groups[middle]["group"] < group:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(groups) and groups[low]["group"] == group else -1
+
+
+@routine
+def is_of_all(entries: Any, group: np.uint64, operation: np.uint64) -> bool:
+    """Tell whether tasks of every purpose of a class called an operation, if it was counted."""
+    all_of = find_entry(entries, key_of(group, PURPOSES, np.uint64(0)))
+    known = find_entry(entries, key_of(group, OPERATION, operation))
+    if all_of < 0 or known < 0:
+        return False
+    count = int(entries[all_of]["support"])
+    return 0 < count < SUPPORT_MAX and entries[known]["support"] == count
 
 
 @routine

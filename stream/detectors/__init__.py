@@ -51,7 +51,6 @@ from .novelty import (
     NOT_READY,
     PART_NAMES,
     UNDECLARED,
-    find_group,
     mode_of,
     score_call,
 )
@@ -177,7 +176,6 @@ __all__ = [
     "end_stretch",
     "expected_of",
     "fallback_bits",
-    "find_group",
     "follow_context",
     "follow_fallback",
     "follow_loops",

@@ -42,6 +42,8 @@ from stream.baselines import (
     ask_unknown,
     asked_of,
     find_entry,
+    find_group,
+    is_of_all,
     key_of,
     largest_of,
     level_of,
@@ -210,27 +212,19 @@ def judge_new(call: Any, effect: int, of: Any, entries: Any, who: Any, parts: An
     )
 
 
-@routine
-def find_group(groups: Any, group: np.uint64) -> int:
-    """Return the place of a class among the sorted ones, -1 where a baseline has none."""
-    low, high = 0, len(groups)
-    while low < high:
-        middle = (low + high) // 2
-        if groups[middle]["group"] < group:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(groups) and groups[low]["group"] == group else -1
-
-
 @kernel
 def _judge_undeclared(call: Any, effect: int, of: Any, view: Any, state: Any) -> int:
     """Return the evidence of a call whose purpose nobody declared. Mutates: state.
 
     It is -log2 of the call's likelihood under all purposes of the class, each weighed by what
-    it explained before. The parts are those of the purpose that explains the task best.
+    it explained before. The parts are those of the purpose that explains the task best. What all
+    purposes do, naming nothing, is likely under each: it says nothing, and changes nothing.
     """
     entries, groups, places = view.entries, view.groups, view.places
+    if call["values_count"] == 0 and is_of_all(entries, state["group"], call["operation"]):
+        for part in range(P_ERRORS):
+            state["parts"][part] = 0
+        return 0
     found = int(find_group(groups, state["group"]))
     first, count = whole(groups[found]["first"]), whole(groups[found]["count"])
     least = whole(LIKELY_MAX)

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from stream.baselines import find_group
 from stream.detectors import (
     CONTEXT_HABITS,
     CONTEXT_PARTS,
@@ -27,7 +28,6 @@ from stream.detectors import (
     USUAL,
     WORKLOAD_PARTS,
     begin_rates,
-    find_group,
     follow_context,
     is_sound_context,
     is_sound_workload,

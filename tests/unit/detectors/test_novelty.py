@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import msgspec
+import numpy as np
 import pytest
 
+from stream.baselines import PURPOSES, is_of_all, key_of, table_of
 from stream.cli.score_lines import score_lines
 from stream.errors import ConfigError
 from stream.events import Request, encode_request
@@ -14,6 +16,7 @@ from stream.kernel import HashKey
 from stream.policy import default_policy
 from stream.replay import Replay
 from tests.models.tasks import (
+    CLASS,
     KEY,
     PAYEE,
     T0_MS,
@@ -28,6 +31,7 @@ from tests.models.tasks import (
 )
 
 BASELINE = baseline(history(60, agents=12))
+TOOLS = "list_tools", "say", "count", "send_money", "never"
 STEAL = call("send_money", f"recipient:{THIEF}", "amount:5000", "subject:savings")
 
 
@@ -127,6 +131,28 @@ def test_an_undeclared_purpose_is_inferred():
     line = most(*pay_bill(3), purpose="")
     assert (line["mode"], line["ready"]) == ("undeclared", True)
     assert most(*pay_bill(3, STEAL), purpose="")["evidence_bits"] > line["evidence_bits"] + 3
+
+
+def test_what_all_purposes_do_says_nothing_of_which_it_is():
+    """Such calls are not looked up under each purpose, and evidence is what that would bring."""
+    shared = [call("list_tools", effect="read"), call("say")]
+    events = []
+    for number in range(12):
+        for each, usual in (("pay-bill", pay_bill), ("book-trip", book_trip)):
+            calls = usual(number, *shared, *([call("count")] if each == "book-trip" else ()))
+            name = f"{each}-{number}"
+            events += task(name, f"a{number % 3}", each, calls, T0_MS + number * 60_000)
+    made = baseline(sorted(events, key=lambda each: each.at_ms))
+    group = np.uint64(KEY.hash(CLASS))
+    facts = table_of(made.listed)
+    found = [is_of_all(facts, group, np.uint64(KEY.hash(f"tool:{each}"))) for each in TOOLS]
+    assert found == [True, True, False, False, False]
+    counted = made.listed["key"] == key_of(group, PURPOSES, np.uint64(0))
+    assert counted.sum() == 1
+    other = made._replace(listed=made.listed[~counted])
+    calls = [*shared, *pay_bill(1), *shared, call("count"), call("say"), STEAL, *shared]
+    undeclared = list(task("t", "new", "", calls))
+    assert replayed(undeclared, made=made)[0] == replayed(undeclared, made=other)[0]
 
 
 def elsewhere(events):
