@@ -105,7 +105,7 @@ def find_group(groups: Any, group: np.uint64) -> int:
 
 @routine
 def is_of_all(entries: Any, group: np.uint64, operation: np.uint64) -> bool:
-    """Tell whether tasks of every purpose of a class called an operation, if it was counted."""
+    """Tell whether tasks of every purpose of a class called an operation; no if that is unknown."""
     all_of = find_entry(entries, key_of(group, PURPOSES, np.uint64(0)))
     known = find_entry(entries, key_of(group, OPERATION, operation))
     if all_of < 0 or known < 0:

@@ -22,6 +22,8 @@ after h, so a call costs at most six look-ups. What is known of an operation alo
 left after it too, and has a mark of each one that came after it, in MARKS places by its hash. A
 context keeps both, and whether its last two calls ever followed each other, so that orders which
 were never seen are mostly not looked for. A task begins with START behind it.
+If p were exact, 2^x would be an e-value (its mean under p is at most 1); it is estimated, so
+thresholds are calibrated as for all others.
 
 Cold: a class without calls is judged by the estate's (POOLED). Of less than READY_CALLS no order
 can be told from chance: W stays as it is and says UNREADY; a first use has bits as soon as there
@@ -146,6 +148,12 @@ def _may_follow(kept: int, operation: np.uint64) -> bool:
     return kept == 0 or kept & (WITH_MARKS * mark_of(operation)) != 0
 
 
+@kernel
+def _may_be_pair(kept: int) -> bool:
+    """Tell whether the two calls before may have followed each other in what was learned."""
+    return kept == 0 or kept & WITH_PAIR != 0
+
+
 @routine
 def ask_sequence(state: Any, operation: np.uint64, group: np.uint64, facts: Any) -> None:
     """Ask for the memory of what `score_sequence` is going to look up of a class."""
@@ -157,7 +165,7 @@ def ask_sequence(state: Any, operation: np.uint64, group: np.uint64, facts: Any)
         ask_entry(facts, key_of(group, AFTER_ONE, one))
     if _may_follow(kept, operation):
         ask_entry(facts, key_of(group, SEQUENCE_PAIR, mix64(one, operation)))
-    if kept == 0 or kept & WITH_PAIR != 0:
+    if _may_be_pair(kept):
         pair = mix64(two, one)
         ask_entry(facts, key_of(group, AFTER_PAIR, pair))
         if _may_follow(kept, operation):
@@ -177,7 +185,7 @@ def _bits_after(call: Any, before: Any, known: Any, parts: Any) -> int:
     two = earlier if earlier != np.uint64(0) else START
     place, facts = known
     follows, bits = _may_follow(kept, operation), 0
-    if kept == 0 or kept & WITH_PAIR != 0:
+    if _may_be_pair(kept):
         pair = mix64(two, one)
         if follows:
             found = find_entry(facts, key_of(place, SEQUENCE_TRIPLE, mix64(pair, operation)))

@@ -133,6 +133,17 @@ def test_an_undeclared_purpose_is_inferred():
     assert most(*pay_bill(3, STEAL), purpose="")["evidence_bits"] > line["evidence_bits"] + 3
 
 
+@pytest.mark.parametrize(("tasks", "mode"), [(1, "new"), (2, "known")])
+def test_a_purpose_of_one_task_is_compared_as_a_new_one(tasks, mode):
+    """Two tasks make a purpose known, whether a call is one of theirs or not."""
+    events = history(12)
+    for number in range(tasks):
+        events += task(f"lone-{number}", f"a{number}", "lone", pay_bill(1), T0_MS + 10**7 + number)
+    calls = pay_bill(1, call("never_seen"))
+    lines = replayed(list(task("t", "new", "lone", calls)), made=baseline(events))[0]
+    assert [each["mode"] for each in lines] == [mode] * 5
+
+
 def test_what_all_purposes_do_says_nothing_of_which_it_is():
     """Such calls are not looked up under each purpose, and evidence is what that would bring."""
     shared = [call("list_tools", effect="read"), call("say")]
