@@ -3,7 +3,8 @@
 A row that is busy is dirty again as soon as it is saved, so a round of saves costs the same however
 rarely it comes, and what is saved half as often costs half as much, here and in the store. What it
 costs in return is the part of the log that is read again after a crash. Once no events come any
-more, what is still unsaved is saved at the declared pace.
+more, nobody is held up: what is unsaved is saved at once, in a round that begins at the declared
+pace.
 
 Who comes after another owner first applies what that one may have applied, and each row is read for
 it: decisions wait for that, and saves for decisions. Little is saved meanwhile, but never nothing,
@@ -12,7 +13,11 @@ so that who is killed again and again gets on.
 
 from __future__ import annotations
 
+from typing import Final
+
 from .spec import WorkerSpec
+
+PAUSE_MS_MIN: Final = 1.0  # events that come meanwhile have their turn
 
 
 class SavePace:
@@ -34,6 +39,17 @@ class SavePace:
         if self.is_idle:
             return self._spec.save_every_ms
         return self._longest_ms if self.is_replaying else self._round_ms
+
+    def pause_ms(self, pieces: int, lasted_ms: float | None) -> float:
+        """Return how long to wait before one of so many pieces of a round.
+
+        Before the first of them `lasted_ms` is how long ago the round before began, else None.
+        """
+        if not self.is_idle:
+            return max(PAUSE_MS_MIN, self.round_ms / pieces)
+        if lasted_ms is None:
+            return PAUSE_MS_MIN
+        return max(PAUSE_MS_MIN, self._spec.save_every_ms - lasted_ms)
 
     @property
     def _longest_ms(self) -> float:

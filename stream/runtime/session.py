@@ -229,8 +229,9 @@ class Session(Journalling):
         A round goes in pieces over all of its time: events wait for one of them at most. What few
         rows there are is saved as soon as it is looked up, and so lacks nothing.
         """
-        pieces, verified_s = 1, self.clock.monotonic_s()
-        while await self._pause_to_save(pieces):
+        pieces, began_s = 1, (verified_s := self.clock.monotonic_s())
+        while await self._pause_to_save(pieces, began_s):
+            began_s = self.clock.monotonic_s()
             due = await self.slices(self.pace.rows_max)
             pieces = max(1, len(due))
             stored: list[Snapshot] = []
@@ -248,15 +249,15 @@ class Session(Journalling):
                 verified_s = self.clock.monotonic_s()
             self._show_all()
 
-    async def _pause_to_save(self, pieces: int) -> bool:
-        """Wait before a piece of a round, never for no time: who is broken must not spin."""
+    async def _pause_to_save(self, pieces: int, began_s: float | None = None) -> bool:
+        """Wait before a piece of a round, or before a round; never for no time."""
+        lasted_ms = None if began_s is None else (self.clock.monotonic_s() - began_s) * 1_000
         waited_ms = 0.0
-        while (left_ms := self.pace.round_ms / pieces - waited_ms) > 0:
-            # A piece of a long round is saved as soon as no events come any more.
-            step_ms = min(left_ms, self.spec.fetch_wait_ms)
+        while (left_ms := self.pace.pause_ms(pieces, lasted_ms) - waited_ms) > 0:
+            # What is left of a round is saved as soon as no events come any more.
+            waited_ms += (step_ms := min(left_ms, self.spec.fetch_wait_ms))
             if not await self._pause(step_ms):
                 return False
-            waited_ms += step_ms
         return True
 
     def _show_all(self) -> None:

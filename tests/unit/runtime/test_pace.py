@@ -51,6 +51,18 @@ def test_idle_worker_saves_at_the_declared_pace() -> None:
     assert (pace.round_ms, pace.rows_max) == (1_000, 50_000)
 
 
+def test_idle_worker_saves_without_pauses() -> None:
+    """Nobody waits for the pieces of a round, and a round begins at the declared pace."""
+    pace = SavePace(WorkerSpec())
+    pace.is_idle = False
+    pace.spend(0.2)
+    pace.end_round()
+    assert [pace.pause_ms(10, lasted_ms) for lasted_ms in (None, 0.0, 5_000.0)] == [200.0] * 3
+    pace.is_idle = True
+    pauses = [pace.pause_ms(10, lasted_ms) for lasted_ms in (None, 0.0, 300.0, 5_000.0)]
+    assert pauses == [1.0, 1_000.0, 700.0, 1.0]
+
+
 def test_replaying_worker_saves_little_but_always_something() -> None:
     """Each row that it applies is read first, and decisions wait for that."""
     pace = SavePace(WorkerSpec())
