@@ -39,6 +39,7 @@ from stream.detectors import (
     learn_loops,
     learn_sequences,
     learn_shares,
+    usual_in,
 )
 from stream.detectors.loops import LEVELS, LOOPS, PLACES
 from stream.kernel import HashKey, mix64
@@ -120,9 +121,9 @@ def most_of(run: Run, facts: Any) -> list[int]:
     state, shares = np.zeros(1, CONTEXT_HABITS), np.zeros(1, SHARES)
     bits, details = np.zeros(CONTEXT_PARTS, np.int64), np.zeros((CONTEXT_PARTS, DETAILS), np.int64)
     parts = np.zeros(SHARE_PARTS, np.int64)
-    most = np.zeros(len(NAMES), np.int64)
+    most, usual = np.zeros(len(NAMES), np.int64), usual_in(run.group, facts)
     for event, value in zip(run.events, run.values, strict=True):
-        known = run.group, facts, value
+        known = run.group, facts, value, usual
         follow_context(state[0], event, int(event["effect"]), known, (bits, details))
         call = int(event["outcome"] == 1), 1
         error = follow_share(shares[0], ERROR, call, run.group, facts, parts)

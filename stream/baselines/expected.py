@@ -93,14 +93,13 @@ def odd_bits(entries: Any, place: np.uint64, kind: np.uint64, effect: int, which
 @routine
 def find_group(groups: Any, group: np.uint64) -> int:
     """Return the place of a class among the sorted ones, -1 where a baseline has none."""
-    low, high = 0, len(groups)
-    while low < high:
-        middle = (low + high) // 2
-        if groups[middle]["group"] < group:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(groups) and groups[low]["group"] == group else -1
+    # Halves whose choice is a number and no branch: hashes are halved as nobody foresees.
+    first, count = 0, len(groups)
+    while count > 1:
+        half = count // 2
+        first += half * int(groups[first + half]["group"] <= group)
+        count -= half
+    return first if count == 1 and groups[first]["group"] == group else -1
 
 
 @routine

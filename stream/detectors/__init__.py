@@ -68,8 +68,6 @@ from .shares import (
     USUAL,
     follow_share,
     learn_shares,
-    usual_share,
-    usual_shares,
 )
 from .silence import MISSED, SILENCE, SILENCE_PARTS, SILENCES, SILENT_FROM_MS
 from .spread import FULL, SPREAD, observe_resources, observe_spread
@@ -80,6 +78,7 @@ from .workload import (
     DETAILS,
     HELD,
     INTERVAL_MS,
+    USUALS,
     WORKLOAD,
     WORKLOAD_NAMES,
     WORKLOAD_PARTS,
@@ -88,6 +87,8 @@ from .workload import (
     follow_context,
     follow_workload,
     is_sound_context,
+    usual_in,
+    write_usual,
 )
 
 JUDGES: Final = (score_tasks, LEARNED_HABITS)  # what `promote` learns and measures by
@@ -157,6 +158,7 @@ __all__ = [
     "UNIT_MAX",
     "UNREADY",
     "USUAL",
+    "USUALS",
     "WORKLOAD",
     "WORKLOAD_NAMES",
     "WORKLOAD_PARTS",
@@ -212,7 +214,7 @@ __all__ = [
     "set_mark",
     "tails_of",
     "total_of",
-    "usual_share",
-    "usual_shares",
+    "usual_in",
     "worth_of",
+    "write_usual",
 ]

@@ -32,8 +32,8 @@ from .fallback import FALLBACK, follow_fallback, learn_fallbacks
 from .habits import HABIT_NAMES, HABIT_PARTS, no_details
 from .loops import LOOPS, PLACES, end_stretch, follow_loops, learn_loops
 from .sequence_learning import BenignTask, learn_sequences
-from .shares import DENIAL, ERROR, SHARES, follow_share, learn_shares
-from .workload import CONTEXT_HABITS, CONTEXT_PARTS, HELD, follow_context
+from .shares import DENIAL, ERROR, SHARES, USUAL, follow_usual, learn_shares
+from .workload import CONTEXT_HABITS, CONTEXT_PARTS, HELD, USUALS, follow_context, write_usual
 
 assert (HABIT_PARTS, HELD) == (PARTS_MEASURED, RATES)
 # What is asserted of each part, in the order of HABIT_NAMES. Context parts are minus logarithms of
@@ -129,10 +129,11 @@ def learn_habits(of: Tasks) -> Entries:
 def _follow_all(tasks: Any, calls: Any, values: Any, known: Any, out: Any) -> None:
     """Find the most evidence of each part in each task. Mutates: known's states, out.
 
-    Shapes: known = (entries, contexts [1], shares [2], and both empty); tasks in the order of their
-            workloads; out = (most [task, part], bits and details of a context's parts).
+    Shapes: known = (entries, contexts [1], shares [2], both empty, room for what is usual); tasks
+            in the order of their workloads; out = (most [task, part], bits and details of a
+            context's parts).
     """
-    entries, contexts, shares, no_context, no_shares = known
+    entries, contexts, shares, no_context, no_shares, usual = known
     most, bits, details = out
     for number in range(len(tasks)):
         task = tasks[number]
@@ -140,11 +141,12 @@ def _follow_all(tasks: Any, calls: Any, values: Any, known: Any, out: Any) -> No
         if number == 0 or tasks[number - 1]["workload"] != task["workload"]:
             shares[ERROR] = no_shares[0]
             shares[DENIAL] = no_shares[0]
+        write_usual(task["group"], entries, usual)
         first = whole(task["calls_from"])
         for index in range(first, first + task["calls_count"]):
             call = calls[index]
             asked = asked_of(call, values)
-            of = (task["group"], entries, asked)
+            of = (task["group"], entries, asked, usual)
             ready = follow_context(contexts[0], call, whole(call["effect"]), of, (bits, details))
             for part in range(CONTEXT_PARTS):
                 if ready & (1 << part):
@@ -153,9 +155,7 @@ def _follow_all(tasks: Any, calls: Any, values: Any, known: Any, out: Any) -> No
                 outcome = FAILED if which == ERROR else DENIED
                 failed = 1 if call["outcome"] == outcome else 0
                 part = CONTEXT_PARTS + HELD + which
-                found = follow_share(
-                    shares[which], which, (failed, 1), task["group"], entries, details[0]
-                )
+                found = follow_usual(shares[which], (failed, 1), usual[which], details[0])
                 most[number, part] = max(most[number, part], found)
 
 
@@ -173,6 +173,7 @@ def most_habits(entries: Entries, of: Tasks) -> Any:
         entries,
         *(np.zeros(*each) for each in ((1, CONTEXT_HABITS), (2, SHARES))),
         *(np.zeros(1, each) for each in (CONTEXT_HABITS, SHARES)),
+        np.zeros((USUALS, USUAL), np.int64),
     )
     out = found, np.zeros(CONTEXT_PARTS, np.int64), no_details()[0]
     _follow_all(tasks, of.calls, of.values, known, out)

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.baselines import ESTATE, find_entry, key_of
-from stream.kernel import kernel
+from stream.kernel import kernel, routine
 
 from .bits import BIT
 from .facts import (
@@ -123,17 +123,28 @@ def loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
             decided (RETRY or a period), repetitions, and how it is known.
     Mutates: parts.
     """
+    return int(repeated_bits(loops, usual_loops(group, facts), (group, facts), parts))
+
+
+@kernel
+def repeated_bits(loops: Any, how: int, known: Any, parts: Any) -> int:
+    """Return the evidence of what a context repeats just now, in 1/1024 bit.
+
+    Shapes: how: what `usual_loops` returns; known = (class, facts); the rest as `loop_bits` takes
+            it. Mutates: parts.
+    """
+    group, facts = known
     for part in range(LOOP_PARTS):
         parts[part] = 0
-    parts[HOW_PART] = _how(group, facts)
-    where = group if parts[HOW_PART] == CLASS else ESTATE
+    parts[HOW_PART] = how
+    where = group if how == CLASS else ESTATE
     for place in range(PLACES):
         run = int(loops["runs"][place])
         level = int(level_of_run(place, run)) if run > 0 else -1
         if level < 0:
             continue
         bits = RETRY_BITS[level] if place == RETRY else ASSERTED_BITS[level]
-        if parts[HOW_PART] != ASSERTED:
+        if how != ASSERTED:
             found = find_entry(facts, key_of(where, LOOP_LEVEL, _what(place, level)))
             if found != NO_FACT:
                 bits = int(facts[found]["bits"][0])
@@ -148,9 +159,9 @@ def _what(place: int, level: int) -> np.uint64:
     return np.uint64(1 + place * len(LEVELS) + level)
 
 
-@kernel
-def _how(group: np.uint64, facts: Any) -> int:
-    """Return where loops of a class are known from."""
+@routine
+def usual_loops(group: np.uint64, facts: Any) -> int:
+    """Return how loops of a class are known; the same for all of its calls."""
     if find_entry(facts, key_of(group, LOOP_LEVEL, np.uint64(0))) != NO_FACT:
         return CLASS
     if find_entry(facts, key_of(ESTATE, LOOP_LEVEL, np.uint64(0))) != NO_FACT:

@@ -350,14 +350,15 @@ def _judge(call: Any, effect: int, of: Any, view: Any, known: int, state: Any) -
 
 
 @kernel
-def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> None:
-    """Score a call in its context, then let the context remember it.
+def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> np.uint64:
+    """Score a call in its context, let the context remember it, and return what names the call.
 
     Shapes: call has `operation bytes outcome values_from values_count`; of = (values, tokens);
             view of baselines.View; state of profiles.LEARNED.
     Mutates: state.
     """
     values, _ = of
+    asked = asked_of(call, values)
     is_declared = state["purpose"] != NOWHERE
     known = whole(_known_tasks(call["operation"], view, state) if is_declared else 0)
     # Tasks that did this are tasks of the purpose, so mostly those need not be looked up.
@@ -367,7 +368,7 @@ def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> None:
     state["calls"] = min(whole(state["calls"]) + 1, 1 << 30)
     mode = whole(state["mode"])
     if mode == NOT_READY:
-        return
+        return asked
     exposed = min(whole(state["exposed"]), EXPOSED_MAX[mode])
     bits = whole(_judge(call, effect, of, view, known, state)) + exposed
     parts = state["parts"]
@@ -376,7 +377,6 @@ def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> None:
         state["bits_max"] = bits
         for part in range(PARTS):
             state["parts_max"][part] = parts[part]
-    asked = asked_of(call, values)
     newest = max(parts[P_IDENTIFIER], parts[P_ENTITY], parts[P_DETAIL])
     wandered = whole(parts[P_OPERATION]) + newest
     seats = whole(state["novel_count"])
@@ -392,3 +392,4 @@ def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> None:
         if found >= 0 and call["bytes"] > largest_of(view.entries[found]) + LARGER_BYTES:
             rate = find_entry(view.entries, key_of(ESTATE, EXPOSED, np.uint64(1)))
             state["exposed"] = view.entries[rate]["bits"][0] if rate >= 0 else 0
+    return asked

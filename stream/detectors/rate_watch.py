@@ -11,8 +11,7 @@ from stream.kernel import routine
 from stream.profiles import REFUSED, Batch
 
 from .habits import HABITS, no_details, observe_workload
-from .shares import usual_shares
-from .workload import DETAILS, HELD, WORKLOAD_PARTS
+from .workload import DETAILS, HELD, WORKLOAD_PARTS, usual_in
 
 WATCHED_MAX: Final = 65_536  # workloads; of more no rates are known, 2.9 KiB each
 
@@ -24,7 +23,7 @@ class RateWatch:
         self._places: dict[int, int] = {}
         self._records = np.zeros(64, HABITS)
         self._clocks = np.zeros(64, np.int64)
-        self._usual = usual_shares(np.uint64(0), table_of(np.zeros(0, ENTRY)))
+        self._usual = usual_in(np.uint64(0), table_of(np.zeros(0, ENTRY)))
 
     def follow(self, batch: Batch) -> Any:
         """Return what each rate of an event's workload shows after it.

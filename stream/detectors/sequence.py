@@ -90,30 +90,51 @@ def score_sequence(state: Any, call: Any, group: np.uint64, facts: Any, parts: A
     Shapes:   state: SEQUENCE; call = (operation, effect); parts [SEQUENCE_PARTS] of int64.
     Mutates:  state, parts.
     """
+    return int(follow_order(state, call, (group, facts), usual_order(group, facts), parts))
+
+
+@routine
+def usual_order(group: np.uint64, facts: Any) -> tuple[int, int, int, int, int]:
+    """Return how the order of a class's calls is known, of how many calls, and the bits of q.
+
+    The same for all calls of a class: USUAL numbers, UNREADY and zeros where nothing is known.
+    """
+    found, how = find_entry(facts, key_of(group, SEQUENCE_CALLS, np.uint64(0))), CLASS
+    if found == NO_FACT:
+        found, how = find_entry(facts, key_of(ESTATE, SEQUENCE_CALLS, np.uint64(0))), POOLED
+    if found == NO_FACT:
+        return UNREADY, 0, 0, 0, 0
+    return how, int(facts[found]["support"]), int(facts[found]["bits"][0]), 0, 0
+
+
+@kernel
+def follow_order(state: Any, call: Any, known: Any, usual: Any, parts: Any) -> int:
+    """Judge one call by what is usual, and remember it; return W in 1/1024 bit.
+
+    Shapes:   known = (class, facts); usual: what `usual_order` returns; the rest as
+              `score_sequence` takes it. Mutates: state, parts.
+    """
     operation, effect = call
+    group, facts = known
     before = state["before"], state["earlier"], int(state["spare"])
     state["earlier"] = state["before"]
     state["before"] = operation
     state["spare"] = 0
     parts[X_PART], parts[ORDER_PART], parts[HOW_PART] = 0, 0, UNREADY
     parts[FIRST_PART], parts[FIRST_HOW_PART] = 0, UNREADY
-    place = group
-    calls = find_entry(facts, key_of(place, SEQUENCE_CALLS, np.uint64(0)))
-    how = CLASS
-    if calls == NO_FACT:
-        place, how = ESTATE, POOLED
-        calls = find_entry(facts, key_of(place, SEQUENCE_CALLS, np.uint64(0)))
+    how, calls, bits_of_any = usual[0], usual[1], usual[2]
     bits = 0
-    if calls != NO_FACT:
+    if how != UNREADY:
+        place = ESTATE if how == POOLED else group
         parts[FIRST_HOW_PART] = how
         own = int(find_entry(facts, key_of(place, SEQUENCE_ONE, operation)))
         bits = int(_bits_after((operation, effect, own), before, (place, facts), parts))
         state["spare"] = _kept_of(own, facts, int(parts[ORDER_PART]))
-    if calls == NO_FACT or facts[calls]["support"] < READY_CALLS:
+    if how == UNREADY or calls < READY_CALLS:
         parts[EVIDENCE_PART] = max(0, int(state["weight"]))
         return int(parts[EVIDENCE_PART])
     parts[HOW_PART] = how
-    x = min(X_MAX, max(-X_MAX, bits - int(facts[calls]["bits"][0])))
+    x = min(X_MAX, max(-X_MAX, bits - bits_of_any))
     weight = min(WEIGHT_MAX, max(0, int(state["weight"])) + x)
     state["weight"] = weight
     parts[X_PART], parts[EVIDENCE_PART] = x, max(0, weight)

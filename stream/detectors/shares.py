@@ -104,11 +104,6 @@ def usual_share(which: int, group: np.uint64, facts: Any) -> tuple[int, int, int
     return how, rise, fall, steep, back
 
 
-def usual_shares(group: np.uint64, facts: Any) -> Any:
-    """Return what is usual of errors and of denials. Shapes: [2, USUAL] of int64."""
-    return np.array([usual_share(which, group, facts) for which in range(2)], np.int64)
-
-
 @routine
 def follow_usual(state: Any, call: Any, usual: Any, parts: Any) -> int:
     """Follow a call by what is usual; return the evidence in 1/1024 bit.

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel, mix64
+from stream.kernel import kernel, mix64, routine
 from stream.profiles import BYTES, COST, DENIED, ERRORS, FAILED, REFUSED, REQUEST, REQUESTS
 
 from .facts import UNREADY
@@ -27,10 +27,18 @@ from .fallback import FALLBACK, FALLBACK_PARTS, WITHIN, fallback_bits, follow_fa
 from .interval import RATE, RATE_PARTS, is_rate_ready, observe_rate
 from .level import AMOUNTS, COUNTED
 from .limit import amount_of
-from .loops import LOOP_PARTS, LOOPS, PERIODS, follow_loops, loop_bits
-from .sequence import FIRST_HOW_PART, FIRST_PART, HOW_PART, SEQUENCE, SEQUENCE_PARTS, score_sequence
+from .loops import LOOP_PARTS, LOOPS, PERIODS, follow_loops, repeated_bits, usual_loops
+from .sequence import (
+    FIRST_HOW_PART,
+    FIRST_PART,
+    HOW_PART,
+    SEQUENCE,
+    SEQUENCE_PARTS,
+    follow_order,
+    usual_order,
+)
 from .series import LEVEL
-from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, follow_usual
+from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, USUAL, follow_usual, usual_share
 from .silence import SILENCE, SILENCE_PARTS, learn_silence, silence_allowed, silence_bits
 from .spread import SPREAD, observe_resources, observe_spread
 
@@ -55,6 +63,8 @@ WORKLOAD_PARTS: Final = len(WORKLOAD_NAMES)
 CONTEXT_NAMES: Final = ("first_use", "sequence", "loops", "fallback")
 FIRST_USE, ORDER, LOOPED, FELL_BACK = range(4)
 CONTEXT_PARTS: Final = len(CONTEXT_NAMES)
+# What is usual in a class, USUAL numbers of each: behind ERROR and DENIAL of order and of loops.
+USUAL_ORDER, USUAL_LOOPS, USUALS = range(2, 5)
 DETAILS: Final = max(
     RATE_PARTS, SEQUENCE_PARTS, LOOP_PARTS, FALLBACK_PARTS, SHARE_PARTS, SILENCE_PARTS
 )
@@ -86,13 +96,37 @@ CONTEXT_HABITS: Final = np.dtype(
 )
 
 
+@routine
+def write_usual(group: np.uint64, facts: Any, out: Any) -> None:
+    """Write what is usual in a class: what is the same for all of its calls is looked up once.
+
+    Shapes: facts [place] of ENTRY; out [USUALS, USUAL] of int64. Mutates: out.
+    """
+    for which in (ERROR, DENIAL):
+        share = usual_share(which, group, facts)
+        for place in range(USUAL):
+            out[which, place] = share[place]
+    order = usual_order(group, facts)
+    for place in range(USUAL):
+        out[USUAL_ORDER, place] = order[place]
+        out[USUAL_LOOPS, place] = 0
+    out[USUAL_LOOPS, 0] = usual_loops(group, facts)
+
+
+def usual_in(group: np.uint64, facts: Any) -> Any:
+    """Return what is usual in a class. Shapes: [USUALS, USUAL] of int64; see `write_usual`."""
+    out = np.zeros((USUALS, USUAL), np.int64)
+    write_usual(group, facts, out)
+    return out
+
+
 @kernel
 def follow_workload(state: Any, event: Any, clock_ms: int, known: Any, out: Any) -> int:
     """Judge and learn what an event adds to its workload; return the mask of parts that know.
 
-    Shapes:   state: WORKLOAD; event: EVENT; known = (usual, refused, values): [2, USUAL] of int64,
-              what `usual_share` returns for errors and denials, 1 for a believed refusal, which
-              adds nothing, and the batch's values; out = (bits, details, scratch): bits
+    Shapes:   state: WORKLOAD; event: EVENT; known = (usual, refused, values): what
+              `write_usual` writes, 1 for a believed refusal, which adds nothing, and the batch's
+              values; out = (bits, details, scratch): bits
               [WORKLOAD_PARTS], details [WORKLOAD_PARTS, DETAILS] (they hold where bits are not 0),
               scratch [DETAILS], int64.
     Requires: clock_ms, the row's, never steps back.
@@ -157,24 +191,27 @@ def follow_context(state: Any, event: Any, effect: int, known: Any, out: Any) ->
     """Judge and remember a request in its context; return the mask of parts that know.
 
     Shapes:  state: CONTEXT_HABITS; event: EVENT, a request that we did not refuse; effect 0 or 1;
-             known = (class, facts, values): a hash of the values it named, 0 for none; out =
-             (bits, details): bits [CONTEXT_PARTS], details [CONTEXT_PARTS, DETAILS] of int64.
+             known = (class, facts, values, usual): a hash of the values it named, 0 for none, and
+             what `write_usual` writes of the class; out = (bits, details): bits [CONTEXT_PARTS],
+             details [CONTEXT_PARTS, DETAILS] of int64.
     Mutates: state, out.
     """
-    group, facts, values = known
+    group, facts, values, usual = known
     bits, details = out
     operation, outcome = event["operation"], int(event["outcome"])
     for part in range(CONTEXT_PARTS):
         bits[part] = 0
     order = details[ORDER]
-    bits[ORDER] = score_sequence(state["sequence"], (operation, effect), group, facts, order)
+    call, of = (operation, effect), (group, facts)
+    bits[ORDER] = follow_order(state["sequence"], call, of, usual[USUAL_ORDER], order)
     bits[FIRST_USE] = order[FIRST_PART]
     details[FIRST_USE, FIRST_HOW_PART] = order[FIRST_HOW_PART]
     # The same call is the same operation with the same values: paging through a list is no loop.
     symbol = mix64(operation, values) | np.uint64(1)
     failed = 1 if outcome in (FAILED, DENIED) else 0
     follow_loops(state["loops"], symbol, failed)
-    bits[LOOPED] = loop_bits(state["loops"], group, facts, details[LOOPED])
+    how = int(usual[USUAL_LOOPS, 0])
+    bits[LOOPED] = repeated_bits(state["loops"], how, of, details[LOOPED])
     denied = follow_fallback(state["fallback"], (operation, effect, outcome))
     if denied != np.uint64(0):
         bits[FELL_BACK] = fallback_bits(denied, operation, group, facts, details[FELL_BACK])

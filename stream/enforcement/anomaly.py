@@ -26,7 +26,6 @@ from stream.baselines import (
     NOWHERE,
     OPERATION,
     View,
-    asked_of,
     support_of,
     whole,
 )
@@ -288,8 +287,7 @@ def follow(event: Any, cause: Cause, table: Any, policy: Any, given: Any, out: O
     asked = np.uint64(0)
     if effect >= 0:
         of = (learning.values, learning.tokens)
-        score_call(event, effect, of, learning.expected, state)
-        asked = asked_of(event, learning.values)
+        asked = score_call(event, effect, of, learning.expected, state)
     requests = whole(table.head[cause.slot]["events"])
     compared = (learning.expected.entries, learning.expected.groups)
     mine = (found, effect, compared, (asked, learning.values), requests)

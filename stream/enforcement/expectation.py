@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.baselines import BIT, NEVER, Baseline, Facts, View, no_view, share_of, threshold_of
-from stream.detectors import NOT_READY, SHARE, STEPS, USUAL, tails_of, usual_shares
+from stream.detectors import NOT_READY, SHARE, STEPS, USUAL, USUALS, tails_of, usual_in
 from stream.errors import ConfigError
 from stream.kernel import HashKey
 from stream.policy import Policy, Rule
@@ -197,9 +197,9 @@ def _calibrated(habits: Habits, facts: Facts) -> Habits:
 
 
 def _usual(view: View) -> Any:
-    """Return the shares of each class, and room for one that is none; see `Habits`."""
-    usual = [usual_shares(group, view.entries) for group in view.groups["group"]]
-    return np.array([*usual, np.zeros((2, USUAL))], np.int64)
+    """Return what is usual in each class, and room for one that is none; see `Habits`."""
+    usual = [usual_in(group, view.entries) for group in view.groups["group"]]
+    return np.array([*usual, np.zeros((USUALS, USUAL))], np.int64)
 
 
 def _listed_by(batch: Batch, key: HashKey) -> Any:

@@ -26,6 +26,7 @@ from stream.detectors import (
     HABITS_BEFORE,
     STEPS,
     USUAL,
+    USUALS,
     WORKLOAD_PARTS,
     begin_rates,
     follow_context,
@@ -34,7 +35,7 @@ from stream.detectors import (
     no_details,
     observe_workload,
     rarity_of,
-    usual_share,
+    write_usual,
 )
 from stream.kernel import kernel
 from stream.profiles import (
@@ -57,7 +58,7 @@ class Habits(NamedTuple):
 
     Shapes: contexts [record] of CONTEXT_HABITS, beside LEARNED; workloads [n] of HABITS; free: of
             these, as `claim_habits` takes it; empty: one empty element of each of the two; usual
-            [class + 1, 2, USUAL]: shares of each class of the baseline, and room for those of
+            [class + 1, USUALS, USUAL]: of each class of the baseline, and room for that of
             another; scales [part, step]; worths [mode, step]; shown [2, part]: bits and rarity at
             the event at hand; bits, details: of a context's parts, then of a workload's; scratch
             [DETAILS].
@@ -83,7 +84,7 @@ def no_habits(modes: int) -> Habits:
         np.zeros(1, HABITS),
         (np.zeros(1, np.int32), np.zeros(1, np.int64)),
         (np.zeros(1, CONTEXT_HABITS), np.zeros(1, HABITS)),
-        np.zeros((1, 2, USUAL), np.int64),
+        np.zeros((1, USUALS, USUAL), np.int64),
         np.zeros((HABIT_PARTS, STEPS), np.int64),
         np.zeros((modes, STEPS), np.int64),
         np.zeros((2, HABIT_PARTS), np.int64),
@@ -100,10 +101,7 @@ def _usual_in(group: np.uint64, entries: Any, groups: Any, usual: Any) -> int:
     if found >= 0:
         return found
     last = len(usual) - 1
-    for which in range(2):
-        own = usual_share(which, group, entries)
-        for place in range(USUAL):
-            usual[last, which, place] = own[place]
+    write_usual(group, entries, usual[last])
     return last
 
 
@@ -134,7 +132,7 @@ def follow_habits(event: Any, clock_ms: int, local: Any, given: Any, habits: Hab
     for part in range(CONTEXT_PARTS):
         bits[0][part] = 0
     if effect >= 0:
-        context = (local["peers"], entries, asked)
+        context = (local["peers"], entries, asked, known[0])
         mine = (bits[0], details[0])
         ready |= int(follow_context(habits.contexts[place], event, effect, context, mine))
     for part in range(HABIT_PARTS):

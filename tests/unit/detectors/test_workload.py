@@ -7,22 +7,34 @@ import pytest
 
 from stream.baselines import ENTRY, table_of
 from stream.detectors import (
+    ASSERTED,
     BIT,
+    CLASS,
     CONTEXT_HABITS,
     CONTEXT_NAMES,
     CONTEXT_PARTS,
     DETAILS,
     HELD,
+    LOOP_PARTS,
     OBSERVED,
+    POOLED,
+    SEQUENCE_PARTS,
+    UNREADY,
     WORKLOAD,
     WORKLOAD_NAMES,
     WORKLOAD_PARTS,
     BenignTask,
     follow_context,
     follow_workload,
+    learn_loops,
     learn_sequences,
-    usual_shares,
+    loop_bits,
+    score_sequence,
+    usual_in,
 )
+from stream.detectors.loops import PLACES
+from stream.detectors.sequence import FIRST_HOW_PART
+from stream.detectors.workload import LOOPED, ORDER, USUAL_LOOPS
 from stream.kernel import kernel
 from stream.profiles import COMPLETION, EVENT, FAILED, GRANT, REFUSED, REQUEST, SERVED, VALUE
 
@@ -77,7 +89,7 @@ def followed(
     state = np.zeros(1, WORKLOAD) if state is None else state
     bits, masks = np.zeros((len(events), WORKLOAD_PARTS), np.int64), np.zeros(len(events), int)
     rest = np.zeros((WORKLOAD_PARTS, DETAILS), np.int64), np.zeros(DETAILS, np.int64)
-    usual = usual_shares(GROUP, NOTHING)
+    usual = usual_in(GROUP, NOTHING)
     follow_all((events, values), state[0], usual, refused, (bits, masks, rest))
     return bits, masks, state
 
@@ -196,9 +208,35 @@ def test_a_context_knows_what_was_learned() -> None:
         bits = np.zeros(CONTEXT_PARTS, np.int64)
         out = bits, np.zeros((CONTEXT_PARTS, DETAILS), np.int64)
         event = events_of([0], operation=99, kind=REQUEST, outcome=SERVED)[0]
-        known = GROUP, facts, np.uint64(0)
+        known = GROUP, facts, np.uint64(0), usual_in(GROUP, facts)
         assert follow_context(state[0], event, 1, known, out) == mask
         assert (bits[CONTEXT_NAMES.index("first_use")] > 8 * BIT) == (facts is not NOTHING)
+
+
+def test_what_is_looked_up_once_for_a_class_says_what_each_call_would_look_up() -> None:
+    """Order and loops, of a class that is known, of one that is not, and where nothing is known."""
+    tasks = [BenignTask(int(GROUP), [(10, 0), (11, 0), (12, 1)]) for _ in range(120)]
+    levels = np.zeros((120, PLACES), np.uint8)
+    levels[:9, 1] = 3
+    learned = learn_sequences(tasks), learn_loops(np.full(120, GROUP), levels)
+    known, hows = table_of(np.concatenate(learned)), set()
+    for facts, group in ((known, GROUP), (known, np.uint64(5)), (NOTHING, GROUP)):
+        state, parts = np.zeros(1, CONTEXT_HABITS), np.zeros(SEQUENCE_PARTS, np.int64)
+        alone = np.zeros(1, CONTEXT_HABITS)
+        bits, details = np.zeros(CONTEXT_PARTS, np.int64), np.zeros((CONTEXT_PARTS, DETAILS), int)
+        usual, repeated = usual_in(group, facts), np.zeros(LOOP_PARTS, np.int64)
+        for operation in (10, 12, 12, 12, 12, 99):
+            event = events_of([0], operation=operation, kind=REQUEST, outcome=SERVED)[0]
+            known_of = group, facts, np.uint64(1), usual
+            follow_context(state[0], event, 0, known_of, (bits, details))
+            call = np.uint64(operation), 0
+            order = score_sequence(alone[0]["sequence"], call, group, facts, parts)
+            loops = loop_bits(state[0]["loops"], group, facts, repeated)
+            assert (bits[ORDER], bits[LOOPED]) == (order, loops)
+            assert details[ORDER, :SEQUENCE_PARTS].tolist() == parts.tolist()
+            assert details[LOOPED, :LOOP_PARTS].tolist() == repeated.tolist()
+        hows.add((int(parts[FIRST_HOW_PART]), int(usual[USUAL_LOOPS, 0])))
+    assert hows == {(CLASS, CLASS), (POOLED, POOLED), (UNREADY, ASSERTED)}
 
 
 def test_paging_is_no_loop_and_the_same_call_is() -> None:
@@ -209,7 +247,7 @@ def test_paging_is_no_loop_and_the_same_call_is() -> None:
         out = bits, np.zeros((CONTEXT_PARTS, DETAILS), np.int64)
         event = events_of([0])[0]
         for place in range(20):
-            known = GROUP, NOTHING, np.uint64(1000 + step * place)
+            known = GROUP, NOTHING, np.uint64(1000 + step * place), usual_in(GROUP, NOTHING)
             follow_context(state[0], event, 0, known, out)
         assert bits[CONTEXT_NAMES.index("loops")] >= most
         assert step == 0 or not bits.any()

@@ -20,6 +20,7 @@ from stream.detectors import (
     BenignTask,
     follow_context,
     learn_sequences,
+    usual_in,
 )
 from stream.enforcement import NOTHING_EXPECTED
 from stream.enforcement.decision import DECISION
@@ -85,7 +86,7 @@ def test_the_kernel_says_how_a_first_use_is_known(group: int, facts: Any, how: i
     details = np.full((CONTEXT_PARTS, DETAILS), -1, np.int64)
     event = np.zeros(1, EVENT)[0]
     event["operation"], event["kind"] = 99, REQUEST
-    known = np.uint64(group), facts, np.uint64(0)
+    known = np.uint64(group), facts, np.uint64(0), usual_in(np.uint64(group), facts)
     follow_context(np.zeros(1, CONTEXT_HABITS)[0], event, 1, known, (bits, details))
     names = HABIT_NAMES[:CONTEXT_PARTS]
     for name in ("first_use", "sequence"):

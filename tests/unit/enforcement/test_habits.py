@@ -22,7 +22,7 @@ from stream.detectors import (
     HABITS,
     JUDGES,
     OBSERVED,
-    usual_shares,
+    usual_in,
 )
 from stream.enforcement import Expectation
 from stream.enforcement.habit_reason import _said
@@ -379,7 +379,7 @@ def test_what_kernels_must_not_follow_is_left_out(where: str, field: str, value:
     assert (len(state.table.learned), len(state.table.habits)) == (0, 0)
 
 
-def test_shares_of_a_class_are_looked_up_once() -> None:
+def test_what_is_usual_in_a_class_is_looked_up_once() -> None:
     """What is kept is what each event would look up; a class that the baseline lacks is looked up.
 
     That of `services` has classes whose tasks declared nothing, `agents` one with purposes.
@@ -389,8 +389,8 @@ def test_shares_of_a_class_are_looked_up_once() -> None:
         view, usual = expected.view, expected.habits.usual
         assert len(usual) == len(view.groups) + 1
         for group, kept in zip(view.groups["group"], usual[:-1], strict=True):
-            assert np.array_equal(kept, usual_shares(group, view.entries))
+            assert np.array_equal(kept, usual_in(group, view.entries))
             assert _usual_in(group, view.entries, view.groups, usual) < len(usual) - 1
         for other in (np.uint64(5), np.uint64(KEY.hash(CLASS))):
             place = _usual_in(other, view.entries, view.groups, usual)
-            assert np.array_equal(usual[place], usual_shares(other, view.entries))
+            assert np.array_equal(usual[place], usual_in(other, view.entries))
