@@ -13,6 +13,7 @@ so that who is killed again and again gets on.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from .spec import WorkerSpec
@@ -50,6 +51,24 @@ class SavePace:
         if lasted_ms is None:
             return PAUSE_MS_MIN
         return max(PAUSE_MS_MIN, self._spec.save_every_ms - lasted_ms)
+
+    async def wait(
+        self,
+        pause: Callable[[float], Awaitable[bool]],
+        pieces: int,
+        lasted_ms: float | None = None,
+    ) -> bool:
+        """Wait as `pause_ms` says, never for no time; tell whether to go on, as `pause` does.
+
+        In steps, since what is left of a round is saved as soon as no events come any more.
+        """
+        waited_ms = 0.0
+        while (left_ms := self.pause_ms(pieces, lasted_ms) - waited_ms) > 0:
+            step_ms = min(left_ms, self._spec.fetch_wait_ms)
+            if not await pause(step_ms):
+                return False
+            waited_ms += step_ms
+        return True
 
     @property
     def _longest_ms(self) -> float:

@@ -229,7 +229,8 @@ class Session(Journalling):
         A round goes in pieces over all of its time: events wait for one of them at most. What few
         rows there are is saved as soon as it is looked up, and so lacks nothing.
         """
-        pieces, began_s = 1, (verified_s := self.clock.monotonic_s())
+        pieces = 1
+        began_s = verified_s = self.clock.monotonic_s()
         while await self._pause_to_save(pieces, began_s):
             began_s = self.clock.monotonic_s()
             due = await self.slices(self.pace.rows_max)
@@ -250,15 +251,9 @@ class Session(Journalling):
             self._show_all()
 
     async def _pause_to_save(self, pieces: int, began_s: float | None = None) -> bool:
-        """Wait before a piece of a round, or before a round; never for no time."""
+        """Wait before a piece of a round, or where `began_s` is its predecessor's, before it."""
         lasted_ms = None if began_s is None else (self.clock.monotonic_s() - began_s) * 1_000
-        waited_ms = 0.0
-        while (left_ms := self.pace.pause_ms(pieces, lasted_ms) - waited_ms) > 0:
-            # What is left of a round is saved as soon as no events come any more.
-            waited_ms += (step_ms := min(left_ms, self.spec.fetch_wait_ms))
-            if not await self._pause(step_ms):
-                return False
-        return True
+        return await self.pace.wait(self._pause, pieces, lasted_ms)
 
     def _show_all(self) -> None:
         """Show how much there is and how far it is; saves may be waiting for hours."""

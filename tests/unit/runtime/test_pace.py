@@ -63,6 +63,22 @@ def test_idle_worker_saves_without_pauses() -> None:
     assert pauses == [1.0, 1_000.0, 700.0, 1.0]
 
 
+def test_what_is_left_of_a_round_is_saved_once_no_events_come() -> None:
+    """Whoever waits for the next piece meanwhile waits no longer; who is told to stop, stops."""
+    pace, steps = SavePace(WorkerSpec(save_every_ms=4_000, fetch_wait_ms=100)), list[float]()
+    pace.is_idle = False
+
+    async def pause(span_ms: float) -> bool:
+        steps.append(span_ms)
+        pace.is_idle = len(steps) == 3
+        return len(steps) < 5
+
+    assert asyncio.run(pace.wait(pause, 4))
+    assert steps == [100.0] * 3
+    assert not asyncio.run(pace.wait(pause, 4))
+    assert len(steps) == 5
+
+
 def test_replaying_worker_saves_little_but_always_something() -> None:
     """Each row that it applies is read first, and decisions wait for that."""
     pace = SavePace(WorkerSpec())
