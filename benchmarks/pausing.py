@@ -1,7 +1,10 @@
 """How long a worker under load applies nothing while another baseline comes into force.
 
 A small and a large baseline are promoted in turns, as an operator does it, and before each the
-same worker is watched for as long without: what a busy machine does to it is seen beside.
+same worker is watched for as long without: what a busy machine does to it is seen beside. Whoever
+promotes is a process of its own, else what it does would hold up whoever feeds the load.
+
+    python -m benchmarks.pausing CONFIG.json BASELINE    (promotes, and ends)
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -59,6 +63,13 @@ async def promote_live(config: Config, data: bytes) -> None:
         await library.promote(publisher, Promoted(version=version_of(data), at_ms=now_ms))
 
 
+async def promote_apart(config: Path, baseline: Path) -> None:
+    """Do the same in another process."""
+    command = [sys.executable, "-m", "benchmarks.pausing", str(config), str(baseline)]
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0, "who was to promote has failed"
+
+
 @contextlib.asynccontextmanager
 async def watching(settings: dict[str, Any], at: Scene) -> AsyncIterator[Any]:
     """The process that is watched, until the block ends."""
@@ -85,7 +96,12 @@ async def said(process: Any) -> dict[str, Any]:
 async def watch(args: argparse.Namespace, config: Config, at: Scene) -> dict[str, Any]:
     """Promote in turns under load; return spans, and the moments of progress."""
     estates: dict[str, Estate] = {"small": SMALL, "large": args.large}
-    baselines = {name: encode_baseline(estate_baseline(each)) for name, each in estates.items()}
+    baselines, said_to = dict[str, tuple[Path, str]](), at.folder / "promoting.json"
+    for name, each in estates.items():
+        data, file = encode_baseline(estate_baseline(each)), at.folder / f"{name}.promoted"
+        file.write_bytes(data)
+        baselines[name] = file, version_of(data)
+    said_to.write_bytes(msgspec.json.encode(config))
     load = recent(Load(args.pool, args.workloads, "M"))
     ready = list(pieces(estate_events(load, args.large), config.topics.partitions))
     spans, over, resident = [], asyncio.Event(), 0
@@ -101,14 +117,14 @@ async def watch(args: argparse.Namespace, config: Config, at: Scene) -> dict[str
         feeding = asyncio.create_task(one.keep(itertools.cycle(ready), args.rate, over))
         await asyncio.sleep(args.seconds)
         for _ in range(args.rounds):
-            for name, data in baselines.items():
+            for name, (file, version) in baselines.items():
                 began_s = time.monotonic()
                 await asyncio.sleep(args.seconds)
                 spans.append(Span("none", began_s, time.monotonic()))
                 began_s = time.monotonic()
-                await promote_live(config, data)
+                await promote_apart(said_to, file)
                 there = await said(process)
-                assert there["version"] == version_of(data), "another one came into force"
+                assert there["version"] == version, "another one came into force"
                 resident = max(resident, there["resident_bytes"])
                 await asyncio.sleep(AFTER_S)
                 spans.append(Span(name, began_s, time.monotonic()))
@@ -155,3 +171,8 @@ def pause_figures(args: argparse.Namespace, at: Scene) -> tuple[Figures, dict[st
     figures["pause_resident_bytes"] = at_most(found["resident_bytes"], RESIDENT_BYTES_MAX)
     figures["pause_fed_per_s"] = informs(found["fed_per_s"])
     return figures, {"pauses_ms": {name: sorted(each)[-20:] for name, each in by_name.items()}}
+
+
+if __name__ == "__main__":
+    asked = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
+    asyncio.run(promote_live(asked, Path(sys.argv[2]).read_bytes()))
