@@ -83,13 +83,21 @@ class _Open:
         return piece
 
 
+class Appended(NamedTuple):
+    """So many records the broker appended, when by its clock, -1 where the topic has no such."""
+
+    at_ms: int
+    count: int
+
+
 class Belt:
-    """Sends pieces to a topic; says how many records it has sent."""
+    """Sends pieces to a topic; says how many records it has sent, and when they were appended."""
 
     def __init__(self, client: AIOKafkaClient, topic: str) -> None:
         self._client = client
         self._topic = topic
         self.sent = 0
+        self.appended: list[Appended] = []
 
     async def send(self, some: Sequence[Piece]) -> None:
         """Append the pieces, in order, and return when they are acknowledged."""
@@ -121,10 +129,13 @@ class Belt:
             )
             leader = self._client.cluster.leader_for_partition(at)
             answer = await self._client.send(leader, request)
-            codes = {part[0]: part[1] for _, parts in answer.topics for part in parts}
-            left = [each for each in left if codes[each.partition]]
+            # Of a partition: its number, an error's, the offset, and the time of appending.
+            said = {part[0]: part for _, parts in answer.topics for part in parts}
+            there = [each for each in left if not said[each.partition][1]]
+            self.appended += [Appended(said[each.partition][3], each.count) for each in there]
+            left = [each for each in left if said[each.partition][1]]
             for each in left:
-                error = for_code(codes[each.partition])
+                error = for_code(said[each.partition][1])
                 if not error.retriable or time.monotonic() > over_at_s:
                     raise error
             if left:

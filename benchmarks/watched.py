@@ -3,8 +3,8 @@
     python -m benchmarks.watched SETTINGS.json
 
 Prints a line of JSON each time that one baseline is in force in all partitions, and when its
-standard input ends the moments in which events had been applied, to a millisecond: seconds of the
-machine's monotonic clock.
+standard input ends the moments in which events had been applied, to a millisecond, and how many
+were by then. Times are those of the wall clock, as the broker's are.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ async def watched(settings: dict[str, Any]) -> None:
     worker = worker_of(settings, Metrics())
     task = asyncio.create_task(worker.run())
     ending = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    moved: list[float] = []
+    moved: list[tuple[float, int]] = []
     before, known = 0, None
     while not ending.done():
         await asyncio.sleep(EVERY_S)
-        now_s, count, version = time.monotonic(), applied(worker), held(worker)
+        now_s, count, version = time.time(), applied(worker), held(worker)
         if count != before:
-            moved.append(now_s)
+            moved.append((now_s, count))
             before = count
         if version is not None and version != known:
             known = version
             say = {"version": version, "at_s": now_s, "resident_bytes": resident_bytes()}
             print(json.dumps(say), flush=True)
-    print(json.dumps({"moved": moved, "events": before}), flush=True)
+    print(json.dumps({"moved": moved}), flush=True)
     worker.stop()
     await task
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from benchmarks.belt import Appended
 from benchmarks.contenders import KEY
 from benchmarks.estate import Estate, _of_purposes, estate_baseline, estate_events
 from benchmarks.events import Load
-from benchmarks.pausing import Span, gaps_in
+from benchmarks.pausing import Gap, Span, gaps_in
 from benchmarks.rounds import LEARNED_POLICY
 from stream.baselines import decode_baseline, encode_baseline
 from stream.policy import load_policy
@@ -33,7 +34,16 @@ def test_events_of_the_estate_are_what_its_baseline_knows():
     assert 0.9 < (scores.rows["bits"] < 0).mean() < 0.97
 
 
-def test_a_pause_counts_where_it_touches_a_span():
+def test_a_gap_counts_where_it_touches_a_span():
     """Also one that began before, or ends after."""
-    moved = [0.0, 1.0, 1.5, 3.0, 3.25]
-    assert gaps_in(moved, Span("small", 1.25, 1.75)) == [500.0, 1_500.0]
+    moved = [(0.0, 0), (1.0, 10), (1.5, 20), (3.0, 30), (3.25, 40)]
+    gaps = gaps_in(moved, [Appended(0, 40)], Span("small", 1.25, 1.75))
+    assert gaps == [Gap(500.0, 500.0), Gap(1_500.0, 1_500.0)]
+
+
+def test_a_pause_is_only_while_an_event_waits():
+    """In the first gap one was there all the time, in the second for a quarter, then at no time."""
+    moved = [(0.0, 10), (1.0, 20), (2.0, 30), (3.0, 40)]
+    appended = [Appended(1_750, 15), Appended(0, 15), Appended(3_000, 10)]
+    gaps = gaps_in(moved, appended, Span("small", 0.0, 3.0))
+    assert gaps == [Gap(1_000.0, 1_000.0), Gap(1_000.0, 250.0), Gap(1_000.0, 0.0)]
