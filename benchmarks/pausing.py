@@ -21,8 +21,10 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import msgspec
@@ -180,23 +182,24 @@ def pause_figures(args: argparse.Namespace, at: Scene) -> tuple[Figures, dict[st
     config = msgspec.structs.replace(config, topics=msgspec.structs.replace(config.topics, **names))
     asyncio.run(create_topics(config))
     found = asyncio.run(watch(args, config, at))
-    by_name: dict[str, list[Gap]] = {}
+    by_name: dict[str, list[list[Gap]]] = {}
     for span in found["spans"]:
         gaps = gaps_in(found["moved"], found["appended"], span)
-        by_name.setdefault(span.name, []).extend(gaps)
+        by_name.setdefault(span.name, []).append(gaps)
     figures: Figures = {}
-    for name, gaps in by_name.items():
-        judged = name != "none"
-        pauses = [each.pause_ms for each in gaps]
-        longest = max(pauses)
-        figures[f"pause_{name}_max_ms"] = (
-            at_most(longest, PAUSE_MS_MAX) if judged else informs(longest)
-        )
+    for name, rounds in by_name.items():
+        judge = informs if name == "none" else partial(at_most, target=PAUSE_MS_MAX)
+        longest = [max(each.pause_ms for each in gaps) for gaps in rounds]
+        pauses = [each.pause_ms for gaps in rounds for each in gaps]
+        # Of each round the longest, of these the median: the machine may stand still in one.
+        figures[f"pause_{name}_ms"] = judge(median(longest))
+        figures[f"pause_{name}_max_ms"] = informs(max(longest))
         figures[f"pause_{name}_p99_ms"] = informs(quantile(pauses, 0.99))
-        figures[f"pause_{name}_gap_max_ms"] = informs(max(gaps).ms)
+        figures[f"pause_{name}_gap_max_ms"] = informs(max(map(max, rounds)).ms)
     figures["pause_resident_bytes"] = at_most(found["resident_bytes"], RESIDENT_BYTES_MAX)
     figures["pause_fed_per_s"] = informs(found["fed_per_s"])
-    return figures, {"gaps_ms": {name: sorted(each)[-20:] for name, each in by_name.items()}}
+    seen = {name: [sorted(each)[-20:] for each in rounds] for name, rounds in by_name.items()}
+    return figures, {"gaps_ms": seen}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ behind it, from the offset on that closed it, before anything of the step leaves
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -36,7 +37,7 @@ class Journalling(Tenure):
         for each in partitions:
             owned = self.owned[each]
             if owned.is_settled and is_closing(owned, self.spec):
-                await self._change(owned)
+                await self._change([owned])
 
     # The brake.
 
@@ -67,33 +68,52 @@ class Journalling(Tenure):
             for offset, tiers in closings(self.state, owned, policy, int(here.max()) + 1):
                 owned.enforced.closed.update(tiers)
                 wanted = with_brake(owned.conditions, {*owned.conditions.braked, *tiers})
-                await self._journal(owned, wanted, offset)
+                await self._journal([(owned, wanted)], offset)
                 self._adopt(owned, owned.conditions)
 
     # Whatever is wanted otherwise than it holds.
+
+    async def _reach(self, owned: Owned) -> None:
+        """Let what is journalled from where a partition is on take effect."""
+        while (due := owned.due()) is not None:
+            owned.hold(*due)
+            await self._take_effect(owned)
 
     def _must_journal(self, owned: Owned) -> bool:
         """Tell whether something else is wanted than holds, or what holds is old, and may be."""
         return owned.is_settled and (self._wanted(owned) != owned.conditions or self._is_old(owned))
 
-    async def _change(self, owned: Owned) -> None:
-        wanted = self._wanted(owned)
-        await self._journal(owned, wanted)
-        await self._take_effect(owned)
+    async def _change(self, some: Sequence[Owned]) -> None:
+        """Journal what is wanted of partitions, and let it take effect."""
+        await self._journal([(each, self._wanted(each)) for each in some])
+        for each in some:
+            await self._take_effect(each)
 
     async def _journal(
-        self, owned: Owned, wanted: Conditions, from_offset: int | None = None
+        self, changes: Sequence[tuple[Owned, Conditions]], from_offset: int | None = None
     ) -> None:
-        """Journal conditions, from the next offset on unless told.
+        """Journal conditions side by side, from the next offset on unless told: all events wait.
 
         They hold once nobody else had the partition when they came in: an entry behind the next
         owner's first counts for nobody, so it must not take effect here.
         """
-        wanted = with_counts(wanted, longest(owned.counts, wanted.counts))
-        await journal(self.publisher, self.topics.journal, owned, wanted, from_offset)
-        await verify(self.store, [owned])
-        await check_journal(self.reader, self.topics.journal, {owned.partition: owned})
-        owned.journalled_ms = self.clock.wall_ms()
+        topic, mine = self.topics.journal, [owned for owned, _ in changes]
+        appends = [
+            journal(
+                self.publisher,
+                topic,
+                owned,
+                with_counts(wanted, longest(owned.counts, wanted.counts)),
+                from_offset,
+            )
+            for owned, wanted in changes
+        ]
+        await asyncio.gather(*appends)
+        await verify(self.store, mine)
+        if unread := {each.partition: each for each in mine if not each.is_journal_read}:
+            await check_journal(self.reader, topic, unread)
+        for each in mine:
+            each.journalled_ms = self.clock.wall_ms()
 
     def _is_old(self, owned: Owned) -> bool:
         """Tell whether the entry in force must be written again, before retention takes it."""

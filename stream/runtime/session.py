@@ -40,6 +40,7 @@ from .sweep import forgettable_before_ms, idle_rows, still_idle
 log = logging.getLogger(__name__)
 rarely = Rarely(log, every_s=10.0)
 CONDITIONS_EVERY_MS: Final = 100
+CHANGED_AT_ONCE: Final = 16  # partitions, whose events wait
 VERIFY_EVERY_S: Final = 5.0
 BASELINE_S: Final = 120.0  # for reading or writing all of one
 
@@ -111,12 +112,6 @@ class Session(Journalling):
                 await self._apply_now(now)
                 await self._close_full({each.arrival.partition for each in now})
             reads = later
-
-    async def _reach(self, owned: Owned) -> None:
-        """Let what is journalled from where a partition is on take effect."""
-        while (due := owned.due()) is not None:
-            owned.hold(*due)
-            await self._take_effect(owned)
 
     async def _apply_now(self, read: Sequence[Read]) -> None:
         """Apply what was read, all of it before any change of conditions."""
@@ -310,15 +305,20 @@ class Session(Journalling):
     async def keep_conditions(self) -> None:
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
         while await self._pause(CONDITIONS_EVERY_MS):
-            for owned in list(self.owned.values()):
-                if owned.is_due or self._must_journal(owned):
-                    async with self.turn:
-                        if self.owned.get(owned.partition) is owned:
-                            with self._acting():
-                                # At the end of a log no event comes that would bring it.
-                                await self._reach(owned)
-                                if self._must_journal(owned):
-                                    await self._change(owned)
+            mine = list(self.owned.values())
+            due = [each for each in mine if each.is_due or self._must_journal(each)]
+            for start in range(0, len(due), CHANGED_AT_ONCE):
+                some = due[start : start + CHANGED_AT_ONCE]
+                # With the turn, all events would wait for a piece of a save that is under way.
+                async with self._round:
+                    pass
+                async with self.turn:
+                    held = [each for each in some if self.owned.get(each.partition) is each]
+                    with self._acting():
+                        for each in held:
+                            # At the end of a log no event comes that would bring it.
+                            await self._reach(each)
+                        await self._change([each for each in held if self._must_journal(each)])
 
     async def keep_sweeping(self) -> None:
         """Forget rows that have been idle too long, and miss who should call, bucket by bucket."""
@@ -349,7 +349,7 @@ class Session(Journalling):
                     wanted = msgspec.structs.replace(
                         owned.conditions, forgotten_before_ms=before_ms
                     )
-                    await self._journal(owned, wanted)
+                    await self._journal([(owned, wanted)])
                     await self._take_effect(owned)
                 async with owned.saving:
                     before_ms = owned.conditions.forgotten_before_ms

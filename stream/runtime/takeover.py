@@ -323,5 +323,9 @@ async def journal(
         from_offset=start,
     )
     sent = await publisher.send(topic, owned.nonce.encode(), encode_entry(entry), owned.partition)
-    owned.hold(await sent, entry)
+    offset = await sent
+    owned.hold(offset, entry)
+    if offset == owned.journal_read:
+        # Nobody's stands before it that was not read, so there is nothing to read.
+        owned.journal_read = offset + 1
     return entry
