@@ -5,7 +5,8 @@ when the next are applied. Where broker or feeder stand still, nothing is there 
 time between two moments of progress, which is told beside, is no measure of a worker. A small and a
 large baseline are promoted in turns, as an operator does it, and before each the same worker is
 watched for as long without: what a busy machine does to it is seen beside. Whoever promotes is a
-process of its own, else what it does would hold up whoever feeds the load.
+process of its own, else what it does would hold up whoever feeds the load, and of low priority,
+since an operator has a machine of his own.
 
     python -m benchmarks.pausing CONFIG.json BASELINE    (promotes, and ends)
 """
@@ -18,6 +19,7 @@ import bisect
 import contextlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -44,6 +46,7 @@ from tests.live import opened
 PAUSE_MS_MAX = 100.0
 RESIDENT_BYTES_MAX = 1 << 30  # of the worker, each time that a baseline has come into force
 IN_FORCE_S = 300.0
+PROMOTING_NICE = 10
 # Of a promotion, so long after it is in force everywhere: rows are looked at anew, and stored.
 AFTER_S = 2.0
 
@@ -203,5 +206,6 @@ def pause_figures(args: argparse.Namespace, at: Scene) -> tuple[Figures, dict[st
 
 
 if __name__ == "__main__":
+    os.nice(PROMOTING_NICE)
     asked = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
     asyncio.run(promote_live(asked, Path(sys.argv[2]).read_bytes()))

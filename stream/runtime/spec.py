@@ -157,7 +157,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     save_every_max_ms: Millis = 4_000
     save_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.1
     save_rows_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
-    save_slice_rows: Annotated[int, msgspec.Meta(ge=1, le=8_192)] = 1_024
+    save_slice_rows: Annotated[int, msgspec.Meta(ge=1, le=8_192)] = 512
     heartbeat_ms: Millis = 1_000
     tombstone_after_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 60_000
     sweep_every_ms: Annotated[int, msgspec.Meta(ge=100, le=86_400_000)] = 600_000

@@ -145,7 +145,7 @@ def plan_for(scenario: Scenario) -> Plan:
         batch_events_max=scenario.batch_events_max,
         save_every_ms=200,
         save_rows_max=50_000,
-        save_slice_rows=1_024,
+        save_slice_rows=512,
         rate=0.0,
         gateways="at-home",
         faults=frozenset(),
