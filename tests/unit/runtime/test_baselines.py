@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -15,8 +15,10 @@ from stream.events import Conditions, InForce, Request, decode_entry, encode, en
 from stream.kernel import is_compiled
 from stream.policy import load_policy
 from stream.replay import History, Replay
-from stream.runtime import Library, Promoted, Worker, baselines
+from stream.runtime import Library, Promoted, Worker, baselines, journalling
 from stream.runtime.baselines import BASELINE_MISSING, Baselines, with_baseline
+from stream.runtime.owned import Owned
+from stream.store import Store
 from stream.warm import warm
 from tests.estate import TOPICS, Estate, stored
 from tests.live import KEY, wait_until
@@ -185,6 +187,39 @@ def test_promoted_rolled_back_and_reloaded() -> None:
         await running
 
     asyncio.run(told())
+
+
+def test_a_promotion_holds_all_partitions_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journalled side by side; and what was read up to our own entry is not read again."""
+    estate = Estate(POLICY)
+    verified: list[list[int]] = []
+    read: list[object] = []
+    verify = journalling.verify
+
+    async def noted(store: Store, owned: Sequence[Owned]) -> None:
+        verified.append(sorted(each.partition for each in owned))
+        await verify(store, owned)
+
+    async def none(*asked: object) -> None:
+        read.append(asked)
+
+    monkeypatch.setattr(journalling, "verify", noted)
+    monkeypatch.setattr(journalling, "check_journal", none)
+
+    async def told() -> None:
+        await estate.topics()
+        worker = estate.made(look_every_ms=20)
+        running = asyncio.create_task(worker.run())
+        await in_force(worker, "")()
+        offered(worker, ONE)
+        await in_force(worker, version_of(ONE))()
+        worker.stop()
+        await running
+
+    asyncio.run(told())
+    assert verified == [[*range(TOPICS.partitions)]]
+    assert not read
+    assert {each and each.version for each in latest(estate)} == {version_of(ONE)}
 
 
 def test_one_that_is_nowhere_is_said_so_and_the_rest_goes_on() -> None:

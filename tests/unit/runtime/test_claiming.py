@@ -17,6 +17,7 @@ from stream.runtime import Place, valid_entries
 from stream.runtime.claiming import append, check_journal, claim_above, say_so
 from stream.runtime.owned import Owned
 from stream.runtime.published import Published
+from stream.runtime.takeover import journal
 from stream.store import MemoryStore
 from tests.estate import TOPICS, Estate
 
@@ -191,6 +192,25 @@ def test_an_owner_lets_go_of_what_another_has_journalled() -> None:
 
         reader.read = let_go_meanwhile
         await check_journal(reader, TOPICS.journal, held)
+
+    told(tell)
+
+
+def test_only_what_stands_before_our_own_entry_is_to_be_read() -> None:
+    """Where nothing does, nobody had the partition as it came in, and it need not be read back."""
+
+    async def tell(
+        store: MemoryStore, reader: MemoryReader, publisher: MemoryPublisher, say: Say
+    ) -> None:
+        owned = mine(5, 1 + await say(owner("n", 5)))
+        await journal(publisher, TOPICS.journal, owned, conditions("n", 0))
+        assert owned.is_journal_read
+        assert owned.journal_read == 2
+        await say(owner("forgotten", 7))
+        await journal(publisher, TOPICS.journal, owned, conditions("n", 0))
+        assert not owned.is_journal_read
+        with pytest.raises(OwnershipLost, match=r"epoch 7, ours is epoch 5"):
+            await check_journal(reader, TOPICS.journal, {0: owned})
 
     told(tell)
 
