@@ -84,10 +84,11 @@ class _Open:
 
 
 class Appended(NamedTuple):
-    """So many records the broker appended, when by its clock, -1 where the topic has no such."""
+    """Up to which offset a partition was filled, when by the broker's clock; -1: it has none."""
 
+    partition: int
+    end: int
     at_ms: int
-    count: int
 
 
 class Belt:
@@ -131,8 +132,10 @@ class Belt:
             answer = await self._client.send(leader, request)
             # Of a partition: its number, an error's, the offset, and the time of appending.
             said = {part[0]: part for _, parts in answer.topics for part in parts}
-            there = [each for each in left if not said[each.partition][1]]
-            self.appended += [Appended(said[each.partition][3], each.count) for each in there]
+            for each in left:
+                partition, code, offset, at_ms = said[each.partition][:4]
+                if not code:
+                    self.appended.append(Appended(partition, offset + each.count, at_ms))
             left = [each for each in left if said[each.partition][1]]
             for each in left:
                 error = for_code(said[each.partition][1])

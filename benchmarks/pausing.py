@@ -144,7 +144,10 @@ async def watch(args: argparse.Namespace, config: Config, at: Scene) -> dict[str
         last = await said(process)
     return {
         "spans": spans,
-        "moved": [tuple(each) for each in last["moved"]],
+        "moved": [
+            (at_s, {int(each): position for each, position in places.items()})
+            for at_s, places in last["moved"]
+        ],
         "appended": one.appended,
         "fed_per_s": fed_per_s,
         "resident_bytes": resident,
@@ -159,21 +162,24 @@ class Gap(NamedTuple):
 
 
 def gaps_in(
-    moved: Sequence[tuple[float, int]], appended: Sequence[Appended], span: Span
+    moved: Sequence[tuple[float, dict[int, int]]], appended: Sequence[Appended], span: Span
 ) -> list[Gap]:
     """What was between the moments of progress that touch a span.
 
-    `moved` are times in seconds and how many events were applied by then.
+    `moved` are times in seconds and the next offset of each partition then.
     """
-    appended = sorted(appended)
-    there = list(itertools.accumulate(each.count for each in appended))
+    ends: dict[int, list[int]] = {}
+    times: dict[int, list[float]] = {}
+    for partition, end, at_ms in sorted(appended):
+        ends.setdefault(partition, []).append(end)
+        times.setdefault(partition, []).append(at_ms / 1_000)
     gaps = []
-    for (before_s, applied), (after_s, _) in pairwise(moved):
+    for (before_s, places), (after_s, _) in pairwise(moved):
         if after_s >= span.from_s and before_s <= span.until_s:
-            # The first batch that has an event which was not applied by then.
-            place = bisect.bisect_right(there, applied)
-            waits_s = appended[place].at_ms / 1_000 if place < len(appended) else after_s
-            began_s = min(max(before_s, waits_s), after_s)
+            # Of each partition the first batch that has an event which was not applied by then.
+            firsts = {each: bisect.bisect_right(ends[each], places.get(each, 0)) for each in ends}
+            waiting = [times[each][at] for each, at in firsts.items() if at < len(ends[each])]
+            began_s = min(max(before_s, min(waiting, default=after_s)), after_s)
             gaps.append(Gap((after_s - before_s) * 1_000, (after_s - began_s) * 1_000))
     return gaps
 

@@ -3,8 +3,8 @@
     python -m benchmarks.watched SETTINGS.json
 
 Prints a line of JSON each time that one baseline is in force in all partitions, and when its
-standard input ends the moments in which events had been applied, to a millisecond, and how many
-were by then. Times are those of the wall clock, as the broker's are.
+standard input ends the moments in which events had been applied, to a millisecond, and the next
+offset of each partition then. Times are those of the wall clock, as the broker's are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.contenders import applied, resident_bytes, worker_of
+from benchmarks.contenders import resident_bytes, worker_of
 from stream.cli.doors import settle
 from stream.metrics import Metrics
 from stream.runtime import Worker
@@ -43,14 +43,15 @@ async def watched(settings: dict[str, Any]) -> None:
     worker = worker_of(settings, Metrics())
     task = asyncio.create_task(worker.run())
     ending = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    moved: list[tuple[float, int]] = []
-    before, known = 0, None
+    moved: list[tuple[float, dict[int, int]]] = []
+    before, known = dict[int, int](), None
     while not ending.done():
         await asyncio.sleep(EVERY_S)
-        now_s, count, version = time.time(), applied(worker), held(worker)
-        if count != before:
-            moved.append((now_s, count))
-            before = count
+        now_s, version = time.time(), held(worker)
+        places = {each: position for each, (position, _) in worker.progress().items()}
+        if places != before:
+            moved.append((now_s, places))
+            before = places
         if version is not None and version != known:
             known = version
             say = {"version": version, "at_s": now_s, "resident_bytes": resident_bytes()}

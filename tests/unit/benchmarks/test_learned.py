@@ -34,16 +34,23 @@ def test_events_of_the_estate_are_what_its_baseline_knows():
     assert 0.9 < (scores.rows["bits"] < 0).mean() < 0.97
 
 
-def test_a_gap_counts_where_it_touches_a_span():
+def test_a_gap_counts_where_it_touches_a_span() -> None:
     """Also one that began before, or ends after."""
-    moved = [(0.0, 0), (1.0, 10), (1.5, 20), (3.0, 30), (3.25, 40)]
-    gaps = gaps_in(moved, [Appended(0, 40)], Span("small", 1.25, 1.75))
+    moved = [(0.0, {0: 0}), (1.0, {0: 10}), (1.5, {0: 20}), (3.0, {0: 30}), (3.25, {0: 40})]
+    gaps = gaps_in(moved, [Appended(0, 40, 0)], Span("small", 1.25, 1.75))
     assert gaps == [Gap(500.0, 500.0), Gap(1_500.0, 1_500.0)]
 
 
-def test_a_pause_is_only_while_an_event_waits():
-    """In the first gap one was there all the time, in the second for a quarter, then at no time."""
-    moved = [(0.0, 10), (1.0, 20), (2.0, 30), (3.0, 40)]
-    appended = [Appended(1_750, 15), Appended(0, 15), Appended(3_000, 10)]
+def test_a_pause_is_only_while_an_event_waits() -> None:
+    """All of the first gap, a quarter of the second, none of the third: in any partition."""
+    moved = [(0.0, {0: 10}), (1.0, {0: 15}), (2.0, {0: 25}), (3.0, {0: 25, 1: 9})]
+    appended = [Appended(0, 25, 1_750), Appended(0, 15, 0), Appended(1, 9, 3_000)]
     gaps = gaps_in(moved, appended, Span("small", 0.0, 3.0))
     assert gaps == [Gap(1_000.0, 1_000.0), Gap(1_000.0, 250.0), Gap(1_000.0, 0.0)]
+
+
+def test_a_pause_ends_for_nobody_who_is_passed_over() -> None:
+    """An event of one partition waits from the beginning on, however far another is."""
+    moved = [(0.0, {0: 0, 1: 0}), (1.0, {0: 50, 1: 0}), (2.0, {0: 50, 1: 5})]
+    appended = [Appended(1, 5, 0), Appended(0, 50, 0), Appended(0, 60, 1_900)]
+    assert gaps_in(moved, appended, Span("small", 1.5, 3.0)) == [Gap(1_000.0, 1_000.0)]
