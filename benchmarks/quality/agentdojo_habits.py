@@ -35,7 +35,7 @@ from stream.detectors import (
     end_stretch,
     follow_context,
     follow_loops,
-    follow_share,
+    follow_usual,
     learn_loops,
     learn_sequences,
     learn_shares,
@@ -126,7 +126,7 @@ def most_of(run: Run, facts: Any) -> list[int]:
         known = run.group, facts, value, usual
         follow_context(state[0], event, int(event["effect"]), known, (bits, details))
         call = int(event["outcome"] == 1), 1
-        error = follow_share(shares[0], ERROR, call, run.group, facts, parts)
+        error = follow_usual(shares[0], call, usual[ERROR], parts)
         most = np.maximum(most, [*bits, error])
     return most.tolist()
 

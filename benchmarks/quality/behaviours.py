@@ -28,15 +28,17 @@ from stream.detectors import (
     RATE,
     RATE_PARTS,
     SPREAD,
+    USUAL_LOOPS,
     counted,
     fallback_bits,
     follow_fallback,
     follow_loops,
     learn_fallbacks,
     learn_sequences,
-    loop_bits,
     observe_resources,
+    repeated_bits,
     score_level,
+    usual_in,
 )
 from stream.events import Request, encode_request
 from stream.kernel import HashKey
@@ -123,7 +125,8 @@ def loop(turns: int, *, is_failed: bool) -> float:
     state, facts = np.zeros(1, LOOPS), table_of(learn_sequences([]))
     for _ in range(turns):
         follow_loops(state[0], np.uint64(5), int(is_failed))
-    return loop_bits(state[0], HOLD, facts, np.zeros(LOOP_PARTS, np.int64)) / BIT
+    how, parts = int(usual_in(HOLD, facts)[USUAL_LOOPS, 0]), np.zeros(LOOP_PARTS, np.int64)
+    return repeated_bits(state[0], how, (HOLD, facts), parts) / BIT
 
 
 def fallback() -> float:

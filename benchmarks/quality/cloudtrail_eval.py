@@ -42,17 +42,20 @@ from stream.detectors import (
     SEQUENCE_PARTS,
     SHARE_PARTS,
     SHARES,
+    USUAL_LOOPS,
+    USUAL_ORDER,
     BenignTask,
     end_stretch,
     fallback_bits,
     follow_fallback,
     follow_loops,
-    follow_share,
+    follow_order,
+    follow_usual,
     learn_loops,
     learn_sequences,
     learn_shares,
-    loop_bits,
-    score_sequence,
+    repeated_bits,
+    usual_in,
 )
 from stream.events import Request
 from stream.identity import parent_path
@@ -95,15 +98,17 @@ class Stretch:
         """Return the evidence of an event by detector, in 1/1024 bit."""
         self.events.append(event)
         parts = np.zeros(SEQUENCE_PARTS, np.int64)
-        where = self.group, facts
-        found = {"sequence": score_sequence(self.sequence[0], event[3:5], *where, parts)}
+        where, usual = (self.group, facts), usual_in(self.group, facts)
+        order = follow_order(self.sequence[0], event[3:5], where, usual[USUAL_ORDER], parts)
+        found = {"sequence": order}
         found["first use"] = int(parts[FIRST_PART])
         of_shares = np.zeros(SHARE_PARTS, np.int64)
         for name, which, outcome in (("errors", ERROR, 1), ("denials", DENIAL, 2)):
             call = int(event.outcome == outcome), 1
-            found[name] = follow_share(self.shares[which], which, call, *where, of_shares)
+            found[name] = follow_usual(self.shares[which], call, usual[which], of_shares)
         follow_loops(self.loops[0], event.operation, int(event.outcome in (1, 2)))
-        found["loops"] = loop_bits(self.loops[0], *where, np.zeros(LOOP_PARTS, np.int64))
+        how, of_loops = int(usual[USUAL_LOOPS, 0]), np.zeros(LOOP_PARTS, np.int64)
+        found["loops"] = repeated_bits(self.loops[0], how, where, of_loops)
         denied = np.uint64(follow_fallback(self.fallback[0], event[3:6]))
         of_fallback = np.zeros(FALLBACK_PARTS, np.int64)
         found["fallback"] = 0

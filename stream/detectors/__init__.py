@@ -43,7 +43,15 @@ from .level import (
     score_level,
 )
 from .limit import amount_of, belongs, count_windows, demand_of, is_under, total_of
-from .loops import LOOP_PARTS, LOOPS, STRETCH, end_stretch, follow_loops, learn_loops, loop_bits
+from .loops import (
+    LOOP_PARTS,
+    LOOPS,
+    STRETCH,
+    end_stretch,
+    follow_loops,
+    learn_loops,
+    repeated_bits,
+)
 from .novelty import (
     KNOWN,
     MODES,
@@ -57,18 +65,10 @@ from .novelty import (
 from .novelty_tasks import score_tasks
 from .rarity import RARITY_MAX, SHARE, STEPS, rarity_of, worth_of
 from .rate_watch import RateWatch
-from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, ask_sequence, score_sequence
+from .sequence import FIRST_PART, SEQUENCE, SEQUENCE_PARTS, ask_sequence, follow_order
 from .sequence_learning import BenignTask, learn_sequences
 from .series import LEVEL
-from .shares import (
-    DENIAL,
-    ERROR,
-    SHARE_PARTS,
-    SHARES,
-    USUAL,
-    follow_share,
-    learn_shares,
-)
+from .shares import DENIAL, ERROR, SHARE_PARTS, SHARES, USUAL, follow_usual, learn_shares
 from .silence import MISSED, SILENCE, SILENCE_PARTS, SILENCES, SILENT_FROM_MS
 from .spread import FULL, SPREAD, observe_resources, observe_spread
 from .workload import (
@@ -78,6 +78,8 @@ from .workload import (
     DETAILS,
     HELD,
     INTERVAL_MS,
+    USUAL_LOOPS,
+    USUAL_ORDER,
     USUALS,
     WORKLOAD,
     WORKLOAD_NAMES,
@@ -159,6 +161,8 @@ __all__ = [
     "UNREADY",
     "USUAL",
     "USUALS",
+    "USUAL_LOOPS",
+    "USUAL_ORDER",
     "WORKLOAD",
     "WORKLOAD_NAMES",
     "WORKLOAD_PARTS",
@@ -181,7 +185,8 @@ __all__ = [
     "follow_context",
     "follow_fallback",
     "follow_loops",
-    "follow_share",
+    "follow_order",
+    "follow_usual",
     "follow_workload",
     "is_match",
     "is_rate_ready",
@@ -195,7 +200,6 @@ __all__ = [
     "learn_sequences",
     "learn_shares",
     "log2_of",
-    "loop_bits",
     "may_renew",
     "mode_of",
     "most_habits",
@@ -207,9 +211,9 @@ __all__ = [
     "odds_of",
     "peek_level",
     "rarity_of",
+    "repeated_bits",
     "score_call",
     "score_level",
-    "score_sequence",
     "score_tasks",
     "set_mark",
     "tails_of",

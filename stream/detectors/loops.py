@@ -116,22 +116,13 @@ def level_of_run(place: int, run: int) -> int:
 
 
 @kernel
-def loop_bits(loops: Any, group: np.uint64, facts: Any, parts: Any) -> int:
-    """Return the evidence of what a context repeats just now, in 1/1024 bit.
-
-    Shapes: loops: LOOPS; facts [place] of ENTRY; parts [LOOP_PARTS] of int64: bits, the place that
-            decided (RETRY or a period), repetitions, and how it is known.
-    Mutates: parts.
-    """
-    return int(repeated_bits(loops, usual_loops(group, facts), (group, facts), parts))
-
-
-@kernel
 def repeated_bits(loops: Any, how: int, known: Any, parts: Any) -> int:
     """Return the evidence of what a context repeats just now, in 1/1024 bit.
 
-    Shapes: how: what `usual_loops` returns; known = (class, facts); the rest as `loop_bits` takes
-            it. Mutates: parts.
+    Shapes: loops: LOOPS; how: what `usual_loops` returns; known = (class, facts), facts [place] of
+            ENTRY; parts [LOOP_PARTS] of int64: bits, the place that decided (RETRY or a period),
+            repetitions, and how it is known.
+    Mutates: parts.
     """
     group, facts = known
     for part in range(LOOP_PARTS):

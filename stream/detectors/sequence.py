@@ -83,16 +83,6 @@ SEQUENCE_PARTS: Final = 6
 NEW_ORDER: Final = -1
 
 
-@kernel
-def score_sequence(state: Any, call: Any, group: np.uint64, facts: Any, parts: Any) -> int:
-    """Judge one call by the calls before it, then remember it; return W in 1/1024 bit.
-
-    Shapes:   state: SEQUENCE; call = (operation, effect); parts [SEQUENCE_PARTS] of int64.
-    Mutates:  state, parts.
-    """
-    return int(follow_order(state, call, (group, facts), usual_order(group, facts), parts))
-
-
 @routine
 def usual_order(group: np.uint64, facts: Any) -> tuple[int, int, int, int, int]:
     """Return how the order of a class's calls is known, of how many calls, and the bits of q.
@@ -109,10 +99,11 @@ def usual_order(group: np.uint64, facts: Any) -> tuple[int, int, int, int, int]:
 
 @kernel
 def follow_order(state: Any, call: Any, known: Any, usual: Any, parts: Any) -> int:
-    """Judge one call by what is usual, and remember it; return W in 1/1024 bit.
+    """Judge one call by the calls before it, then remember it; return W in 1/1024 bit.
 
-    Shapes:   known = (class, facts); usual: what `usual_order` returns; the rest as
-              `score_sequence` takes it. Mutates: state, parts.
+    Shapes:   state: SEQUENCE; call = (operation, effect); known = (class, facts); usual: what
+              `usual_order` returns; parts [SEQUENCE_PARTS] of int64.
+    Mutates:  state, parts.
     """
     operation, effect = call
     group, facts = known
@@ -177,7 +168,7 @@ def _may_be_pair(kept: int) -> bool:
 
 @routine
 def ask_sequence(state: Any, operation: np.uint64, group: np.uint64, facts: Any) -> None:
-    """Ask for the memory of what `score_sequence` is going to look up of a class."""
+    """Ask for the memory of what `follow_order` is going to look up of a class."""
     one = state["before"] if state["before"] != np.uint64(0) else START
     two = state["earlier"] if state["earlier"] != np.uint64(0) else START
     kept = int(state["spare"])

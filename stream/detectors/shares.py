@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.baselines import ESTATE, find_entry, key_of
-from stream.kernel import kernel, routine
+from stream.kernel import routine
 
 from .bits import BIT
 from .facts import ASSERTED, CLASS, NO_FACT, POOLED, SHARE, Fact, Facts, as_facts, fact
@@ -70,17 +70,6 @@ def steps_of(share: float) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 ASSERTED_STEPS: Final = tuple(steps_of(each) for each in ASSERTED_SHARES)
-
-
-@kernel
-def follow_share(
-    state: Any, which: int, call: Any, group: np.uint64, facts: Any, parts: Any
-) -> int:
-    """Follow a call; return the evidence in 1/1024 bit.
-
-    Shapes:  which: ERROR or DENIAL; the rest as `follow_usual` takes it. Mutates: state, parts.
-    """
-    return int(follow_usual(state, call, usual_share(which, group, facts), parts))
 
 
 @routine

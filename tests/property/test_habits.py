@@ -24,16 +24,19 @@ from stream.detectors import (
     SHARE_PARTS,
     SHARES,
     UNREADY,
+    USUAL_LOOPS,
+    USUAL_ORDER,
     BenignTask,
     fallback_bits,
     follow_fallback,
     follow_loops,
-    follow_share,
+    follow_order,
+    follow_usual,
     learn_loops,
     learn_sequences,
     learn_shares,
-    loop_bits,
-    score_sequence,
+    repeated_bits,
+    usual_in,
 )
 from stream.detectors.loops import PERIODS, PLACES, RETRY, repeats_of
 from stream.detectors.sequence import NEXT, READY_CALLS
@@ -80,14 +83,15 @@ def test_cold_loops_are_asserted(drawn: list[int]) -> None:
     state, parts = np.zeros(1, LOOPS), np.zeros(LOOP_PARTS, np.int64)
     for symbol in drawn:
         follow_loops(state[0], np.uint64(symbol), 0)
-    loop_bits(state[0], GROUP, NOTHING, parts)
+    how = int(usual_in(GROUP, NOTHING)[USUAL_LOOPS, 0])
+    repeated_bits(state[0], how, (GROUP, NOTHING), parts)
     assert parts[-1] == ASSERTED
     assert (parts[0] > 0) == (max(run_of(drawn, each) // each for each in range(1, 9)) > 0)
     restored = np.frombuffer(state.tobytes(), LOOPS).copy()
     for _ in range(2):
         follow_loops(restored[0], np.uint64(drawn[-1]), 0)
     after = np.zeros(LOOP_PARTS, np.int64)
-    assert loop_bits(restored[0], GROUP, NOTHING, after) >= BIT
+    assert repeated_bits(restored[0], how, (GROUP, NOTHING), after) >= BIT
 
 
 @given(st.lists(st.lists(st.integers(0, 10), min_size=PLACES, max_size=PLACES), min_size=1))
@@ -96,17 +100,19 @@ def test_learned_loops_are_shares_of_tasks(rows: list[list[int]]) -> None:
     levels = np.array(rows, np.uint8)
     facts = table_of(learn_loops(np.full(len(rows), GROUP), levels))
     state, parts = np.zeros(1, LOOPS), np.zeros(LOOP_PARTS, np.int64)
-    before = 0
+    before, how = 0, int(usual_in(GROUP, facts)[USUAL_LOOPS, 0])
     for place in range(40):
         follow_loops(state[0], np.uint64(9), 0)
-        bits = loop_bits(state[0], GROUP, facts, parts)
+        bits = repeated_bits(state[0], how, (GROUP, facts), parts)
         assert bits >= before
         assert parts[-1] == CLASS
         if place == 1:
             share = (levels[:, 1:] > 0).mean(axis=0).min()
             assert bits <= -np.log2((share * len(rows) + 16 / 9) / (len(rows) + 8)) * BIT + BIT
         before = bits
-    assert loop_bits(state[0], np.uint64(78), facts, parts) > 0
+    other = np.uint64(78)
+    how = int(usual_in(other, facts)[USUAL_LOOPS, 0])
+    assert repeated_bits(state[0], how, (other, facts), parts) > 0
     assert parts[-1] == POOLED
 
 
@@ -133,8 +139,9 @@ def test_fallbacks_are_those_of_the_model(drawn: list[tuple[int, int, int]]) -> 
 def test_shares_are_those_of_the_model(which: int, drawn: list[tuple[int, int]]) -> None:
     """The weight is the largest sum over all beginnings, less a bit; said where a call fails."""
     state, parts = np.zeros(1, SHARES), np.zeros(SHARE_PARTS, np.int64)
+    usual = usual_in(GROUP, NOTHING)[which]
     for place, call in enumerate(drawn):
-        bits = follow_share(state[0], which, call, GROUP, NOTHING, parts)
+        bits = follow_usual(state[0], call, usual, parts)
         most = share_weights(drawn[: place + 1], ASSERTED_STEPS[which])
         assert bits == (max(0, most - BIT) if call[0] else 0)
         assert parts[-1] == ASSERTED
@@ -162,7 +169,8 @@ def test_learned_shares_are_found(rows: list[tuple[int, int, int]]) -> None:
     parts = np.zeros(SHARE_PARTS, np.int64)
     for which in (ERROR, DENIAL):
         for group, how in ((int(groups[0]), CLASS), (99, POOLED)):
-            follow_share(np.zeros(1, SHARES)[0], which, (1, 1), np.uint64(group), facts, parts)
+            usual = usual_in(np.uint64(group), facts)[which]
+            follow_usual(np.zeros(1, SHARES)[0], (1, 1), usual, parts)
             assert parts[-1] == how
 
 
@@ -176,9 +184,11 @@ def test_sequences_are_those_of_the_model(drawn: list, times: int, task: list, g
     is_ready = len(model.calls(own)) >= READY_CALLS
     state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
     before, weight = (1, 1), 0
+    known = np.uint64(group), facts
+    usual = usual_in(*known)[USUAL_ORDER]
     for operation, effect in task:
         call = np.uint64(operation), effect
-        bits = score_sequence(state[0], call, np.uint64(group), facts, parts)
+        bits = follow_order(state[0], call, known, usual, parts)
         first = model.first(own, (operation, effect))
         assert abs(parts[FIRST_PART] - first * BIT) <= 1
         if is_ready:
@@ -207,7 +217,9 @@ def test_orders_that_are_not_looked_for_are_not_there(
         states["spare"][1] = 0
         for which, facts in enumerate(tables):
             call = np.uint64(operation), effect
-            score_sequence(states[which], call, np.uint64(group), facts, parts[which])
+            known = np.uint64(group), facts
+            usual = usual_in(*known)[USUAL_ORDER]
+            follow_order(states[which], call, known, usual, parts[which])
         assert (parts == parts[0]).all()
 
 

@@ -27,19 +27,22 @@ from stream.detectors import (
     SHARE_PARTS,
     SHARES,
     SPREAD,
+    USUAL_LOOPS,
+    USUAL_ORDER,
     BenignTask,
     end_stretch,
     fallback_bits,
     follow_fallback,
     follow_loops,
-    follow_share,
+    follow_order,
+    follow_usual,
     learn_fallbacks,
     learn_loops,
     learn_sequences,
     learn_shares,
-    loop_bits,
     observe_spread,
-    score_sequence,
+    repeated_bits,
+    usual_in,
 )
 from stream.detectors.facts import as_bits
 from stream.detectors.loops import PLACES, RETRY
@@ -56,7 +59,8 @@ def looped(symbols: list[int], failed: int, facts: np.ndarray) -> np.ndarray:
     state, parts = np.zeros(1, LOOPS), np.zeros(LOOP_PARTS, np.int64)
     for symbol in symbols:
         follow_loops(state[0], np.uint64(symbol), failed)
-    loop_bits(state[0], GROUP, facts, parts)
+    how = int(usual_in(GROUP, facts)[USUAL_LOOPS, 0])
+    repeated_bits(state[0], how, (GROUP, facts), parts)
     return parts
 
 
@@ -128,18 +132,18 @@ def test_a_burst_of_denials_is_caught_and_a_usual_share_of_errors_is_not() -> No
     """Cold, three denials have 11 bits; learned, 5 % of errors for 1,000 calls stay under 11."""
     state, parts = np.zeros(1, SHARES), np.zeros(SHARE_PARTS, np.int64)
     for _ in range(3):
-        follow_share(state[0], DENIAL, (1, 1), GROUP, NOTHING, parts)
+        follow_usual(state[0], (1, 1), usual_in(GROUP, NOTHING)[DENIAL], parts)
     assert parts[0] > 11 * BIT
     chance = np.random.default_rng(2)
     failures = np.stack([chance.binomial(10, 0.05, 200), np.zeros(200, int)], axis=1)
     facts = table_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
     state[:] = 0
-    most = 0
+    most, usual = 0, usual_in(GROUP, facts)[ERROR]
     for failed in chance.random(1000) < 0.05:
-        most = max(most, follow_share(state[0], ERROR, (int(failed), 1), GROUP, facts, parts))
+        most = max(most, follow_usual(state[0], (int(failed), 1), usual, parts))
     assert most < 11 * BIT
     for _ in range(6):
-        follow_share(state[0], ERROR, (1, 1), GROUP, facts, parts)
+        follow_usual(state[0], (1, 1), usual, parts)
     assert parts[0] > 15 * BIT
 
 
@@ -149,10 +153,11 @@ def test_who_always_failed_more_often_is_no_news() -> None:
     failures = np.stack([chance.binomial(10, 0.05, 200), np.zeros(200, int)], axis=1)
     facts = table_of(learn_shares(np.full(200, GROUP), np.full(200, 10), failures))
     state, parts = np.zeros(1, SHARES), np.zeros(SHARE_PARTS, np.int64)
+    expected = usual_in(GROUP, facts)[ERROR]
 
     def share_over(calls: int, share: float) -> list[int]:
         return [
-            follow_share(state[0], ERROR, (int(failed), 1), GROUP, facts, parts)
+            follow_usual(state[0], (int(failed), 1), expected, parts)
             for failed in chance.random(calls) < share
         ]
 
@@ -166,10 +171,11 @@ def test_a_strange_order_of_known_operations_is_caught() -> None:
     """Calls of a benign task backwards pass 10 bits at the fifth; forwards they never have any."""
     steps = [(10, READ), (11, READ), (12, READ), (13, CHANGE), (14, READ), (15, CHANGE)]
     facts = table_of(learn_sequences(BenignTask(int(GROUP), steps) for _ in range(100)))
+    known, usual = (GROUP, facts), usual_in(GROUP, facts)[USUAL_ORDER]
     for calls, passed in ((steps, None), (steps[::-1], 5)):
         state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
         bits = [
-            score_sequence(state[0], (np.uint64(operation), effect), GROUP, facts, parts)
+            follow_order(state[0], (np.uint64(operation), effect), known, usual, parts)
             for operation, effect in calls
         ]
         over = [place for place, each in enumerate(bits, 1) if each >= 10 * BIT]
@@ -181,9 +187,9 @@ def test_a_context_keeps_what_comes_after_a_call() -> None:
     steps = [(10, READ), (11, READ), (12, READ)]
     facts = table_of(learn_sequences(BenignTask(int(GROUP), steps) for _ in range(100)))
     state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
-    kept = []
+    kept, usual = [], usual_in(GROUP, facts)[USUAL_ORDER]
     for operation in (10, 11, 10, 99, 12):
-        score_sequence(state[0], (np.uint64(operation), READ), GROUP, facts, parts)
+        follow_order(state[0], (np.uint64(operation), READ), (GROUP, facts), usual, parts)
         kept.append(int(state["spare"][0]))
     left = as_bits(1 / 101) * WITH_LEFT
     assert kept == [
@@ -199,10 +205,10 @@ def test_a_first_change_counts_more_than_a_first_read() -> None:
     """Where tasks often read what was never read, but never changed anything new: 3 and 9 bits."""
     tasks = [BenignTask(int(GROUP), [(100 + each, READ), *[(5, CHANGE)] * 4]) for each in range(80)]
     facts = table_of(learn_sequences(tasks))
-    found = []
+    found, usual = [], usual_in(GROUP, facts)[USUAL_ORDER]
     for effect in (READ, CHANGE):
         state, parts = np.zeros(1, SEQUENCE), np.zeros(SEQUENCE_PARTS, np.int64)
-        score_sequence(state[0], (np.uint64(99), effect), GROUP, facts, parts)
+        follow_order(state[0], (np.uint64(99), effect), (GROUP, facts), usual, parts)
         found.append(int(parts[FIRST_PART]) / BIT)
     assert found[0] < 2.5 and found[1] > 9
 

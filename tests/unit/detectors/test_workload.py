@@ -25,15 +25,15 @@ from stream.detectors import (
     WORKLOAD_PARTS,
     BenignTask,
     follow_context,
+    follow_order,
     follow_workload,
     learn_loops,
     learn_sequences,
-    loop_bits,
-    score_sequence,
+    repeated_bits,
     usual_in,
 )
-from stream.detectors.loops import PLACES
-from stream.detectors.sequence import FIRST_HOW_PART
+from stream.detectors.loops import PLACES, usual_loops
+from stream.detectors.sequence import FIRST_HOW_PART, usual_order
 from stream.detectors.workload import LOOPED, ORDER, USUAL_LOOPS
 from stream.kernel import kernel
 from stream.profiles import COMPLETION, EVENT, FAILED, GRANT, REFUSED, REQUEST, SERVED, VALUE
@@ -230,8 +230,10 @@ def test_what_is_looked_up_once_for_a_class_says_what_each_call_would_look_up() 
             known_of = group, facts, np.uint64(1), usual
             follow_context(state[0], event, 0, known_of, (bits, details))
             call = np.uint64(operation), 0
-            order = score_sequence(alone[0]["sequence"], call, group, facts, parts)
-            loops = loop_bits(state[0]["loops"], group, facts, repeated)
+            of, how = (group, facts), usual_loops(group, facts)
+            asked = usual_order(group, facts)
+            order = follow_order(alone[0]["sequence"], call, of, asked, parts)
+            loops = repeated_bits(state[0]["loops"], how, of, repeated)
             assert (bits[ORDER], bits[LOOPED]) == (order, loops)
             assert details[ORDER, :SEQUENCE_PARTS].tolist() == parts.tolist()
             assert details[LOOPED, :LOOP_PARTS].tolist() == repeated.tolist()
