@@ -97,7 +97,7 @@ def allow(
     assert brake is not None, "who has no brake has no allowance"
     at_ms, at_s = max(now[0], owned.clock_ms), now[1]
     recent.began_ms = recent.began_ms or at_ms
-    brakes.counts_from[owned.partition] = NEVER_CLOSED if owned.coming else owned.replay_until
+    brakes.counts_from[owned.partition] = NEVER_CLOSED if owned.is_following else owned.replay_until
     is_known = recent.under is owned.conditions
     is_soon = at_s - recent.looked_s < LOOK_EVERY_S
     if is_known and is_soon and at_ms - recent.looked_ms < bin_ms(brake.window_ms):

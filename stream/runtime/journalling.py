@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from stream.engine import Enforced
+from stream.errors import OwnershipLost
 from stream.events import Conditions, with_brake, with_full
 from stream.profiles import Batch, Read
 
@@ -20,10 +21,11 @@ from .baselines import is_behind
 from .brake import allow, braked_of, closings, note_enforced
 from .claiming import check_journal
 from .growth import longest, with_counts
-from .owned import Owned
+from .owned import Asked, Owned
+from .paces import LATE_S, Paces
 from .room import full_of, is_closing
 from .saving import verify
-from .takeover import journal
+from .takeover import append_entries, entry_of, journal
 from .tenure import Tenure
 
 JOURNAL_AGAIN_MS: Final = 86_400_000
@@ -74,14 +76,32 @@ class Journalling(Tenure):
     # Whatever is wanted otherwise than it holds.
 
     async def _reach(self, owned: Owned) -> None:
-        """Let what is journalled from where a partition is on take effect."""
-        while (due := owned.due()) is not None:
-            owned.hold(*due)
-            await self._take_effect(owned)
+        """Let what is journalled from where a partition is on take effect, once it is journalled.
+
+        Requires: the session's turn. Errors: BusUnavailable, where it may never be.
+        """
+        while True:
+            while (due := owned.due()) is not None:
+                owned.hold(*due)
+                await self._take_effect(owned)
+            asked = owned.asked
+            if asked is None or owned.position < asked.conditions.from_offset:
+                return
+            await asked.done.wait()
+            self.must_be_whole()
 
     def _must_journal(self, owned: Owned) -> bool:
-        """Tell whether something else is wanted than holds, or what holds is old, and may be."""
-        return owned.is_settled and (self._wanted(owned) != owned.conditions or self._is_old(owned))
+        """Tell whether something else is wanted than holds, or what holds is old, and may be.
+
+        What is about to come is left to come, unless nothing comes that would bring it.
+        """
+        if not owned.is_settled:
+            return False
+        wanted = self._wanted(owned)
+        if not owned.coming:
+            return wanted != owned.conditions or self._is_old(owned)
+        is_coming = entry_of(owned, owned.coming[-1][1], 0) == self._entry_of(owned, wanted, 0)
+        return not is_coming or self.clock.monotonic_s() >= owned.coming_by_s
 
     async def _change(self, some: Sequence[Owned]) -> None:
         """Journal what is wanted of partitions, and let it take effect."""
@@ -92,16 +112,11 @@ class Journalling(Tenure):
     async def _journal(
         self, changes: Sequence[tuple[Owned, Conditions]], from_offset: int | None = None
     ) -> None:
-        """Journal conditions side by side, from the next offset on unless told: all events wait.
-
-        They hold once nobody else had the partition when they came in: an entry behind the next
-        owner's first counts for nobody, so it must not take effect here.
-        """
-        topic, mine = self.topics.journal, [owned for owned, _ in changes]
+        """Journal conditions side by side, from the next offset on unless told: all events wait."""
         appends = [
             journal(
                 self.publisher,
-                topic,
+                self.topics.journal,
                 owned,
                 with_counts(wanted, longest(owned.counts, wanted.counts)),
                 from_offset,
@@ -109,11 +124,83 @@ class Journalling(Tenure):
             for owned, wanted in changes
         ]
         await asyncio.gather(*appends)
-        await verify(self.store, mine)
-        if unread := {each.partition: each for each in mine if not each.is_journal_read}:
-            await check_journal(self.reader, topic, unread)
-        for each in mine:
+        await self._see_ours([(owned, owned.journal_offset) for owned, _ in changes])
+
+    async def _journal_ahead(self, some: Sequence[Owned], paces: Paces) -> None:
+        """Journal what is planned of partitions for a little later, so that no event waits.
+
+        Which offset that is, is settled between two batches; from there on none is applied before
+        it is acknowledged. What is planned says nothing of the offset from which it holds.
+        """
+        if not any(self._may_plan(each, paces) for each in some):
+            return
+        async with self.turn:
+            self.must_be_whole()
+            mine = [each for each in some if self._may_plan(each, paces)]
+            asked = [
+                (each, each.ask(self._entry_of(each, self._wanted(each), place)))
+                for each in mine
+                for place in [max(each.position + paces.ahead(each), each.journalled_to)]
+            ]
+        with self._careful():
+            try:
+                await self._ask(asked)
+            finally:
+                for _, waited in asked:
+                    waited.done.set()
+
+    def _may_plan(self, owned: Owned, paces: Paces) -> bool:
+        return (
+            self._has(owned)
+            and owned.is_settled
+            and not owned.coming
+            and paces.ahead(owned) > 0
+            and is_planned(owned.conditions, self._wanted(owned))
+        )
+
+    async def _ask(self, asked: Sequence[tuple[Owned, Asked]]) -> None:
+        """Journal what is asked for, and let it come unless it was given up meanwhile."""
+        topic = self.topics.journal
+        appended = await asyncio.gather(
+            *(
+                append_entries(self.publisher, topic, owned, [each.conditions])
+                for owned, each in asked
+            )
+        )
+        offsets = [offset for (offset,) in appended]
+        await self._see_ours([(owned, at) for (owned, _), at in zip(asked, offsets, strict=True)])
+        for (owned, each), offset in zip(asked, offsets, strict=True):
+            if owned.asked is each:
+                owned.asked = None
+                owned.coming.append((offset, each.conditions))
+                owned.coming_by_s = self.clock.monotonic_s() + LATE_S
+
+    async def _see_ours(self, entries: Sequence[tuple[Owned, int]]) -> None:
+        """Return once nobody else had partitions when entries came into their journals, at offsets.
+
+        An entry behind the next owner's first counts for nobody, so it must not take effect here.
+        Errors: StoreUnavailable, BusUnavailable, OwnershipLost. Mutates: the partitions.
+        """
+        while mine := [each for each in entries if self._has(each[0])]:
+            unread = {each.partition: each for each, at in mine if each.journal_read <= at}
+            try:
+                await verify(self.store, [each for each, _ in mine])
+                if unread:
+                    await check_journal(self.reader, self.topics.journal, unread)
+                break
+            except OwnershipLost:
+                # Of what was let go meanwhile nothing takes effect, whoever has it.
+                if all(self._has(each) for each, _ in mine):
+                    raise
+        for each, _ in entries:
             each.journalled_ms = self.clock.wall_ms()
+
+    def _has(self, owned: Owned) -> bool:
+        return self.owned.get(owned.partition) is owned
+
+    def _entry_of(self, owned: Owned, wanted: Conditions, from_offset: int) -> Conditions:
+        counted = with_counts(wanted, longest(owned.counts, wanted.counts))
+        return entry_of(owned, counted, from_offset)
 
     def _is_old(self, owned: Owned) -> bool:
         """Tell whether the entry in force must be written again, before retention takes it."""
@@ -140,3 +227,18 @@ class Journalling(Tenure):
         lag = self.ends.get(owned.partition, 0) - owned.position
         behind = is_behind(owned.conditions, lag, self.spec.behind_events)
         return self.baselines.wanted(wanted, is_behind=behind)
+
+
+def is_planned(held: Conditions, wanted: Conditions) -> bool:
+    """Tell whether all that is to change is the policy or the baseline, as somebody planned.
+
+    Not so in a hurry: where detectors are shed, and where anybody acts on what happens.
+    """
+    planned = msgspec.structs.replace(
+        held,
+        policy_hash=wanted.policy_hash,
+        policy_text=wanted.policy_text,
+        baseline=wanted.baseline,
+        format=wanted.format,
+    )
+    return wanted != held and wanted.shed == held.shed and planned == wanted

@@ -22,6 +22,16 @@ from .recent import Recent
 SENT_KEPT: Final = 1_024
 
 
+class Asked(NamedTuple):
+    """Conditions on their way to the journal, for an offset not yet reached.
+
+    `done` is set once they are acknowledged, or were given up.
+    """
+
+    conditions: Conditions
+    done: asyncio.Event
+
+
 class Foreign(NamedTuple):
     """What another wrote under a key of ours: where, its hash, and the place it claims.
 
@@ -48,7 +58,10 @@ class Owned:
     `journal_read` the journal was read, which shows no other owner after us.
     `journalled_ms` is the time of the entry in force, negative where it was written just now.
     `held_since` are the offsets from which conditions held, with their journal offsets.
-    `coming` are journalled conditions with their journal offsets, for offsets not yet reached.
+    `coming` are journalled conditions with their journal offsets, for offsets not yet reached;
+    `asked` are such as are not known to be journalled: no event from there on is applied before.
+    Where none has come so far by `coming_by_s`, of the process's time, they hold from where it is.
+    `journalled_to` is the last offset for which anything is journalled.
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
     wrote under our keys (see `repair`); `compared_to` lies behind the last record compared.
@@ -101,10 +114,15 @@ class Owned:
     domains: dict[int, int] = field(default_factory=dict)
     fresh: Counter[int] = field(default_factory=Counter)
     enforced: Recent = field(default_factory=Recent)
+    asked: Asked | None = None
+    coming_by_s: float = 0.0
+    journalled_to: int = -1
 
     def __post_init__(self) -> None:
         self.hold(self.journal_offset, self.conditions)
         self.saved_from = self.position
+        offsets = (each.from_offset for _, each in self.coming)
+        self.journalled_to = max([self.conditions.from_offset, *offsets])
 
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -141,7 +159,12 @@ class Owned:
     @property
     def is_settled(self) -> bool:
         """Tell whether everything an earlier owner may have applied is applied."""
-        return self.position >= self.replay_until and not self.coming
+        return self.position >= self.replay_until and not self.is_following
+
+    @property
+    def is_following(self) -> bool:
+        """Tell whether conditions are still to come that an earlier owner may have applied by."""
+        return bool(self.coming) and self.coming[0][1].from_offset <= self.replay_until
 
     def passed(self, offset: int) -> None:
         """Forget what was sent to the enforcement topic and has been read back."""
@@ -173,7 +196,24 @@ class Owned:
 
     def limit(self) -> int | None:
         """Return the offset before which the conditions in force hold, None for no end."""
-        return self.coming[0][1].from_offset if self.coming else None
+        if self.coming:
+            return self.coming[0][1].from_offset
+        return self.asked.conditions.from_offset if self.asked else None
+
+    def ask(self, conditions: Conditions) -> Asked:
+        """Note that conditions are on their way to the journal, for later. Mutates: self."""
+        assert not self.coming
+        self.asked = Asked(conditions, asyncio.Event())
+        self.journalled_to = max(self.journalled_to, conditions.from_offset)
+        return self.asked
+
+    def give_up_coming(self) -> None:
+        """Let nothing come that was journalled for later; it must be journalled otherwise there.
+
+        Mutates: self.
+        """
+        self.coming.clear()
+        self.asked = None
 
     def due(self) -> tuple[int, Conditions] | None:
         """Take the next journalled conditions whose offset is reached."""

@@ -33,6 +33,8 @@ async def returned(
     Requires: everything of it was saved. Errors: StoreUnavailable, BusUnavailable.
     """
     bounds = place.bounds
+    if owned.asked is not None:
+        return None
     if owned.topic_id != place.topic_id or not bounds.start <= owned.position <= bounds.end:
         return None
     if owned.check and owned.check_offset >= owned.position:

@@ -33,6 +33,7 @@ from .journalling import Journalling
 from .loading import fetch_rows, fetched_rows, restore_rows, wanting_rows
 from .looking import Looking
 from .owned import Owned, cut, record_check
+from .paces import Paces
 from .room import note_admitted, recount
 from .saving import Snapshot, settle, verify
 from .sweep import forgettable_before_ms, idle_rows, still_idle
@@ -304,8 +305,11 @@ class Session(Journalling):
 
     async def keep_conditions(self) -> None:
         """Journal what operators and a reloaded policy want, as soon as it may hold."""
+        paces = Paces()
         while await self._pause(CONDITIONS_EVERY_MS):
             mine = list(self.owned.values())
+            paces.look(mine, self.clock.monotonic_s())
+            await self._journal_ahead(mine, paces)
             due = [each for each in mine if each.is_due or self._must_journal(each)]
             for start in range(0, len(due), CHANGED_AT_ONCE):
                 some = due[start : start + CHANGED_AT_ONCE]

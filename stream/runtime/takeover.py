@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -306,26 +306,48 @@ async def journal(
     owned: Owned,
     conditions: Conditions,
     from_offset: int | None = None,
-) -> Conditions:
-    """Journal new conditions from an offset on, else the next; return them once acknowledged.
+) -> None:
+    """Journal new conditions from an offset on, else the next, and return once acknowledged.
 
+    What was ever journalled for a later offset they replace there too: of two for one offset the
+    later one holds. First there, so that who reads only that much holds what is older until then.
     Requires: no earlier owner was there; no event of the partition is applied meanwhile, and
     nothing of what was applied from there on has left. Mutates: owned.
     """
     start = owned.position if from_offset is None else from_offset
     assert start >= owned.replay_until
-    assert not owned.coming
-    entry = msgspec.structs.replace(
+    assert not owned.is_following
+    owned.give_up_coming()
+    owned.journalled_to = max(owned.journalled_to, start)
+    places = [owned.journalled_to, start] if start < owned.journalled_to else [start]
+    entries = [entry_of(owned, conditions, each) for each in places]
+    *_, offset = await append_entries(publisher, topic, owned, entries)
+    owned.hold(offset, entries[-1])
+
+
+def entry_of(owned: Owned, conditions: Conditions, from_offset: int) -> Conditions:
+    """Return conditions as an owner journals them for an offset."""
+    return msgspec.structs.replace(
         conditions,
         nonce=owned.nonce,
         epoch=owned.epoch,
         era=owned.conditions.era,
-        from_offset=start,
+        from_offset=from_offset,
     )
-    sent = await publisher.send(topic, owned.nonce.encode(), encode_entry(entry), owned.partition)
-    offset = await sent
-    owned.hold(offset, entry)
-    if offset == owned.journal_read:
-        # Nobody's stands before it that was not read, so there is nothing to read.
-        owned.journal_read = offset + 1
-    return entry
+
+
+async def append_entries(
+    publisher: Publisher, topic: str, owned: Owned, entries: Sequence[Conditions]
+) -> list[int]:
+    """Append an owner's entries to its journal; return their offsets once acknowledged.
+
+    Mutates: owned.
+    """
+    key, partition = owned.nonce.encode(), owned.partition
+    sent = [await publisher.send(topic, key, encode_entry(each), partition) for each in entries]
+    offsets = [await each for each in sent]
+    for offset in offsets:
+        if offset == owned.journal_read:
+            # Nobody's stands before it that was not read, so there is nothing to read.
+            owned.journal_read = offset + 1
+    return offsets
