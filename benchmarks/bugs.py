@@ -23,6 +23,7 @@ import stream.runtime.saving
 import stream.runtime.session
 import stream.runtime.takeover
 from benchmarks import (
+    bugs_ahead,
     bugs_brake,
     bugs_gateway,
     bugs_growth,
@@ -380,6 +381,9 @@ BUGS: Final = (
     Bug("brake-never", "the brake lets everybody through", bugs_brake.never),
     Bug("braked-late", "a brake is journalled from too late on", bugs_brake.journalled_late),
     Bug("not-counted", "rows are stored and not counted", bugs_room.not_counted),
+    # tests/unit/runtime/test_planned.py
+    Bug("ahead-unwaited", "events do not wait for the journal", bugs_ahead.unwaited, True),
+    Bug("ahead-outlived", "a plan comes into force that was given up", bugs_ahead.outlived),
     Bug("contexts-lost", "learned contexts are not read back", bugs_learned.contexts_lost),
     Bug("habits-lost", "habits of workloads are not read back", bugs_learned.habits_lost),
     Bug("log-check", "another log under the same id is not noticed", _another_log_not_noticed),

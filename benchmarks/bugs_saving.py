@@ -29,7 +29,7 @@ def one_behind_a_failed_one() -> Iterator[tuple[Any, str, Any]]:
 def between_commands() -> Iterator[tuple[Any, str, Any]]:
     """Save without the turn: neither to look up what is unsaved, nor to take it."""
 
-    async def all_at_once(self: Session) -> list[list[Slice]]:
+    async def all_at_once(self: Session, rows_max: int) -> list[list[Slice]]:
         return [[]]
 
     async def save_slices(self: Session, some: list[Slice]) -> list[Snapshot]:

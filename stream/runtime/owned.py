@@ -132,11 +132,6 @@ class Owned:
         return Fence(self.nonce, self.epoch, self.number)
 
     @property
-    def is_journal_read(self) -> bool:
-        """Tell whether the journal was read up to the entry in force."""
-        return self.journal_read > self.journal_offset
-
-    @property
     def count(self) -> int:
         """Return by how many partitions homes are told here."""
         return self.counts[-1]
