@@ -100,8 +100,7 @@ class Journalling(Tenure):
         wanted = self._wanted(owned)
         if not owned.coming:
             return wanted != owned.conditions or self._is_old(owned)
-        is_coming = entry_of(owned, owned.coming[-1][1], 0) == self._entry_of(owned, wanted, 0)
-        return not is_coming or self.clock.monotonic_s() >= owned.coming_by_s
+        return wanted != owned.coming[-1][1] or self.clock.monotonic_s() >= owned.coming_by_s
 
     async def _change(self, some: Sequence[Owned]) -> None:
         """Journal what is wanted of partitions, and let it take effect."""
@@ -208,8 +207,13 @@ class Journalling(Tenure):
         return age_ms > min(self.topics.retention_ms // 4, JOURNAL_AGAIN_MS)
 
     def _wanted(self, owned: Owned) -> Conditions:
+        """Return what holds, or is to come, as it is wanted.
+
+        Who heads what an earlier owner has planned may know nothing of it but that it is to come.
+        """
+        held = owned.coming[-1][1] if owned.coming else owned.conditions
         wall = self.clock.wall_ms(), owned.position
-        wanted = self.operators.wanted(owned.conditions, owned.partition, owned.count, wall)
+        wanted = self.operators.wanted(held, owned.partition, owned.count, wall)
         counts = longest(self.counts, longest(owned.counts, wanted.counts))
         if counts != wanted.counts:
             wanted = with_counts(wanted, counts)
@@ -225,7 +229,7 @@ class Journalling(Tenure):
         if braked != set(wanted.braked):
             wanted = with_brake(wanted, braked)
         lag = self.ends.get(owned.partition, 0) - owned.position
-        behind = is_behind(owned.conditions, lag, self.spec.behind_events)
+        behind = is_behind(held, lag, self.spec.behind_events)
         return self.baselines.wanted(wanted, is_behind=behind)
 
 

@@ -78,8 +78,16 @@ async def fed(estate: Estate, until: asyncio.Event) -> None:
         await asyncio.sleep(AT_ONCE * EVERY_S)
 
 
-def told(estate: Estate, story: Callable[[Worker, asyncio.Event], Awaitable[None]]) -> None:
-    """Let a worker run under a steady load, and a story be told of it."""
+async def nothing_more() -> None:
+    """What mostly follows."""
+
+
+def told(
+    estate: Estate,
+    story: Callable[[Worker, asyncio.Event], Awaitable[None]],
+    then: Callable[[], Awaitable[None]] = nothing_more,
+) -> None:
+    """Let a worker run under a steady load, and a story be told of it; what follows it."""
 
     async def tell() -> None:
         await estate.topics()
@@ -90,6 +98,7 @@ def told(estate: Estate, story: Callable[[Worker, asyncio.Event], Awaitable[None
             await story(worker, enough)
             enough.set()
             await feeding
+        await then()
 
     asyncio.run(tell())
 
@@ -181,6 +190,36 @@ async def _coming(one: Owned) -> int:
 
 async def _stopped(one: Owned) -> int:
     return one.conditions.stopped_until_ms
+
+
+def test_an_heir_carries_out_what_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was never told of the other policy finds it in the journal, for an offset far ahead."""
+    monkeypatch.setattr(paces, "AHEAD_S", 30.0)
+    monkeypatch.setattr(journalling, "LATE_S", 600.0)
+    estate = Estate()
+
+    async def story(worker: Worker, enough: asyncio.Event) -> None:
+        worker.reload(POLICY)
+        await wait_until(lambda: _coming(held(worker)), bool)
+        enough.set()
+        assert held(worker).conditions.policy_hash != POLICY.hash
+
+    async def go_on() -> None:
+        planned = entries_of(estate, PARTITION)[-1]
+        log = estate.log.partitions(TOPICS.requests)[PARTITION]
+        assert planned.from_offset > log.end
+        async with estate.worker() as heir:
+            await wait_until(lambda: _hash_of_all(heir), lambda hashes: hashes == {POLICY.hash})
+        ahead, now = entries_of(estate, PARTITION)[-2:]
+        assert (ahead.from_offset, now.policy_hash) == (planned.from_offset, POLICY.hash)
+        assert now.from_offset <= log.end
+
+    told(estate, story, go_on)
+
+
+async def _hash_of_all(worker: Worker) -> set[str]:
+    owned = worker._session.owned.values() if worker._session else ()
+    return {each.conditions.policy_hash for each in owned}
 
 
 def test_an_heir_waits_for_no_event_that_never_came() -> None:
