@@ -165,7 +165,7 @@ def _start_from_the_group_s_offset() -> Iterator[tuple[Any, str, Any]]:
 
 def _journal_after_effect() -> Iterator[tuple[Any, str, Any]]:
     async def journal(
-        publisher: Any, topic: str, owned: Any, conditions: Any, from_offset: int | None = None
+        publisher: Any, topic: str, owned: Any, conditions: Any, from_offset: Any, planned: Any
     ) -> Any:
         entry = msgspec.structs.replace(
             conditions,

@@ -26,7 +26,7 @@ def outlived() -> Planted:
     original = journalling.journal
 
     async def journal(publisher: Any, topic: str, owned: Any, *conditions: Any) -> None:
-        owned.journalled_to = -1
+        owned.later = []
         await original(publisher, topic, owned, *conditions)
 
     yield journalling, "journal", journal

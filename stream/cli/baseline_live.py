@@ -232,12 +232,15 @@ async def _followed(
 
 
 async def _held(config: Config, reader: LogReader) -> dict[int, InForce | None]:
-    """Return what the journals say is in force."""
+    """Return what the journals say is in force, for any event that comes from now on."""
     topic, held = config.topics.journal, {}
+    ends = await reader.bounds(config.topics.requests)
     for partition, span in sorted((await reader.bounds(topic)).items()):
         records = [
             each async for some in read_through(reader, topic, partition, span) for each in some
         ]
-        said = conditions_in(records)
+        # An owner may have journalled it for an offset that is yet to come.
+        end = ends[partition].end if partition in ends else 0
+        said = [each for each in conditions_in(records) if each.from_offset <= end]
         held[partition] = said[-1].baseline or None if said else None
     return held

@@ -29,6 +29,10 @@ from .takeover import append_entries, entry_of, journal
 from .tenure import Tenure
 
 JOURNAL_AGAIN_MS: Final = 86_400_000
+LATER_MAX: Final = 16  # offsets not yet reached for which anything is journalled
+
+Change = tuple[Owned, Conditions, Conditions | None]
+"""What is wanted of a partition, and what is still to come: None for nothing."""
 
 
 class Journalling(Tenure):
@@ -69,9 +73,15 @@ class Journalling(Tenure):
             here = batch.events["offset"][batch.events["partition"] == partition]
             for offset, tiers in closings(self.state, owned, policy, int(here.max()) + 1):
                 owned.enforced.closed.update(tiers)
-                wanted = with_brake(owned.conditions, {*owned.conditions.braked, *tiers})
-                await self._journal([(owned, wanted)], offset)
+                wanted = self._braked_too(owned.conditions, tiers)
+                planned = owned.planned and self._braked_too(owned.planned, tiers)
+                await self._journal([(owned, wanted, planned)], offset)
                 self._adopt(owned, owned.conditions)
+
+    def _braked_too(self, conditions: Conditions, tiers: Sequence[str]) -> Conditions:
+        policy = self.policies.compiled(conditions)
+        known = {each for each in tiers if policy.tiers.get(each, -1) in policy.braked_tiers}
+        return with_brake(conditions, {*conditions.braked, *known})
 
     # Whatever is wanted otherwise than it holds.
 
@@ -104,13 +114,11 @@ class Journalling(Tenure):
 
     async def _change(self, some: Sequence[Owned]) -> None:
         """Journal what is wanted of partitions, and let it take effect."""
-        await self._journal([(each, self._wanted(each)) for each in some])
+        await self._journal([(each, self._wanted(each), None) for each in some])
         for each in some:
             await self._take_effect(each)
 
-    async def _journal(
-        self, changes: Sequence[tuple[Owned, Conditions]], from_offset: int | None = None
-    ) -> None:
+    async def _journal(self, changes: Sequence[Change], from_offset: int | None = None) -> None:
         """Journal conditions side by side, from the next offset on unless told: all events wait."""
         appends = [
             journal(
@@ -119,11 +127,12 @@ class Journalling(Tenure):
                 owned,
                 with_counts(wanted, longest(owned.counts, wanted.counts)),
                 from_offset,
+                planned,
             )
-            for owned, wanted in changes
+            for owned, wanted, planned in changes
         ]
         await asyncio.gather(*appends)
-        await self._see_ours([(owned, owned.journal_offset) for owned, _ in changes])
+        await self._see_ours([(owned, owned.journal_end - 1) for owned, *_ in changes])
 
     async def _journal_ahead(self, some: Sequence[Owned], paces: Paces) -> None:
         """Journal what is planned of partitions for a little later, so that no event waits.
@@ -136,10 +145,11 @@ class Journalling(Tenure):
         async with self.turn:
             self.must_be_whole()
             mine = [each for each in some if self._may_plan(each, paces)]
+            by_s = self.clock.monotonic_s() + LATE_S
             asked = [
-                (each, each.ask(self._entry_of(each, self._wanted(each), place)))
+                (each, each.ask(self._entry_of(each, self._wanted(each), place), by_s))
                 for each in mine
-                for place in [max(each.position + paces.ahead(each), each.journalled_to)]
+                for place in [max([each.position + paces.ahead(each), *each.later])]
             ]
         with self._careful():
             try:
@@ -153,6 +163,7 @@ class Journalling(Tenure):
             self._has(owned)
             and owned.is_settled
             and not owned.coming
+            and len(owned.later_than(owned.position)) < LATER_MAX
             and paces.ahead(owned) > 0
             and is_planned(owned.conditions, self._wanted(owned))
         )

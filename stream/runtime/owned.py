@@ -61,7 +61,7 @@ class Owned:
     `coming` are journalled conditions with their journal offsets, for offsets not yet reached;
     `asked` are such as are not known to be journalled: no event from there on is applied before.
     Where none has come so far by `coming_by_s`, of the process's time, they hold from where it is.
-    `journalled_to` is the last offset for which anything is journalled.
+    `later` are the offsets, not yet reached, for which anything was ever journalled, in order.
     `outputs` are records sent and not yet known to be acknowledged;
     `sent` has the last record of each key until the topic is read past it, `foreign` what others
     wrote under our keys (see `repair`); `compared_to` lies behind the last record compared.
@@ -116,13 +116,12 @@ class Owned:
     enforced: Recent = field(default_factory=Recent)
     asked: Asked | None = None
     coming_by_s: float = 0.0
-    journalled_to: int = -1
+    later: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hold(self.journal_offset, self.conditions)
         self.saved_from = self.position
-        offsets = (each.from_offset for _, each in self.coming)
-        self.journalled_to = max([self.conditions.from_offset, *offsets])
+        self.later = [each.from_offset for _, each in self.coming]
 
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -195,12 +194,27 @@ class Owned:
             return self.coming[0][1].from_offset
         return self.asked.conditions.from_offset if self.asked else None
 
-    def ask(self, conditions: Conditions) -> Asked:
-        """Note that conditions are on their way to the journal, for later. Mutates: self."""
+    @property
+    def planned(self) -> Conditions | None:
+        """Return what is to hold from a later offset on, None for what holds now."""
+        if self.coming:
+            return self.coming[-1][1]
+        return self.asked.conditions if self.asked else None
+
+    def ask(self, conditions: Conditions, by_s: float) -> Asked:
+        """Note that conditions are on their way to the journal, for later, and come by a time.
+
+        Mutates: self.
+        """
         assert not self.coming
+        self.coming_by_s = by_s
         self.asked = Asked(conditions, asyncio.Event())
-        self.journalled_to = max(self.journalled_to, conditions.from_offset)
+        self.later = sorted({*self.later_than(self.position), conditions.from_offset})
         return self.asked
+
+    def later_than(self, offset: int) -> list[int]:
+        """Return the offsets behind one for which anything is journalled, in order."""
+        return [each for each in self.later if each > offset]
 
     def give_up_coming(self) -> None:
         """Let nothing come that was journalled for later; it must be journalled otherwise there.

@@ -309,8 +309,9 @@ class Session(Journalling):
         while await self._pause(CONDITIONS_EVERY_MS):
             mine = list(self.owned.values())
             paces.look(mine, self.clock.monotonic_s())
-            await self._journal_ahead(mine, paces)
             due = [each for each in mine if each.is_due or self._must_journal(each)]
+            await self._journal_ahead(due, paces)
+            due = [each for each in due if each.is_due or self._must_journal(each)]
             for start in range(0, len(due), CHANGED_AT_ONCE):
                 some = due[start : start + CHANGED_AT_ONCE]
                 # With the turn, all events would wait for a piece of a save that is under way.
@@ -351,9 +352,9 @@ class Session(Journalling):
             with self._acting():
                 if before_ms > owned.conditions.forgotten_before_ms:
                     wanted = msgspec.structs.replace(
-                        owned.conditions, forgotten_before_ms=before_ms
+                        self._wanted(owned), forgotten_before_ms=before_ms
                     )
-                    await self._journal([(owned, wanted)])
+                    await self._journal([(owned, wanted, None)])
                     await self._take_effect(owned)
                 async with owned.saving:
                     before_ms = owned.conditions.forgotten_before_ms

@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 
 FROM_PARENT = -1  # the journal offset of an entry that lies in another partition's journal
 OFFSETS_AT_ONCE = 4_096
+NEVER = 1 << 62  # an offset that is never reached
 
 
 First = tuple[Conditions, Callable[[str], Awaitable[bool]]]
@@ -306,23 +307,33 @@ async def journal(
     owned: Owned,
     conditions: Conditions,
     from_offset: int | None = None,
+    planned: Conditions | None = None,
 ) -> None:
     """Journal new conditions from an offset on, else the next, and return once acknowledged.
 
     What was ever journalled for a later offset they replace there too: of two for one offset the
     later one holds. First there, so that who reads only that much holds what is older until then.
+    From where something else is to hold as planned, it is what `planned` says; it still comes.
     Requires: no earlier owner was there; no event of the partition is applied meanwhile, and
     nothing of what was applied from there on has left. Mutates: owned.
     """
     start = owned.position if from_offset is None else from_offset
     assert start >= owned.replay_until
     assert not owned.is_following
+    change = owned.limit()
+    if planned is None or change is None:
+        planned, change = conditions, NEVER
     owned.give_up_coming()
-    owned.journalled_to = max(owned.journalled_to, start)
-    places = [owned.journalled_to, start] if start < owned.journalled_to else [start]
-    entries = [entry_of(owned, conditions, each) for each in places]
-    *_, offset = await append_entries(publisher, topic, owned, entries)
-    owned.hold(offset, entries[-1])
+    owned.later = owned.later_than(start)
+    entries = [
+        entry_of(owned, conditions if each < change else planned, each)
+        for each in (*reversed(owned.later), start)
+    ]
+    offsets = await append_entries(publisher, topic, owned, entries)
+    held = list(zip(offsets, entries, strict=True))
+    if start < change:
+        owned.hold(*held[-1])
+    owned.coming += [each for each in held if each[1].from_offset == change]
 
 
 def entry_of(owned: Owned, conditions: Conditions, from_offset: int) -> Conditions:

@@ -179,7 +179,8 @@ def test_what_an_operator_says_does_not_wait_for_events(monkeypatch: pytest.Monk
         assert one.conditions.policy_hash == POLICY.hash
         again, now = entries_of(estate, PARTITION)[-2:]
         assert now.stopped_until_ms == again.stopped_until_ms == over_ms
-        assert now.from_offset < again.from_offset == one.journalled_to
+        assert [again.from_offset] == one.later
+        assert now.from_offset < again.from_offset
 
     told(estate, story)
 
@@ -226,7 +227,7 @@ def test_an_heir_waits_for_no_event_that_never_came() -> None:
     """What was journalled for an offset behind the log's end is no matter of what was applied."""
     assert owned((40, 6)).is_settled
     assert not owned((10, 6)).is_settled
-    assert owned((40, 6)).journalled_to == 40
+    assert owned((40, 6)).later == [40]
     assert owned((40, 6)).limit() == 40
 
 
@@ -234,8 +235,9 @@ def test_no_event_passes_what_is_not_journalled() -> None:
     """Until it is acknowledged no event is applied from there on; with the bug planted they are."""
     one = owned()
     assert one.limit() is None
-    one.ask(conditions(20))
-    assert one.limit() == one.journalled_to == 20
+    one.ask(conditions(20), by_s=0.0)
+    assert one.limit() == 20
+    assert one.later == [20]
     with planted(next(each for each in BUGS if each.name == "ahead-unwaited")):
         assert one.limit() is None
     one.give_up_coming()
