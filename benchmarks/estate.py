@@ -16,7 +16,20 @@ import numpy as np
 from benchmarks.contenders import KEY
 from benchmarks.events import Load, places
 from benchmarks.inside import arrival_of
-from stream.baselines import BIT, ENTRY, ESTATE, OPERATION, RATE, TASKS, Baseline, Facts, Tail
+from stream.baselines import (
+    BIT,
+    ENTRY,
+    ESTATE,
+    LARGEST,
+    OPERATION,
+    RATE,
+    TASKS,
+    USUAL,
+    Baseline,
+    Facts,
+    Tail,
+    asked_of,
+)
 from stream.baselines.baseline import CANDIDATES_MAX, GROUP
 from stream.baselines.entries import ODD, TOKEN_SEEN, USE, VALUE_SEEN
 from stream.baselines.rates import keys_of, places_of
@@ -26,9 +39,10 @@ from stream.kernel import mix64
 from stream.profiles import Decoder
 
 CALLS: Final = 4_096  # different ones, of which a purpose is known for
-EACH: Final = 13  # so that a purpose has 120 entries
+EACH: Final = 13  # so that a purpose has 120 entries, and one more of each call that is usual
 FOLLOWING: Final = 4  # operations usual after each
 ODD_EVERY: Final = 16
+LARGEST_BITS: Final = (10_000, 0, 0)  # bytes, in words: no read brings more
 NOVEL_BITS: Final = (BIT, 2 * BIT, 4 * BIT)  # of the three levels
 MUCH: Final = 1_000
 TASK_MS: Final = 60_000
@@ -143,22 +157,23 @@ def _mixed(one: Any, other: Any) -> Any:
 
 
 def _decoded(estate: Estate) -> tuple[Any, ...]:
-    """Return of each call the hashes: its operation; of its values name, value, use, tokens."""
+    """Return of each call the hashes: operation; of its values name, value, use, tokens; itself."""
     head = f'{{"at_ms":{AT_MS},"workload":"{class_of(0)}/a",'
     payloads = [f"{head}{_call(each, estate)}}}".encode() for each in range(CALLS)]
     batch, rejects = Decoder(KEY, 1, with_values=True).decode([arrival_of(payloads, AT_MS)])
     assert not rejects, rejects[:1]
     operations = batch.events["operation"]
+    asked = np.array([asked_of(each, batch.values) for each in batch.events], np.uint64)
     values = batch.values.reshape(CALLS, -1)
     assert (values["tokens_count"] == 1).all(), "each value is one token"
     tokens = batch.tokens[values["tokens_from"]]
     named = _mixed(operations[:, None], values["name"])
-    return operations, named, values["value"], _mixed(named, values["value"]), tokens
+    return operations, named, values["value"], _mixed(named, values["value"]), tokens, asked
 
 
 def _of_purposes(at: Any, estate: Estate) -> list[Any]:
     """Return the entries of purposes."""
-    operations, named, values, uses, tokens = _decoded(estate)
+    operations, named, values, uses, tokens, asked = _decoded(estate)
     known, few = known_calls(estate), np.array([[1, 2]] * len(at), np.uint64)
 
     def of(table: Any) -> Any:
@@ -172,6 +187,7 @@ def _of_purposes(at: Any, estate: Estate) -> list[Any]:
         _entries(at, VALUE_SEEN, of(values)),
         _entries(at, TOKEN_SEEN, of(tokens)),
         _entries(at, RATE, of(named), NOVEL_BITS),
+        _entries(at, USUAL, of(asked), LARGEST_BITS),
     ]
 
 
@@ -189,7 +205,7 @@ def _of_classes(classes: Any, estate: Estate) -> list[Any]:
     texts = [f"tool:query_{each:04d}" for each in range(estate.operations)]
     hashes = np.array(KEY.hash_all(texts), np.uint64)
     after = np.concatenate([_mixed(hashes, np.roll(hashes, each + 1)) for each in range(FOLLOWING)])
-    named = np.unique(_decoded(estate)[1])
+    _, named, _, _, _, asked = _decoded(estate)
     calls = np.zeros((len(classes), 1), np.uint64)
 
     def each(table: Any) -> Any:
@@ -201,7 +217,8 @@ def _of_classes(classes: Any, estate: Estate) -> list[Any]:
         _alone(classes, hashes),
         _entries(classes, AFTER_ONE, each(hashes), (BIT, 0, 0)),
         _entries(classes, SEQUENCE_PAIR, each(after), (3 * BIT, 0, 0)),
-        _entries(classes, RATE, each(named), NOVEL_BITS),
+        _entries(classes, RATE, each(np.unique(named)), NOVEL_BITS),
+        _entries(classes, LARGEST, each(asked), LARGEST_BITS),
         _entries(np.full(1, ESTATE), RATE, np.array([[1, 2]], np.uint64), NOVEL_BITS),
         _entries(np.full(1, ESTATE), ODD, np.array([[1, 2]], np.uint64), NOVEL_BITS),
     ]

@@ -43,6 +43,7 @@ from .entries import (
     RATE,
     SUPPORT_MAX,
     TASKS,
+    USUAL,
     Entries,
     ask_entry,
     find_entry,
@@ -56,6 +57,7 @@ from .entries import DEEDS as DEEDS_KIND
 from .expected import (
     ask_call,
     ask_unknown,
+    ask_unusual,
     asked_of,
     find_group,
     is_of_all,
@@ -81,7 +83,7 @@ from .portable import (
     manifest_of,
 )
 from .promotion import HabitFacts, habit_tails, promote
-from .sizes import LARGER_BYTES, largest_of
+from .sizes import is_larger
 from .tail import NEVER, Prior, fit_tail, rate_of, smoothed_tail, sureness, threshold_of
 from .tasks import (
     CALL,
@@ -96,6 +98,7 @@ from .tasks import (
     packed,
     together,
 )
+from .usual import USUAL_MIN, find_usual, usual_entries
 
 __all__ = [
     "BASELINE_BYTES_MAX",
@@ -112,7 +115,6 @@ __all__ = [
     "ESTATE",
     "EXPOSED",
     "IDLE_MS",
-    "LARGER_BYTES",
     "LARGEST",
     "MAGIC",
     "NAMES_MAX",
@@ -138,6 +140,8 @@ __all__ = [
     "TASK",
     "TASKS",
     "TASKS_MAX",
+    "USUAL",
+    "USUAL_MIN",
     "Alarm",
     "Aside",
     "Baseline",
@@ -155,6 +159,7 @@ __all__ = [
     "ask_call",
     "ask_entry",
     "ask_unknown",
+    "ask_unusual",
     "asked_of",
     "certain",
     "decode_baseline",
@@ -165,11 +170,12 @@ __all__ = [
     "exact_interval",
     "find_entry",
     "find_group",
+    "find_usual",
     "fit_tail",
     "habit_tails",
+    "is_larger",
     "is_of_all",
     "key_of",
-    "largest_of",
     "learned_from",
     "level_of",
     "manifest_of",
@@ -190,6 +196,7 @@ __all__ = [
     "table_of",
     "threshold_of",
     "together",
+    "usual_entries",
     "version_of",
     "whole",
 ]

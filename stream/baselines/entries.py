@@ -37,10 +37,11 @@ Words = npt.NDArray[np.uint64]
 # What an entry is about. Seen: an operation; a value at an operation's name; a value anywhere;
 # a token anywhere. Rates: of levels at an operation's name; of operations (bits 0) and of found
 # identifiers (bits 1) that are new; for a purpose that is new itself the same, and of tasks with
-# so many changing operations. Others: how many tasks a purpose has; the largest result.
+# so many changing operations. Others: how many tasks a purpose has; the largest result; a call
+# that tasks made just so, see `usual`.
 OPERATION, USE, VALUE_SEEN, TOKEN_SEEN = (np.uint64(each) for each in range(1, 5))
 RATE, ODD, NEW_RATE, NEW_ODD, DEEDS = (np.uint64(each) for each in range(5, 10))
-TASKS, LARGEST, PURPOSES, EXPOSED = (np.uint64(each) for each in range(10, 14))
+TASKS, LARGEST, PURPOSES, EXPOSED, USUAL = (np.uint64(each) for each in range(10, 15))
 # The place of what holds everywhere.
 ESTATE: Final = np.uint64(0x9E3779B97F4A7C15)
 NOWHERE: Final = np.uint64(0)

@@ -26,6 +26,7 @@ from .entries import (
     SUPPORT_MAX,
     TOKEN_SEEN,
     USE,
+    USUAL,
     VALUE_SEEN,
     ask_entry,
     find_entry,
@@ -128,19 +129,29 @@ def asked_of(call: Any, values: Any) -> np.uint64:
 
 @routine
 def ask_call(entries: Any, group: np.uint64, call: Any, values: Any) -> None:
-    """Ask for the memory of what a call of a declared purpose is going to be compared with.
+    """Ask for the memory of what a call is going to be compared with, if it is a usual one.
 
     A large baseline is in no cache: waiting for each look-up in turn would take most of the time.
     """
-    place, operation = place_of(group, call["purpose"]), call["operation"]
+    asked = asked_of(call, values)
     if call["purpose"] != NOWHERE:
-        ask_entry(entries, key_of(place, OPERATION, operation))
-    asked = operation
+        ask_entry(entries, key_of(place_of(group, call["purpose"]), USUAL, asked))
+    else:
+        ask_entry(entries, key_of(group, LARGEST, asked))
+
+
+@kernel
+def ask_unusual(entries: Any, places: Any, call: Any, asked: np.uint64, values: Any) -> None:
+    """Ask for the memory of what a call is compared with that is not a usual one of its purpose.
+
+    `places` is (purpose's place, class's place); `asked` what names the call.
+    """
+    purpose, group = places
+    operation = call["operation"]
+    ask_entry(entries, key_of(purpose, OPERATION, operation))
     first = whole(call["values_from"])
     for number in range(first, first + call["values_count"]):
-        use = use_of(operation, values[number])
-        ask_entry(entries, key_of(place, USE, use))
-        asked = minus64(asked, use)
+        ask_entry(entries, key_of(purpose, USE, use_of(operation, values[number])))
     ask_entry(entries, key_of(group, LARGEST, asked))
 
 

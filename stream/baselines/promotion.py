@@ -31,6 +31,7 @@ from .rates import places_of, rate_entries
 from .sizes import size_entries
 from .tail import Prior, fit_tail, smoothed_tail
 from .tasks import Tasks, done
+from .usual import usual_entries
 
 ASIDE_MAX: Final = 0.12
 SUPPORTED_MIN: Final = 5
@@ -76,7 +77,9 @@ def promote(
     made = counted(tasks, key_id, is_aside)
     teaches = np.ones(len(every.tasks), bool)
     teaches[np.flatnonzero(is_task)[is_aside]] = False
-    listed = _together(made.listed, habits.learn(every.chosen(np.flatnonzero(teaches))))
+    usual = usual_entries(tasks.chosen(np.flatnonzero(~is_aside)), made.listed)
+    learned = habits.learn(every.chosen(np.flatnonzero(teaches)))
+    listed = _together(made.listed, np.concatenate([usual, learned]))
     facts = Facts(
         key_id=key_id,
         tasks=len(tasks.tasks),

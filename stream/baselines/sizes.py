@@ -16,7 +16,7 @@ from .entries import BIT, BITS_MAX, ENTRY, ESTATE, EXPOSED, LARGEST, Entries, ke
 from .expected import asked_of
 from .tasks import READ, Tasks, packed
 
-LARGER_BYTES: Final = 48
+LARGER_BYTES: Final = 48  # by so little more says nothing
 _WORD: Final = 16  # bits of one of the three words that hold a size
 
 SIZE: Final = np.dtype([("key", np.uint64), ("bytes", np.int64), ("task", np.int64)])
@@ -75,9 +75,9 @@ def _is_last(sizes: Any, names: list[str]) -> Any:
 
 
 @routine
-def largest_of(entry: Any) -> int:
-    """Return the size that an entry of a largest result holds."""
-    size = whole(0)
+def is_larger(size: int, entry: Any) -> bool:
+    """Tell whether a result is larger, and not by little, than the largest that an entry holds."""
+    largest = whole(0)
     for word in range(3):
-        size |= whole(entry["bits"][word]) << whole(_WORD * word)
-    return size
+        largest |= whole(entry["bits"][word]) << whole(_WORD * word)
+    return bool(whole(size) > largest + LARGER_BYTES)

@@ -52,16 +52,8 @@ from .loops import (
     learn_loops,
     repeated_bits,
 )
-from .novelty import (
-    KNOWN,
-    MODES,
-    NEW,
-    NOT_READY,
-    PART_NAMES,
-    UNDECLARED,
-    mode_of,
-    score_call,
-)
+from .modes import KNOWN, MODES, NEW, NOT_READY, UNDECLARED, mode_of
+from .novelty import PART_NAMES, score_call
 from .novelty_tasks import score_tasks
 from .rarity import RARITY_MAX, SHARE, STEPS, rarity_of, worth_of
 from .rate_watch import RateWatch

@@ -28,24 +28,23 @@ from stream.baselines import (
     DEEDS_KIND,
     ESTATE,
     EXPOSED,
-    LARGER_BYTES,
     LARGEST,
     NEW_ODD,
     NEW_RATE,
     NOWHERE,
     ODD,
     OPERATION,
-    PURPOSES,
     RATE,
     READ,
-    TASKS,
     ask_unknown,
+    ask_unusual,
     asked_of,
     find_entry,
     find_group,
+    find_usual,
+    is_larger,
     is_of_all,
     key_of,
-    largest_of,
     level_of,
     odd_bits,
     place_of,
@@ -65,9 +64,8 @@ from stream.profiles import (
 )
 
 from .bits import odds_of
+from .modes import KNOWN, KNOWN_TASKS, NEW, NOT_READY, mode_of, peers_of
 
-KNOWN, NEW, UNDECLARED, NOT_READY = range(4)
-MODES: Final = ("known", "new", "undeclared", "not_ready")
 PART_NAMES: Final = (
     "operation",
     "identifier",
@@ -92,8 +90,6 @@ PART_NAMES: Final = (
     P_ERRORS,
     P_WANDER,
 ) = range(PARTS)
-KNOWN_TASKS: Final = 2  # a purpose of fewer tasks is compared as a new one
-PEERS_MIN: Final = 2
 
 # Percent, [read or change]: a new operation, then values by shape, then found identifiers.
 W_OPERATION: Final = (15, 40)
@@ -168,6 +164,21 @@ def judge_known(call: Any, effect: int, of: Any, entries: Any, who: Any, parts: 
         + W_FOUND[effect] * whole(parts[P_FOUND])
     ) // 100
     return int(bits - FOR_KNOWN * min(whole(parts[P_KNOWN]), 2))
+
+
+@kernel
+def _judge_usual(call: Any, values: Any, parts: Any) -> int:
+    """Return the evidence of a call that tasks of its purpose make just so, as `judge_known` does.
+
+    Mutates: parts.
+    """
+    for part in range(P_ERRORS):
+        parts[part] = 0
+    first = whole(call["values_from"])
+    for number in range(first, first + call["values_count"]):
+        shape = values[number]["shape"]
+        parts[P_KNOWN] += int(shape in (IDENTIFIER, ENTITY))
+    return int(-FOR_KNOWN * min(whole(parts[P_KNOWN]), 2))
 
 
 @routine
@@ -259,42 +270,18 @@ def _judge_undeclared(call: Any, effect: int, of: Any, view: Any, state: Any) ->
 
 
 @routine
-def mode_of(view: Any, state: Any) -> int:
-    """Return with what a context can be compared."""
-    entries, group = view.entries, state["group"]
+def _known_of(call: Any, asked: np.uint64, values: Any, view: Any, state: Any) -> tuple[int, int]:
+    """Return the place of a call's entry where it is usual, -1 for none, and else the tasks.
+
+    Those are the other tasks of the context's purpose that called the operation.
+    """
+    entries, group, own = view.entries, state["group"], whole(state["own"])
     place = place_of(group, state["purpose"])
-    # Where nobody says what for, tasks of the class are of one purpose, which has no name.
-    if state["purpose"] == NOWHERE and find_group(view.groups, group) >= 0:
-        return UNDECLARED
-    known = support_of(entries, (place, NOWHERE, whole(state["own"])), TASKS, np.uint64(0))
-    return KNOWN if known >= KNOWN_TASKS else int(_new_mode(view, state))
-
-
-@routine
-def _known_tasks(operation: np.uint64, view: Any, state: Any) -> int:
-    """Return how many other tasks of a context's purpose called an operation."""
-    where = (place_of(state["group"], state["purpose"]), NOWHERE, whole(state["own"]))
-    return int(support_of(view.entries, where, OPERATION, operation))
-
-
-@routine
-def peers_of(view: Any, state: Any) -> np.uint64:
-    """Return the place of what a new purpose is compared with; NOWHERE for nothing."""
-    entries, group = view.entries, state["group"]
-    place = place_of(group, state["purpose"])
-    for peers in (group, ESTATE):
-        where = (peers, NOWHERE, whole(0))
-        others = whole(support_of(entries, where, PURPOSES, np.uint64(0)))
-        if find_entry(entries, key_of(place, TASKS, np.uint64(0))) >= 0:
-            others -= 1
-        if others >= PEERS_MIN:
-            return peers
-    return NOWHERE
-
-
-@routine
-def _new_mode(view: Any, state: Any) -> int:
-    return NEW if peers_of(view, state) != NOWHERE else NOT_READY
+    usual = whole(find_usual(entries, place, own, asked))
+    if usual >= 0:
+        return usual, whole(0)
+    ask_unusual(entries, (place, group), call, asked, values)
+    return usual, whole(support_of(entries, (place, NOWHERE, own), OPERATION, call["operation"]))
 
 
 @kernel
@@ -317,11 +304,13 @@ def _count_deed(state: Any, operation: np.uint64) -> int:
 
 
 @kernel
-def _judge(call: Any, effect: int, of: Any, view: Any, known: int, state: Any) -> int:
+def _judge(call: Any, effect: int, of: Any, view: Any, found: Any, state: Any) -> int:
     """Return a call's evidence in the mode of its context, without exposure. Mutates: state.
 
-    `known` is how many other tasks of the declared purpose called the operation.
+    `found` is of the declared purpose (the place of a usual call's entry, -1 for none; how many
+    other tasks called the operation).
     """
+    usual, known = found
     parts, operation = state["parts"], call["operation"]
     place = place_of(state["group"], state["purpose"])
     deeds = whole(0)
@@ -339,7 +328,9 @@ def _judge(call: Any, effect: int, of: Any, view: Any, known: int, state: Any) -
             parts[P_UNGRANTED] = UNGRANTED_BITS
             bits += UNGRANTED_BITS
         return int(bits)
-    if state["mode"] == KNOWN:
+    if usual >= 0:
+        bits = whole(_judge_usual(call, of[0], parts))
+    elif state["mode"] == KNOWN:
         who = (state["group"], place, whole(state["own"]), known)
         bits = whole(judge_known(call, effect, of, view.entries, who, parts))
     else:
@@ -359,18 +350,19 @@ def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> np.uin
     """
     values, _ = of
     asked = asked_of(call, values)
-    is_declared = state["purpose"] != NOWHERE
-    known = whole(_known_tasks(call["operation"], view, state) if is_declared else 0)
+    usual, known = whole(-1), whole(0)
+    if state["purpose"] != NOWHERE:
+        usual, known = _known_of(call, asked, values, view, state)
     # Tasks that did this are tasks of the purpose, so mostly those need not be looked up.
-    state["mode"] = KNOWN if known >= KNOWN_TASKS else mode_of(view, state)
-    if state["mode"] == KNOWN and not is_declared:
-        known = whole(_known_tasks(call["operation"], view, state))
+    state["mode"] = KNOWN if usual >= 0 or known >= KNOWN_TASKS else mode_of(view, state)
+    if state["mode"] == KNOWN and state["purpose"] == NOWHERE:
+        usual, known = _known_of(call, asked, values, view, state)
     state["calls"] = min(whole(state["calls"]) + 1, 1 << 30)
     mode = whole(state["mode"])
     if mode == NOT_READY:
         return asked
     exposed = min(whole(state["exposed"]), EXPOSED_MAX[mode])
-    bits = whole(_judge(call, effect, of, view, known, state)) + exposed
+    bits = whole(_judge(call, effect, of, view, (usual, known), state)) + exposed
     parts = state["parts"]
     state["bits"] = bits
     if bits > state["bits_max"]:
@@ -388,8 +380,10 @@ def score_call(call: Any, effect: int, of: Any, view: Any, state: Any) -> np.uin
     if call["outcome"] != SERVED:
         state["errors"] = min(whole(state["errors"]) + 1, 1 << 20)
     if effect == READ:
-        found = find_entry(view.entries, key_of(state["group"], LARGEST, asked))
-        if found >= 0 and call["bytes"] > largest_of(view.entries[found]) + LARGER_BYTES:
+        found = usual
+        if found < 0:
+            found = whole(find_entry(view.entries, key_of(state["group"], LARGEST, asked)))
+        if found >= 0 and is_larger(call["bytes"], view.entries[found]):
             rate = find_entry(view.entries, key_of(ESTATE, EXPOSED, np.uint64(1)))
             state["exposed"] = view.entries[rate]["bits"][0] if rate >= 0 else 0
     return asked

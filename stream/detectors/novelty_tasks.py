@@ -10,7 +10,8 @@ from stream.baselines import Baseline, Tasks, packed, whole
 from stream.kernel import routine
 from stream.profiles import LEARNED, clear_learned
 
-from .novelty import mode_of, score_call
+from .modes import mode_of
+from .novelty import score_call
 
 
 @routine
