@@ -3,7 +3,7 @@
     python -m benchmarks.learned [--short] [--json] [--only PART ...] [--forms S M]
 
     pipeline   bare getmany, ours without a baseline and ours with one, in alternating rounds
-    size       memory and speed of a large baseline (100 classes x 1,000 purposes x 120 entries,
+    size       memory and speed of a large baseline (100 classes x 1,000 purposes x 133 entries,
                2,000 operations a class) beside a small one, in process
     estate     the whole pipeline with that large baseline, beside a small one
     pause      how long a worker under load applies nothing while a baseline comes into force

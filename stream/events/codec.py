@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from .reject import PAYLOAD_BYTES_MAX, RejectCode
-from .request import REQUESTS_MAX, Request
+from .request import REQUESTS_MAX, Brief, Request
 
 Requests = Annotated[
     list[Request],
@@ -39,6 +39,7 @@ _msgpack_encoder = msgspec.msgpack.Encoder()
 _json_parts = msgspec.json.Decoder(_Parts)
 _msgpack_parts = msgspec.msgpack.Decoder(_Parts)
 decode_json = _json.decode
+decode_brief = msgspec.json.Decoder(Brief).decode
 
 MSGPACK_FIRST: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 MSGPACK_ARRAY_FIRST: Final = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])

@@ -86,3 +86,14 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     authenticated: bool = True
     gateway: ShortLabel = ""
     id: ShortLabel = ""
+
+
+class Brief(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A `Request` that names no other fields than most do: the others have their defaults."""
+
+    at_ms: TimeMs
+    workload: WorkloadText
+    operation: OperationText
+    outcome: Outcome = "served"
+    status: Annotated[int, msgspec.Meta(ge=0, le=STATUS_MAX)] = 0
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=BYTES_MAX)] = 0

@@ -31,6 +31,7 @@ from stream.kernel import HashKey, is_compiled
 from stream.records import Values
 
 from .batch import EVENT, Batch, Payloads, empty_batch
+from .columns import Columns, brief_columns, briefs_of, columns_of
 from .elements import Elements, elements_of
 from .gathering import Gathered, joined
 from .placing import place_events
@@ -44,24 +45,6 @@ _OUTCOME: Final[dict[str, int]] = {name: index for index, name in enumerate(OUTC
 
 Hears = Callable[[int, Source], bool]
 IDENTITY: Final = np.dtype([("hash", np.uint64), ("home", np.int32)], align=True)
-
-
-class _Columns(NamedTuple):
-    """The fields of many requests, a list each."""
-
-    at_ms: list[int]
-    workload: list[str]
-    operation: list[str]
-    outcome: list[str]
-    bytes: list[int]
-    purpose: list[str]
-    task: list[str]
-    token: list[Token | None]
-    kind: list[str]
-    effect: list[str]
-    cost: list[int]
-    counts: list[int]
-    authenticated: list[bool]
 
 
 class Arrival(NamedTuple):
@@ -214,6 +197,12 @@ class Decoder:
         """Decode what the kernel left. Mutates: the events and is_plain of `read`."""
         payloads: Sequence[bytes | None] = list(read.elements.values.at(odd))
         kept: list[int] = odd.tolist()
+        briefs = briefs_of(payloads)
+        if briefs is not None:
+            events = np.zeros(len(briefs), EVENT)
+            read.is_plain[kept] = self._fill(events, brief_columns(briefs), kept, faults)
+            read.events[kept] = events
+            return
         try:
             if max(map(len, payloads)) > PAYLOAD_BYTES_MAX:  # type: ignore[arg-type]
                 raise ValueError
@@ -222,39 +211,36 @@ class Decoder:
             requests, kept = _decode_each(payloads, kept, faults)
         if requests:
             events = np.zeros(len(requests), EVENT)
-            read.is_plain[kept] = self._fill(events, _columns(requests), kept, faults)
+            read.is_plain[kept] = self._fill(events, columns_of(requests), kept, faults)
             read.gathered.add(requests, events)
             read.events[kept] = events
 
-    def _fill(self, events: Any, columns: _Columns, kept: Sequence[int], faults: _Faults) -> Any:
+    def _fill(self, events: Any, columns: Columns, kept: Sequence[int], faults: _Faults) -> Any:
         """Move the columns into the array; return which events are good. Mutates: events."""
         count = len(events)
         self._bound_caches()
         good = self._fill_workloads(events, columns.workload, kept, faults)
         events["at_ms"] = np.fromiter(columns.at_ms, np.int64, count)
         events["operation"] = self._hashes(columns.operation, count)
-        events["bytes"] = np.fromiter(columns.bytes, np.int64, count)
-        events["authenticated"] = np.fromiter(columns.authenticated, np.uint8, count)
-        if columns.counts.count(1) == count:
-            events["count"] = 1
-        else:
-            events["count"] = np.fromiter(columns.counts, np.int32, count)
-        if columns.outcome.count("served") != count:
-            outcomes = map(_OUTCOME.__getitem__, columns.outcome)
-            events["outcome"] = np.fromiter(outcomes, np.uint8, count)
-        if columns.task.count("") != count:
+        events["authenticated"], events["count"] = 1, 1
+        numbers = ("bytes", columns.bytes), ("cost", columns.cost), ("count", columns.counts)
+        for name, column in (*numbers, ("authenticated", columns.authenticated)):
+            if column is not None:
+                events[name] = np.fromiter(column, events.dtype[name], count)
+        words = (
+            ("outcome", columns.outcome, _OUTCOME),
+            ("kind", columns.kind, _KIND),
+            ("effect", columns.effect, _EFFECT),
+        )
+        for name, texts, numbers_of in words:
+            if texts is not None:
+                events[name] = np.fromiter(map(numbers_of.__getitem__, texts), np.uint8, count)
+        if columns.task is not None:
             events["task"] = self._hashes(columns.task, count)
-        if columns.purpose.count("") != count:
+        if columns.purpose is not None:
             events["purpose"] = self._hashes(columns.purpose, count)
-        if columns.token.count(None) != count:
+        if columns.token is not None:
             events["token"] = self._token_hashes(columns.token, count)
-        if columns.kind.count("request") != count:
-            events["kind"] = np.fromiter(map(_KIND.__getitem__, columns.kind), np.uint8, count)
-        if columns.effect.count("") != count:
-            effects = map(_EFFECT.__getitem__, columns.effect)
-            events["effect"] = np.fromiter(effects, np.uint8, count)
-        if columns.cost.count(0) != count:
-            events["cost"] = np.fromiter(columns.cost, np.int64, count)
         return good
 
     def _fill_workloads(
@@ -324,25 +310,6 @@ class Decoder:
             self._characters += sum(map(len, texts))
             known.update(zip(missing, self._key.hash_all(texts), strict=True))
         return np.fromiter(map(known.__getitem__, tokens), np.uint64, count)
-
-
-def _columns(requests: list[Request]) -> _Columns:
-    """Return the requests field by field: a list each costs a third of tuples and zip."""
-    return _Columns(
-        [each.at_ms for each in requests],
-        [each.workload for each in requests],
-        [each.operation for each in requests],
-        [each.outcome for each in requests],
-        [each.bytes for each in requests],
-        [each.purpose for each in requests],
-        [each.task for each in requests],
-        [each.token for each in requests],
-        [each.kind for each in requests],
-        [each.effect for each in requests],
-        [each.cost for each in requests],
-        [each.count for each in requests],
-        [each.authenticated for each in requests],
-    )
 
 
 def token_text(issuer: str, token_id: str) -> str:

@@ -1,25 +1,59 @@
 """What the benchmark of learned detection measures: a known estate, and what a pause is."""
 
+import json
+
 import numpy as np
 
 from benchmarks.belt import Appended
 from benchmarks.contenders import KEY
-from benchmarks.estate import Estate, _of_purposes, estate_baseline, estate_events
+from benchmarks.estate import (
+    AT_MS,
+    EACH,
+    Estate,
+    _of_purposes,
+    class_of,
+    estate_baseline,
+    estate_events,
+)
 from benchmarks.events import Load
+from benchmarks.inside import arrival_of
 from benchmarks.pausing import Gap, Span, gaps_in
 from benchmarks.rounds import LEARNED_POLICY
-from stream.baselines import decode_baseline, encode_baseline
+from stream.baselines import (
+    asked_of,
+    decode_baseline,
+    encode_baseline,
+    find_usual,
+    place_of,
+    table_of,
+)
 from stream.policy import load_policy
+from stream.profiles import Decoder
 from stream.replay import Replay
 
 FEW = Estate(2, 3, 40)
 
 
-def test_a_purpose_of_the_estate_has_120_entries():
-    """So many are asked for by the budget."""
+def test_a_purpose_of_the_estate_has_120_entries_and_its_usual_calls():
+    """So many are asked for by the budget; usual calls say again what those say."""
     places = np.arange(1, 3, dtype=np.uint64)
     large = Estate(1, 2, 40)
-    assert sum(map(len, _of_purposes(places, large))) == 120 * len(places)
+    assert sum(map(len, _of_purposes(places, large))) == (120 + EACH) * len(places)
+
+
+def test_calls_that_a_purpose_of_the_estate_is_known_for_are_usual():
+    """All but one in sixteen or so, as promotion would have written them."""
+    made = estate_baseline(FEW)
+    payloads = [payload for _, payload in estate_events(Load(2_000, 50, "M"), FEW)]
+    batch, _ = Decoder(KEY, 1, with_values=True).decode([arrival_of(payloads, AT_MS)])
+    names = [class_of(each) for each in range(FEW.classes)]
+    classes = dict(zip(names, KEY.hash_all(names), strict=True))
+    table, found = table_of(made.listed), 0
+    for payload, event in zip(payloads, batch.events, strict=True):
+        group = np.uint64(classes[json.loads(payload)["workload"].rpartition("/")[0]])
+        place = np.uint64(place_of(group, event["purpose"]))
+        found += find_usual(table, place, 0, np.uint64(asked_of(event, batch.values))) >= 0
+    assert 1_800 < found < 1_950
 
 
 def test_events_of_the_estate_are_what_its_baseline_knows():
